@@ -1,0 +1,76 @@
+"""Every error that Stream Guard raises on purpose. Each message says what came, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, after FaceFusion's convention."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    REJECTED = 3
+    STOPPED = 4
+
+
+class StreamGuardError(Exception):
+    """Base of all our errors; `exit_code` is what the command line ends with."""
+
+    exit_code = ExitCode.ERROR
+
+
+class UsageError(StreamGuardError):
+    """Wrong usage or a failed pre-check: nothing was started."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """A pipeline or option that does not validate."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in a registry; the message lists every valid one."""
+
+    def __init__(self, kind: str, name: str, valid: list[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(valid)) or '(none installed)'}")
+
+
+class MediaError(StreamGuardError):
+    """A file or stream that cannot be opened, read or written."""
+
+
+class SourceError(MediaError):
+    """The input is missing, unreadable or not video."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TruncatedSourceError(MediaError):
+    """The input ends before its own index says it does."""
+
+
+class SinkError(MediaError):
+    """The output cannot be created or written."""
+
+
+class EngineError(StreamGuardError):
+    """An engine that is missing, damaged, foreign or failing."""
+
+
+class StageError(StreamGuardError):
+    """A stage failed; names the stage and the frame's time."""
+
+    def __init__(self, stage: str, time_seconds: float | None, cause: BaseException) -> None:
+        at = "" if time_seconds is None else f" at {time_seconds:.3f} s"
+        super().__init__(f"stage {stage!r} failed{at}: {cause}")
+        self.stage = stage
+        self.time_seconds = time_seconds
+
+
+class StoppedError(StreamGuardError):
+    """The user stopped the run."""
+
+    exit_code = ExitCode.STOPPED

@@ -1,0 +1,28 @@
+"""The one protocol of an inference session. Backends live in files of their own; nothing else imports their packages."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded engine on one backend. `run` is called from one thread at a time.
+
+    `run` takes one float32 array per input, by name, with a leading batch axis, and returns one float32 array per
+    output, by name. It never keeps a reference to its inputs, and the outputs stay valid until the caller drops them.
+    Raises EngineError when the shape does not fit or the backend fails.
+    """
+
+    backend: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,47 @@
+"""The one interface of a stage. A stage knows frames and its own options: no files, no metrics, no neighbours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ..types import Frame
+
+
+class StageOptions(BaseModel):
+    """Options of a stage. Unknown keys are refused; each field carries a description that `stages` prints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(ABC):
+    """Takes frames in order and returns them in order. One required method; the rest have defaults.
+
+    A stage is built from its options alone, opened once on the worker thread, fed frame by frame and closed once,
+    also after an error. `process` returns the frames that are ready: usually the one it got, possibly none yet (a stage
+    that batches) and never one out of order. `flush` returns what is still held.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    Options: ClassVar[type[StageOptions]] = StageOptions
+
+    def __init__(self, options: StageOptions | None = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    def open(self) -> None:
+        """Load engines and the like. An error here ends the run before a frame is read."""
+
+    @abstractmethod
+    def process(self, frame: Frame) -> Iterable[Frame]:
+        """The frames that are ready after this one, in order."""
+
+    def flush(self) -> Iterable[Frame]:
+        """The frames still held at the end of the stream."""
+        return ()
+
+    def close(self) -> None:
+        """Free what `open` took. Called once, also after an error."""

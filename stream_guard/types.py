@@ -1,0 +1,145 @@
+"""The currency of the pipeline: boxes, faces, verdicts and frames. Imports nothing of ours but errors-free stdlib."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import av
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle `xyxy` in pixels of the picture; x1 and y1 are exclusive."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        if not (self.x1 > self.x0 and self.y1 > self.y0):
+            raise ValueError(f"a box needs x1 > x0 and y1 > y0, got {(self.x0, self.y0, self.x1, self.y1)}")
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0 to 1."""
+        w = min(self.x1, other.x1) - max(self.x0, other.x0)
+        h = min(self.y1, other.y1) - max(self.y0, other.y0)
+        inter = max(w, 0.0) * max(h, 0.0)
+        return inter / (self.area + other.area - inter)
+
+    def square(self, scale: float, up: float = 0.0) -> Box:
+        """The square around the centre with side `scale * max(width, height)`, moved up by `up` sides."""
+        side = scale * max(self.width, self.height)
+        cx, cy = self.center
+        cy -= up * side
+        return Box(cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2)
+
+    def moved(self, dx: float, dy: float) -> Box:
+        return Box(self.x0 + dx, self.y0 + dy, self.x1 + dx, self.y1 + dy)
+
+
+# The crop that face-editing networks are fed and that the disrupter covers: the whole head with its hair, as CelebA's
+# aligned crop shows it. A face box (forehead to chin) of height h sits in a square of 2 h, a little below its middle.
+HEAD_SCALE = 2.0
+HEAD_UP = 0.06
+
+
+def head_region(face: Box) -> Box:
+    """The square that covers the head of a detected face; may reach beyond the picture."""
+    return face.square(HEAD_SCALE, HEAD_UP)
+
+
+class Protection(Enum):
+    """What became of a face. A face is born UNPROTECTED: only the disrupter can say otherwise."""
+
+    UNPROTECTED = "unprotected"
+    PROTECTED = "protected"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face in one frame. `track` is stable while the face stays in sight; `reason` says why it is unprotected."""
+
+    track: int
+    box: Box
+    score: float
+    protection: Protection = Protection.UNPROTECTED
+    reason: str = ""
+
+    def protected(self) -> Face:
+        return replace(self, protection=Protection.PROTECTED, reason="")
+
+    def unprotected(self, reason: str) -> Face:
+        """`reason` becomes a metric label: one of a few fixed words, such as `too_small` or `engine_failed`."""
+        return replace(self, protection=Protection.UNPROTECTED, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a checking stage says of a frame or a track: `label` is one of the stage's own words."""
+
+    stage: str
+    label: str
+    score: float
+    track: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture in its native pixel format, on the source's own clock.
+
+    `pts` counts in `time_base` seconds and is the only clock; `picture` keeps the decoder's planes, range, matrix and
+    side data. Stages return a new Frame (`replace`), and may write into the picture only after `writable()`.
+    """
+
+    picture: av.VideoFrame = field(repr=False)
+    pts: int
+    time_base: Fraction
+    index: int
+    faces: tuple[Face, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    faces_known: bool = False
+    """True once a stage has looked for faces: an empty `faces` then means that there are none."""
+
+    @property
+    def time_seconds(self) -> float:
+        return float(self.pts * self.time_base)
+
+    @property
+    def width(self) -> int:
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        return self.picture.height
+
+    @property
+    def unprotected(self) -> tuple[Face, ...]:
+        return tuple(f for f in self.faces if f.protection is Protection.UNPROTECTED)
+
+    def __repr__(self) -> str:
+        return (
+            f"Frame(#{self.index} {self.time_seconds:.3f}s pts={self.pts}/{self.time_base} "
+            f"{self.picture.format.name} {self.width}x{self.height} faces={len(self.faces)})"
+        )
