@@ -28,6 +28,8 @@ class Stage(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     Options: ClassVar[type[StageOptions]] = StageOptions
+    protects: ClassVar[bool] = False
+    """Whether the stage protects faces. A pipeline with such a stage answers for every face that leaves it."""
 
     def __init__(self, options: StageOptions | None = None) -> None:
         self.options = options if options is not None else self.Options()

@@ -1,0 +1,235 @@
+"""The pipeline schema: YAML to checked settings, one message per mistake, each naming its line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .document import Document, Mark, KeyPath, read_document
+from .errors import ConfigError, UnknownNameError, UsageError
+from .resources import bundled
+from .stages.base import Stage, StageOptions
+from .stages.registry import Registry, discover
+
+
+class OnFailure(str, Enum):
+    """What becomes of a frame with a face that could not be protected."""
+
+    BLOCK = "block"
+    BLACK = "black"
+    PASS = "pass"
+
+
+class PipelineSchema(BaseModel):
+    """The keys of a pipeline file; the stages' own options are checked by the stages' own models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="Short name, shown in reports")
+    description: str = Field("", description="One sentence for people")
+    stages: list[Any] = Field(min_length=1, description="The stages in order, each `name` or `name: {option: value}`")
+    on_failure: OnFailure = Field(OnFailure.BLOCK, description="What becomes of a picture with an unprotected face")
+    queue: int = Field(8, ge=1, le=256, description="Pictures that may wait between two threads")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """A stage's class and its checked options."""
+
+    name: str
+    factory: type[Stage]
+    options: StageOptions
+
+    def build(self) -> Stage:
+        return self.factory(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """A checked pipeline: all that the runner has to know."""
+
+    name: str
+    stages: tuple[StageSpec, ...]
+    description: str = ""
+    on_failure: OnFailure = OnFailure.BLOCK
+    queue: int = 8
+
+    @property
+    def protects(self) -> bool:
+        """Whether any stage protects faces, so that the frames that leave may be called protected."""
+        return any(spec.factory.protects for spec in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value from the command line: `key` is `stage.option` or a top-level key, `source` the option as typed."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def parse_set(text: str) -> Override:
+    """`disrupt.hold=2` as given to --set; the value is read as YAML, so 2 is a number and true is a truth value."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r}: give it as STAGE.OPTION=VALUE, such as --set faces.every=4")
+    try:
+        return Override(key.strip(), yaml.safe_load(value), f"--set {text}")
+    except (yaml.YAMLError, ValueError) as exc:
+        raise UsageError(f"--set {text!r}: {value!r} is not a YAML value") from exc
+
+
+def pipelines_dir() -> Path:
+    """Where the pipelines that come with the package are."""
+    return bundled("pipelines", "pipelines")
+
+
+def load_pipeline(
+    name_or_path: str = "protect", overrides: Iterable[Override] = (), registry: Registry | None = None
+) -> PipelineConfig:
+    """Load a bundled pipeline by name or one's own by path, and apply the overrides on top.
+
+    Raises ConfigError, naming file, line and column of every mistake, or UnknownNameError.
+    """
+    document = read_document(_find(name_or_path))
+    return check(document, overrides, registry)
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return path
+    known = {p.stem: p for p in pipelines_dir().glob("*.yaml")}
+    if name_or_path not in known:
+        raise UnknownNameError("pipeline (a path ends in .yaml)", name_or_path, list(known))
+    return known[name_or_path]
+
+
+def check(document: Document, overrides: Iterable[Override] = (), registry: Registry | None = None) -> PipelineConfig:
+    """Validate a document as a pipeline; all its mistakes come in one ConfigError, one to a line."""
+    registry = registry if registry is not None else discover()
+    if not isinstance(document.data, dict):
+        came = "nothing" if document.data is None else type(document.data).__name__
+        raise ConfigError(f"{document.mark(())}: a pipeline is a mapping with name and stages; got {came}")
+    mistakes: list[str] = []
+    stages = _stage_entries(document, mistakes)
+    _apply(document, stages, overrides, mistakes)
+    schema = _validated(PipelineSchema, document.data, (), "pipeline", document, mistakes)
+    specs = [spec for entry in stages if (spec := _spec(entry, document, registry, mistakes)) is not None]
+    if mistakes or schema is None:
+        raise ConfigError("\n".join(mistakes))
+    return PipelineConfig(schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue)
+
+
+@dataclass(slots=True)
+class _Entry:
+    path: KeyPath
+    name: str
+    options: Any
+
+
+def _stage_entries(document: Document, mistakes: list[str]) -> list[_Entry]:
+    """The items of `stages` in their two spellings; an item that is neither is a mistake."""
+    items = document.data.get("stages")
+    entries: list[_Entry] = []
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        path: KeyPath = ("stages", index)
+        if isinstance(item, str):
+            entries.append(_Entry(path, item, {}))
+        elif isinstance(item, dict) and len(item) == 1:
+            ((name, options),) = item.items()
+            entries.append(_Entry((*path, name), name, {} if options is None else options))
+        else:
+            mistakes.append(
+                f"{document.mark(path)}: a stage is a name, or one name with its options ({{faces: {{every: 8}}}}); "
+                f"got {_show(item)}"
+            )
+    return entries
+
+
+def _apply(document: Document, stages: list[_Entry], overrides: Iterable[Override], mistakes: list[str]) -> None:
+    for override in overrides:
+        stage, dot, option = override.key.partition(".")
+        mark = Mark(override.source)
+        if not dot:
+            document.data[stage] = override.value
+            document.marks[(stage,)] = mark
+            if stage == "stages":
+                mistakes.append(f"{mark}: the stages themselves are set in the pipeline file (--pipeline)")
+            continue
+        targets = [entry for entry in stages if entry.name == stage]
+        if not targets:
+            have = ", ".join(entry.name for entry in stages) or "none"
+            mistakes.append(f"{mark}: the pipeline has no stage {stage!r}; it has: {have}")
+        for entry in targets:
+            if isinstance(entry.options, dict):
+                entry.options = {**entry.options, option: override.value}
+                document.marks[(*entry.path, option)] = mark
+
+
+def _spec(entry: _Entry, document: Document, registry: Registry, mistakes: list[str]) -> StageSpec | None:
+    if entry.name not in registry.entries:
+        hint = _suggestion(entry.name, registry.names)
+        mistakes.append(f"{document.mark(entry.path)}: unknown stage {entry.name!r}{hint}")
+        return None
+    try:
+        factory = registry.load(entry.name)
+    except UsageError as exc:
+        mistakes.append(f"{document.mark(entry.path)}: {exc}")
+        return None
+    if not isinstance(entry.options, dict):
+        mistakes.append(
+            f"{document.mark(entry.path)}: the options of {entry.name!r} are a mapping; got {_show(entry.options)}"
+        )
+        return None
+    options = _validated(factory.Options, entry.options, entry.path, f"stage {entry.name!r}", document, mistakes)
+    return None if options is None else StageSpec(entry.name, factory, options)
+
+
+def _validated(
+    model: type[Any], data: Mapping[str, Any], base: KeyPath, owner: str, document: Document, mistakes: list[str]
+) -> Any:
+    """An instance of `model`, or None after writing each of its mistakes down."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False):
+            mark = document.mark((*base, *error["loc"]))
+            mistakes.append(f"{mark}: {_words(error, owner, list(model.model_fields))}")
+        return None
+
+
+def _words(error: Any, owner: str, allowed: list[str]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {where!r} of {owner}{_suggestion(where, allowed)}"
+    if error["type"] == "missing":
+        return f"{owner} needs {where!r}"
+    if error["type"] in ("enum", "literal_error"):
+        expected = error["ctx"]["expected"]
+        return f"{where}: got {_show(error['input'])}; allowed: {expected}"
+    rule = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return (
+        f"{where or owner}: got {_show(error['input'])}; it {rule}"
+        if rule.startswith("should")
+        else (f"{where or owner}: got {_show(error['input'])}: {rule}")
+    )
+
+
+def _suggestion(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"{meant} allowed: {', '.join(allowed) or 'none'}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,110 @@
+"""A YAML document as plain data that remembers where each value stands, so that an error can name the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a value comes from; prints as `protect.yaml:4:11`, or as the option of the command line it came by."""
+
+    origin: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return self.origin if self.line is None else f"{self.origin}:{self.line}:{self.column}"
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain data, and the place of every key and item by its path from the root."""
+
+    data: Any
+    origin: str
+    marks: dict[KeyPath, Mark] = field(default_factory=dict)
+
+    def mark(self, path: KeyPath) -> Mark:
+        """The place of the value at `path`, or of the nearest value around it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.marks:
+                return self.marks[path[:length]]
+        return Mark(self.origin)
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file. Raises ConfigError when it is missing, not text, or not YAML."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"cannot read the pipeline {str(path)!r}: {exc.strerror or exc}") from exc
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes: this is not a pipeline file")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: not a text file in UTF-8: byte {exc.start} is {raw[exc.start]:#04x}") from exc
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, origin: str) -> Document:
+    """Parse one YAML document; `origin` is the file name in the messages."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        document = Document(None, origin)
+        if root is not None:
+            _walk(root, (), document, seen=set())
+            document.data = loader.construct_document(root)
+        return document
+    except yaml.MarkedYAMLError as exc:
+        raise ConfigError(f"{_mark(origin, exc.problem_mark)}: not valid YAML: {_yaml_words(exc)}") from exc
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(exc).split())}") from exc
+    except ValueError as exc:  # a date or number that PyYAML recognises and Python refuses, such as 2024-13-45
+        raise ConfigError(f"{origin}: not valid YAML: {exc}") from exc
+    finally:
+        loader.dispose()
+
+
+def _walk(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> None:
+    if id(node) in seen:  # an alias may also point at its own parent, which would never end
+        raise ConfigError(f"{_mark(document.origin, node.start_mark)}: anchors and aliases (&, *) have no use here")
+    seen.add(id(node))
+    document.marks.setdefault(path, _mark(document.origin, node.start_mark))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*path, index), document, seen)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _walk_pair(key, value, path, document, seen)
+
+
+def _walk_pair(key: yaml.Node, value: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> None:
+    mark = _mark(document.origin, key.start_mark)
+    if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+        raise ConfigError(f"{mark}: a key is a plain word here; put quotes around it if it is meant as one")
+    here = (*path, str(key.value))
+    if here in document.marks:
+        raise ConfigError(f"{mark}: {key.value!r} is given twice; the first is at {document.marks[here]}")
+    document.marks[here] = mark
+    _walk(value, here, document, seen)
+
+
+def _mark(origin: str, mark: yaml.Mark | None) -> Mark:
+    return Mark(origin) if mark is None else Mark(origin, mark.line + 1, mark.column + 1)
+
+
+def _yaml_words(exc: yaml.MarkedYAMLError) -> str:
+    return ", ".join(part for part in (exc.context, exc.problem) if part)
