@@ -1,0 +1,43 @@
+"""PGD through the codec: what any network with the same grid and budget could reach, image by image.
+
+Projected gradient ascent on the disrupter's own grid and objective (engines.disrupter.objective), expectation over random
+deliveries, crops and conditions. It knows the image and the generator as P does, but takes minutes where P takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..disrupter import objective
+from ..disrupter.network import GRID
+
+
+class ThroughDelivery:
+    """The upper bound. `psnr_db` is the budget over the head, `epsilon` the hard one a value (levels / 255)."""
+
+    def __init__(self, psnr_db: float, epsilon: float, iterations: int = 80, lr: float = 0.15, seed: int = 0) -> None:
+        self.rms = objective.rms_of_psnr(psnr_db)
+        self.epsilon, self.iterations, self.lr, self.seed = epsilon, iterations, lr, seed
+
+    def __call__(self, generator: nn.Module, rgb: Tensor, conditions: Tensor) -> Tensor:
+        """rgb: guard regions (N, 3, S, S) in [0, 1]. Returns the best delta (N, 3, GRID, GRID)."""
+        rng = torch.Generator().manual_seed(self.seed)
+        z = 0.3 * torch.randn(len(rgb), 3, GRID, GRID, generator=rng).to(rgb.device)
+        z = z.requires_grad_(True)
+        optimizer = torch.optim.Adam([z], self.lr)
+        for k in range(self.iterations):
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * (1 - 0.9 * k / self.iterations)
+            view = objective.random_view(len(rgb), conditions, rng)
+            distance = objective.distances(generator, rgb, self.project(z), view)
+            optimizer.zero_grad(set_to_none=True)
+            (-torch.log(distance + 0.005).sum()).backward()
+            optimizer.step()
+        return self.project(z).detach()
+
+    def project(self, z: Tensor) -> Tensor:
+        """Into both budgets: tanh for the hard one, scaled down where the head's root mean square is too large."""
+        delta = self.epsilon * torch.tanh(z)
+        scale = (self.rms / objective.head_rms(delta).clamp(min=1e-8)).clamp(max=1.0)
+        return delta * scale[:, None, None, None]

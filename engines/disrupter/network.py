@@ -1,0 +1,54 @@
+"""P: the disrupter's network (DeepFake Disrupter, section 3.2), a small U-Net.
+
+The paper's architecture is in a missing appendix; this one is ours. It sees the guard region at 128 px, works at 64 px inside
+(pixel unshuffle), and answers on a 64 x 64 grid, because what is finer than that the codec throws away.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIZE = 128
+GRID = 64
+
+
+def _conv(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1), nn.ReLU())
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class Disrupter(nn.Module):
+    """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon."""
+
+    def __init__(self, epsilon: float = 8 / 255, width: int = 32) -> None:
+        super().__init__()
+        w1, w2, w3 = width, width * 2, width * 3
+        self.epsilon = epsilon
+        self.stem = nn.Sequential(_conv(12, w1), _conv(w1, w1))
+        self.down1 = nn.Sequential(_conv(w1, w2, 2), Residual(w2))
+        self.down2 = nn.Sequential(_conv(w2, w3, 2), Residual(w3), Residual(w3))
+        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(w3, w3, 1), nn.ReLU(), nn.Conv2d(w3, w3, 1))
+        self.up2 = _conv(w3 + w2, w2)
+        self.up1 = _conv(w2 + w1, w1)
+        self.head = nn.Conv2d(w1, 3, 3, 1, 1)
+
+    def forward(self, face: Tensor) -> Tensor:
+        a = self.stem(F.pixel_unshuffle(face * 2 - 1, 2))
+        b = self.down1(a)
+        c = self.down2(b)
+        c = c + self.context(c)
+        b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
+        a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))
+        return self.epsilon * torch.tanh(self.head(a))

@@ -1,0 +1,92 @@
+"""From a trained network to `zoo/NAME/`: ONNX with a dynamic batch, checked against torch, and its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from stream_guard.errors import EngineError
+
+OPSET = 17
+PARITY_ATOL = 2e-4
+"""Largest difference between torch and ONNX Runtime, both float32 on the CPU, over an output of order 1."""
+
+
+def use_instance_statistics(network: nn.Module) -> nn.Module:
+    """Eval mode that still normalises each image by itself, as the official solver does; for export."""
+    for module in network.modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = None
+    return network.eval()
+
+
+def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str, path: Path) -> float:
+    """Write the network and return the largest difference to torch on `example`; EngineError beyond PARITY_ATOL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            tuple(example.values()),
+            str(scratch),
+            input_names=list(example),
+            output_names=[output],
+            dynamic_axes={name: {0: "batch"} for name in (*example, output)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load(scratch)
+    onnx.checker.check_model(model)
+    difference = parity(network, example, scratch)
+    if difference > PARITY_ATOL:
+        scratch.unlink()
+        raise EngineError(f"{path.name} differs from torch by {difference:.2e} (allowed {PARITY_ATOL:.0e}): not exported")
+    os.replace(scratch, path)
+    return difference
+
+
+def parity(network: nn.Module, example: Mapping[str, Tensor], path: Path) -> float:
+    """Largest absolute difference between torch and ONNX Runtime, on the example and on a batch of one."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for n in (len(next(iter(example.values()))), 1):
+        part = {name: value[:n] for name, value in example.items()}
+        with torch.no_grad():
+            expected = network(*part.values()).numpy()
+        got = session.run(None, {name: value.numpy() for name, value in part.items()})[0]
+        worst = max(worst, float(np.abs(got - expected).max()))
+    return worst
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """`card.toml` with the model's sha256 filled in. `inputs` and `outputs` are lists of tables, dicts are tables."""
+    card = dict(card) | {"sha256": hashlib.sha256((folder / card["file"]).read_bytes()).hexdigest()}
+    lines = [f"{key} = {_toml(value)}" for key, value in card.items() if not _is_table(value)]
+    for key, value in card.items():
+        if _is_table(value):
+            for table in value if isinstance(value, list) else [value]:
+                lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]"]
+                lines += [f"{k} = {_toml(v)}" for k, v in table.items()]
+    (folder / "card.toml").write_text("\n".join(lines) + "\n")
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers, booleans and lists are written alike in TOML and JSON."""
+    return json.dumps(value, ensure_ascii=False)
