@@ -78,6 +78,12 @@ def small_rgb(picture: av.VideoFrame, width: int, height: int) -> RGB:
     return _to_array(_SCALER.to(picture, width, height, "rgb24", colour, Interpolation.AREA), 3)
 
 
+def whole_rgb(picture: av.VideoFrame) -> RGB:
+    """The whole picture as full-range RGB (height, width, 3) at its own size, as exactly as `read_rgb`."""
+    _, colour = _described(picture)
+    return _to_array(_SCALER.to(picture, picture.width, picture.height, "rgb24", colour, _EXACT), 3)
+
+
 def small_luma(picture: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
     """The whole picture's brightness (height, width), scaled: far cheaper than `small_rgb`."""
     _, colour = _described(picture)
