@@ -1,0 +1,23 @@
+"""Inference: engine cards, the zoo, and sessions on the backends. Owns ONNX Runtime, OpenVINO and onnx."""
+
+from .backends import AUTO, BACKENDS, Backend, backend_names, open_session
+from .card import Card, Conditions, TensorSpec, load_card
+from .session import Array, Session
+from .zoo import find_engine, list_engines, zoo_folder
+
+__all__ = [
+    "AUTO",
+    "BACKENDS",
+    "Array",
+    "Backend",
+    "Card",
+    "Conditions",
+    "Session",
+    "TensorSpec",
+    "backend_names",
+    "find_engine",
+    "list_engines",
+    "load_card",
+    "open_session",
+    "zoo_folder",
+]

@@ -1,4 +1,4 @@
-"""The one protocol of an inference session. Backends live in files of their own; nothing else imports their packages."""
+"""The one protocol of an inference session. Backends live in files of their own; no one else imports their packages."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def fade(at: npt.NDArray[np.float64], feather: float) -> npt.NDArray[np.float64]
     if feather <= 0:
         return np.ones_like(at)
     t = (np.minimum(at, 1 - at) / feather).clip(0, 1)
-    eased: npt.NDArray[np.float64] = t * t * (3 - 2 * t)
+    eased: npt.NDArray[np.float64] = 0.5 - 0.5 * np.cos(np.pi * t)
     return eased
 
 

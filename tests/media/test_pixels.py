@@ -89,8 +89,8 @@ class TestReading:
     @pytest.mark.parametrize("format", ["yuv420p", "nv12", "yuyv422", "rgb24", "yuv420p10le"])
     @pytest.mark.parametrize("size", [(97, 63), (64, 64)])
     def test_beyond_the_picture_the_border_repeats(self, format: str, size: tuple[int, int]) -> None:
-        if format == "yuyv422" and size[0] % 2:
-            pytest.skip("packed pairs have no odd width: the last sample of the last pair is not picture")
+        if format == "yuyv422":
+            size = (size[0] // 2 * 2, size[1])  # packed pairs: the last sample of an odd width is not picture
         picture = paint(format, *size)
         whole = read_rgb(picture, Box(0, 0, *size), 64)
         for box in (Box(-400, -400, -300, -300), Box(500, 500, 600, 600)):
@@ -228,7 +228,7 @@ class TestWriting:
         assert row[40] == 0
         assert row[100] == round(EPSILON * 219)
         assert (np.diff(row[40:100]) >= 0).all()
-        assert row[43] < row[46] < row[52]
+        assert row[41] < row[44] < row[49]
 
     def test_a_bigger_delta_is_cut_to_the_budget(self) -> None:
         picture = paint("yuv444p", 100, 100)
@@ -323,8 +323,8 @@ def _reference(component: object, layout: object, coarse: np.ndarray, region: ob
 
     def axis(side: int, step: int, first: bool) -> tuple[np.ndarray, np.ndarray]:
         at = (np.arange(side // step) * step + (0.5 if first else step / 2)) / side
-        ramp = np.clip(np.minimum(at, 1 - at) / 0.1, 0, 1)
-        return np.clip(at * grid - 0.5, 0, grid - 1), ramp * ramp * (3 - 2 * ramp)
+        ramp = np.clip(np.minimum(at, 1 - at) / 0.08, 0, 1)
+        return np.clip(at * grid - 0.5, 0, grid - 1), 0.5 - 0.5 * np.cos(np.pi * ramp)
 
     (ys, fy), (xs, fx) = axis(region.height, step_y, False), axis(region.width, step_x, cosited)
     out = np.zeros((len(ys), len(xs)))

@@ -1,0 +1,129 @@
+"""What every inference backend promises. A new backend is tested by being in BACKENDS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_guard.errors import EngineError
+from stream_guard.inference import BACKENDS, Session, load_card, open_session
+
+from ..support.engines import EPSILON, disrupter_model, waves, write_disrupter
+
+SIZE, GRID = 32, 16
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(params=[backend.name for backend in BACKENDS])
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    pytest.importorskip(name)
+    return name
+
+
+@pytest.fixture
+def session(backend: str, tmp_path: Path) -> Iterator[Session]:
+    opened = open_session(load_card(write_disrupter(tmp_path, "follows", size=SIZE, grid=GRID)), backend)
+    yield opened
+    opened.close()
+
+
+def faces(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, 3, SIZE, SIZE), dtype=np.float32)
+
+
+def expected(batch: np.ndarray) -> np.ndarray:
+    small = batch.reshape(len(batch), 3, GRID, 2, GRID, 2).mean((3, 5))
+    return np.tanh(small - 0.5) * EPSILON
+
+
+def test_it_names_its_backend_inputs_and_outputs(session: Session, backend: str) -> None:
+    assert isinstance(session, Session)
+    assert (session.backend, session.inputs, session.outputs) == (backend, ("face",), ("delta",))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_any_batch_gives_the_right_numbers(session: Session, n: int) -> None:
+    delta = session.run({"face": faces(n)})["delta"]
+    assert delta.shape == (n, 3, GRID, GRID)
+    assert delta.dtype == np.float32
+    np.testing.assert_allclose(delta, expected(faces(n)), atol=TOLERANCE)
+
+
+def test_outputs_stay_valid_after_the_next_run(session: Session) -> None:
+    first = session.run({"face": faces(2, 1)})["delta"]
+    session.run({"face": faces(2, 2)})
+    np.testing.assert_allclose(first, expected(faces(2, 1)), atol=TOLERANCE)
+
+
+def test_inputs_are_neither_kept_nor_changed(session: Session) -> None:
+    batch = faces(1)
+    delta = session.run({"face": batch})["delta"]
+    assert np.array_equal(batch, faces(1))
+    batch[:] = 0
+    np.testing.assert_allclose(delta, expected(faces(1)), atol=TOLERANCE)
+
+
+def test_a_view_with_strides_is_taken(session: Session) -> None:
+    batch = faces(1).transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+    assert not batch.flags.c_contiguous
+    np.testing.assert_allclose(session.run({"face": batch})["delta"], expected(faces(1)), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, r"takes the inputs \['face'\], got \[\]"),
+        ({"picture": faces(1)}, r"takes the inputs \['face'\], got \['picture'\]"),
+        ({"face": faces(1)[0]}, r"must have the shape \(-1, 3, 32, 32\)"),
+        ({"face": faces(1)[:, :, :16]}, r"got \(1, 3, 16, 32\)"),
+        ({"face": faces(1)[:0]}, r"got \(0, 3, 32, 32\)"),
+        ({"face": faces(1).astype(np.float64)}, "must be float32, got float64"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused(session: Session, feeds: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        session.run(feeds)
+    assert session.run({"face": faces(1)})["delta"].shape == (1, 3, GRID, GRID)
+
+
+def test_it_runs_on_another_thread_than_it_was_opened_on(session: Session) -> None:
+    got: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: got.append(session.run({"face": faces(1)})["delta"]))
+    thread.start()
+    thread.join()
+    np.testing.assert_allclose(got[0], expected(faces(1)), atol=TOLERANCE)
+
+
+def test_closing_twice_is_fine_and_running_after_it_is_not(session: Session) -> None:
+    session.close()
+    session.close()
+    with pytest.raises(EngineError, match="closed"):
+        session.run({"face": faces(1)})
+
+
+def test_the_input_shape_can_be_restated(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "narrow.onnx").write_bytes(disrupter_model("follows", SIZE, GRID))
+    wide = open_session(tmp_path / "narrow.onnx", backend, shapes={"face": (-1, 3, -1, -1)})
+    assert wide.run({"face": np.zeros((2, 3, 48, 64), np.float32)})["delta"].shape == (2, 3, 24, 32)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is not a model", disrupter_model()[:500]])
+def test_what_is_no_model_does_not_load(backend: str, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.onnx").write_bytes(content)
+    with pytest.raises(EngineError, match="can't load the model"):
+        open_session(tmp_path / "broken.onnx", backend)
+
+
+def test_nan_comes_back_as_nan(backend: str, tmp_path: Path) -> None:
+    card = load_card(write_disrupter(tmp_path, "nan", size=SIZE, grid=GRID))
+    assert np.isnan(open_session(card, backend).run({"face": faces(1)})["delta"]).all()
+
+
+def test_a_constant_comes_back_exactly(backend: str, tmp_path: Path) -> None:
+    card = load_card(write_disrupter(tmp_path, "waves", size=SIZE, grid=GRID))
+    assert np.array_equal(open_session(card, backend, threads=2).run({"face": faces(1)})["delta"], waves(GRID))
