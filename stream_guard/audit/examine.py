@@ -1,0 +1,122 @@
+"""The audit itself: decodes both videos, pairs their frames, and asks each generator what it makes of the faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import MediaError
+from ..stages.base import Stage
+from ..types import Face, Frame, head_region
+from .disruption import DisruptionTally, l2
+from .flicker import Flicker
+from .gallery import Gallery
+from .probes import Probe
+from .quality import Difference, Quality, Rgb, difference, pixels_of, ssim
+
+Reader = Callable[[Frame], Rgb]
+"""The whole picture as full-range RGB."""
+CropReader = Callable[[Frame, Face, int], Rgb]
+"""The head region of a face as full-range RGB with the given side."""
+
+
+@dataclass
+class Version:
+    """What is measured of one delivered version against the original."""
+
+    frame: Quality = field(default_factory=Quality)
+    face: Quality = field(default_factory=Quality)
+    flicker: Flicker = field(default_factory=Flicker)
+    disruption: dict[str, DisruptionTally] = field(default_factory=dict)
+
+    def add_pixels(self, index: int, original: Rgb, other: Rgb, faces: Sequence[Face], sampled: bool) -> None:
+        """One pair of frames; SSIM, which is slow, is taken of sampled frames only."""
+        change = difference(other, original)
+        self.frame.error.add(change)
+        if sampled:
+            self.frame.similarity.add(ssim(original, other))
+        for face in faces:
+            self._add_face(index, original, other, change, face, sampled)
+
+    def _add_face(self, index: int, original: Rgb, other: Rgb, change: Difference, face: Face, sampled: bool) -> None:
+        region = head_region(face.box)
+        where = pixels_of(region, change.shape[1], change.shape[0])
+        if where is None:
+            return
+        self.face.error.add(change[where])
+        self.flicker.add(index, face.track, region, change)
+        if sampled:
+            self.face.similarity.add(ssim(original[where], other[where]))
+
+
+@dataclass
+class Examination:
+    """Everything measured of a clip: feed pairs in order, then read it."""
+
+    probes: Sequence[Probe]
+    every: int
+    read: Reader
+    crop: CropReader
+    gallery: Gallery
+    protected: Version = field(default_factory=Version)
+    reference: Version | None = None
+    frames: int = 0
+    sampled: int = 0
+    faces: int = 0
+    tracks: set[int] = field(default_factory=set)
+    region_widths: list[float] = field(default_factory=list)
+
+    def add(self, original: Frame, protected: Frame, reference: Frame | None = None) -> None:
+        """`original` carries the faces; the others are the same moment of the other versions."""
+        sampled = self.frames % self.every == 0
+        before = self.read(original)
+        for version, frame in ((self.protected, protected), (self.reference, reference)):
+            if version is not None and frame is not None:
+                version.add_pixels(self.frames, before, self._same_size(frame, before), original.faces, sampled)
+        self.frames += 1
+        self.faces += len(original.faces)
+        self.tracks.update(face.track for face in original.faces)
+        self.region_widths += [head_region(face.box).width for face in original.faces]
+        if sampled:
+            self.sampled += 1
+            self._ask(original, protected, reference)
+
+    def _same_size(self, frame: Frame, original: Rgb) -> Rgb:
+        other = self.read(frame)
+        if other.shape != original.shape:
+            raise MediaError(
+                f"at {frame.time_seconds:.3f} s one picture is {original.shape[1]}x{original.shape[0]} and its partner "
+                f"{other.shape[1]}x{other.shape[0]}; an audit compares pictures of the same size"
+            )
+        return other
+
+    def _ask(self, original: Frame, protected: Frame, reference: Frame | None) -> None:
+        """Lets every generator edit every face of one moment, in all versions."""
+        largest = max(original.faces, key=lambda face: face.box.area, default=None)
+        for face in original.faces:
+            shown = face is largest and self.gallery.offer(original, protected, face)
+            for probe in self.probes:
+                frames = [f for f in (original, protected, reference) if f is not None]
+                edits = probe.edit([self.crop(frame, face, probe.size) for frame in frames])
+                values = l2(edits[1], edits[0])
+                self._tally(self.protected, probe).add(face.track, original.time_seconds, values)
+                if self.reference is not None:
+                    control = l2(edits[2], edits[0])
+                    self._tally(self.reference, probe).add(face.track, original.time_seconds, control)
+                if shown:
+                    self.gallery.add_edits(probe, edits[0], edits[1], float(values.mean()))
+
+    @staticmethod
+    def _tally(version: Version, probe: Probe) -> DisruptionTally:
+        return version.disruption.setdefault(probe.name, DisruptionTally())
+
+
+def with_faces(stage: Stage, frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+    """The frames with their faces, as the stage finds them; opens and closes the stage."""
+    stage.open()
+    try:
+        for frame in frames:
+            yield from stage.process(frame)
+        yield from stage.flush()
+    finally:
+        stage.close()

@@ -1,0 +1,145 @@
+"""Runs an audit of files: opens them, chooses the sample, and puts the parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import MediaError, UsageError
+from ..media import Source, open_source, pixels
+from ..media.measure import StreamSize, stream_size
+from ..stages.base import Stage
+from ..stages.faces import FacesStage
+from ..types import Face, Frame, head_region
+from .examine import Examination, Version, with_faces
+from .gallery import Gallery
+from .pairing import Pairing, tolerance
+from .probes import Probe
+from .quality import Rgb
+from .result import AuditResult, Clip, summarise
+
+SAMPLES = 24
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """How an audit is made. `every` n takes each n-th paired frame to the generators; without it, about `samples`."""
+
+    every: int | None = None
+    samples: int = SAMPLES
+    moments: int = 0
+    """How many moments the report shows; 0 takes no pictures."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("--every", self.every), ("--samples", self.samples)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it counts frames and must be 1 or more")
+
+
+def audit(
+    original: Path,
+    protected: Path,
+    probes: Sequence[Probe],
+    *,
+    reference: Path | None = None,
+    options: AuditOptions | None = None,
+    faces: Stage | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> AuditResult:
+    """Measures the decoded `protected` against `original`, and against a plain transcode where one is given.
+
+    `faces` finds the faces on the original (the built-in stage by default); `progress` is told how many frames are done
+    and about how many there are. Raises SourceError for a file that is not video, MediaError where sizes differ or no
+    frame has a partner.
+    """
+    options = options or AuditOptions()
+    with ExitStack() as stack:
+        paths = [path for path in (original, protected, reference) if path is not None]
+        sources = [stack.enter_context(open_source(str(path))) for path in paths]
+        _check_sizes(sources)
+        sizes = [stream_size(str(p), s.info.video.stream) for p, s in zip(paths, sources, strict=True)]
+        total = min(size.packets for size in sizes)
+        examination = Examination(
+            probes,
+            every=options.every or max(1, round(total / options.samples)),
+            read=_whole,
+            crop=_head,
+            gallery=Gallery(options.moments, _whole, _head),
+            reference=None if reference is None else Version(),
+        )
+        pairing = _pairing(sources, faces or FacesStage(), stack)
+        for versions in pairing:
+            examination.add(*versions)
+            progress(examination.frames, total)
+        _check_paired(pairing, sources)
+        clips = [_clip(*parts) for parts in zip(paths, sources, sizes, strict=True)]
+        warnings = [source.truncation for source in sources if source.truncation]
+        return summarise(examination, pairing, probes, (clips[0], clips[1], clips[2] if reference else None), warnings)
+
+
+def _pairing(sources: Sequence[Source], faces: Stage, stack: ExitStack) -> Pairing[Frame]:
+    streams = [stack.enter_context(closing(_frames(source))) for source in sources]
+    found = stack.enter_context(closing(with_faces(faces, streams[0])))
+    rate = sources[0].info.video.average_rate
+    limit = tolerance((s.info.video.time_base for s in sources), 1 / Fraction(rate) if rate else None)
+    return Pairing(found, streams[1:], limit)
+
+
+def _frames(source: Source) -> Generator[Frame, None, None]:
+    """The pictures of the protected stream alone."""
+    for item in source.read():
+        if isinstance(item, Frame) and item.stream == source.info.video.stream:
+            yield item
+
+
+def _whole(frame: Frame) -> Rgb:
+    return _read(frame, lambda: pixels.whole_rgb(frame.picture))
+
+
+def _head(frame: Frame, face: Face, side: int) -> Rgb:
+    return _read(frame, lambda: pixels.read_rgb(frame.picture, head_region(face.box), side))
+
+
+def _read(frame: Frame, read: Callable[[], Rgb]) -> Rgb:
+    try:
+        return read()
+    except ValueError as error:
+        raise MediaError(f"the picture at {frame.time_seconds:.3f} s cannot be read for the audit: {error}") from error
+
+
+def _check_sizes(sources: Sequence[Source]) -> None:
+    first = sources[0].info.video
+    for source in sources[1:]:
+        video = source.info.video
+        if (video.width, video.height) != (first.width, first.height):
+            raise UsageError(
+                f"{sources[0].info.path} is {first.width}x{first.height} and {source.info.path} is "
+                f"{video.width}x{video.height}; an audit compares pictures of the same size: give the original "
+                "that the protected video was made from"
+            )
+
+
+def _check_paired(pairing: Pairing[Frame], sources: Sequence[Source]) -> None:
+    if pairing.paired:
+        return
+    starts = ", ".join(
+        f"{source.info.path} from {float(time):.3f} s" if time is not None else f"{source.info.path} has none"
+        for source, time in zip(sources, pairing.first_times, strict=True)
+    )
+    raise MediaError(
+        f"no frames could be paired by their timestamps ({starts}; counted: {pairing.unpaired}); give the original "
+        "that the protected video was made from, with its timestamps as they were"
+    )
+
+
+def _clip(path: Path, source: Source, size: StreamSize) -> Clip:
+    video = source.info.video
+    rate = f"{float(video.average_rate):.3g} frames/s" if video.average_rate else "variable rate"
+    description = (
+        f"{video.codec} {video.pix_fmt}, {video.width}x{video.height}, {rate}, {size.seconds:.1f} s, "
+        f"video {size.bit_rate / 1000:.0f} kbit/s"
+    )
+    return Clip(path.name, description, size.bit_rate)
