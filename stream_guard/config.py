@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .document import Document, Mark, KeyPath, read_document
+from .document import Document, KeyPath, Mark, read_document
 from .errors import ConfigError, UnknownNameError, UsageError
 from .resources import bundled
 from .stages.base import Stage, StageOptions
@@ -172,7 +172,8 @@ def _apply(document: Document, stages: list[_Entry], overrides: Iterable[Overrid
         for entry in targets:
             if isinstance(entry.options, dict):
                 entry.options = {**entry.options, option: override.value}
-                document.marks[(*entry.path, option)] = mark
+                place: KeyPath = (*entry.path, option)
+                document.marks[place] = mark
 
 
 def _spec(entry: _Entry, document: Document, registry: Registry, mistakes: list[str]) -> StageSpec | None:

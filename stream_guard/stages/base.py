@@ -37,6 +37,10 @@ class Stage(ABC):
     def open(self) -> None:
         """Load engines and the like. An error here ends the run before a frame is read."""
 
+    def about(self) -> dict[str, str]:
+        """What `open` loaded, for reports and metrics: `engine`, `backend`, `sha256` where there is an engine."""
+        return {}
+
     @abstractmethod
     def process(self, frame: Frame) -> Iterable[Frame]:
         """The frames that are ready after this one, in order."""

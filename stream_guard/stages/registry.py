@@ -11,8 +11,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from pydantic import BaseModel
 
 from ..errors import UnknownNameError, UsageError
 from .base import Stage
@@ -98,23 +101,32 @@ def _entry(point: EntryPoint) -> StageEntry:
 
 def describe(stage: type[Stage]) -> dict[str, Any]:
     """Name, description and options of a stage, as plain data: what `stream-guard stages --json` prints."""
-    schema = stage.Options.model_json_schema()
     return {
         "name": stage.name,
         "description": stage.description,
-        "options": {
-            name: {
-                "type": _type_name(schema["properties"][name], schema),
-                "default": _plain(field.get_default(call_default_factory=True)) if not field.is_required() else None,
-                "required": field.is_required(),
-                "description": field.description or "",
-            }
-            for name, field in stage.Options.model_fields.items()
-        },
+        "protects": stage.protects,
+        "options": describe_options(stage.Options),
+    }
+
+
+def describe_options(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """Each field of a settings model with its type in words, default, and description."""
+    schema = model.model_json_schema()
+    return {
+        name: {
+            "type": _type_name(schema["properties"][name], schema),
+            "default": None if field.is_required() else _plain(field.get_default(call_default_factory=True)),
+            "required": field.is_required(),
+            "description": field.description or "",
+        }
+        for name, field in model.model_fields.items()
     }
 
 
 def _plain(value: Any) -> Any:
+    """A default as JSON holds it; an enum as the word that a pipeline file has for it."""
+    if isinstance(value, Enum):
+        return value.value
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 

@@ -1,0 +1,73 @@
+"""Writes the pages that repeat what the code knows: `python docs/generate.py`. A test keeps them current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stream_guard import metrics
+from stream_guard.config import PipelineSchema
+from stream_guard.stages.registry import BUILT_IN, GROUP, StageEntry, describe, describe_options
+
+HERE = Path(__file__).resolve().parent
+NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
+
+
+def metrics_page() -> str:
+    return f"""# Metrics
+{NOTE}
+`stream-guard protect IN OUT --metrics-port 9464` serves these at `http://127.0.0.1:9464/metrics` while it runs.
+Counters start at 0 with each run. Reasons come from the stages ([stages](stages.md)) and are a few fixed words.
+
+{metrics.table()}
+An alert that every installation wants: `increase(stream_guard_unprotected_frames_total[5m]) > 0`.
+"""
+
+
+def stages_page() -> str:
+    stages = [describe(StageEntry(name, target, "the built-ins").load()) for name, target in BUILT_IN]
+    parts = "\n".join(_stage(stage) for stage in stages)
+    return f"""# Stages and pipelines
+{NOTE}
+A pipeline is a YAML file; `pipelines/protect.yaml` is the default and the example. Its keys:
+
+{_options(describe_options(PipelineSchema))}
+A stage is written as its name, or as its name with options: `- faces: {{every: 4}}`. A mistake is reported with file,
+line and column. Options on the command line (`--set faces.every=4`, `--engine`, `--strength`, `--backend`,
+`--on-failure`) apply on top of the file and are checked in the same way.
+
+{parts}
+## A stage of one's own
+
+Subclass `stream_guard.stages.base.Stage` (one required method, `process`) and register it as an entry point:
+
+```toml
+[project.entry-points."{GROUP}"]
+blur = "your_package.blur:BlurStage"
+```
+
+It then shows in `stream-guard stages` and can be named in a pipeline. Set `protects = True` on a stage that protects
+faces: a pipeline without one is refused by `protect`.
+"""
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    return f"## `{stage['name']}`\n\n{stage['description']}\n\n{_options(stage['options'])}"
+
+
+def _options(options: dict[str, dict[str, Any]]) -> str:
+    rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, option in options.items():
+        default = "required" if option["required"] else f"`{option['default']}`"
+        kind = str(option["type"]).replace("|", "\\|")
+        rows.append(f"| `{name}` | {kind} | {default} | {option['description']} |")
+    return "\n".join(rows) + "\n"
+
+
+def pages() -> dict[str, str]:
+    return {"metrics.md": metrics_page(), "stages.md": stages_page()}
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,124 @@
+"""The stages of one run, folded once: each call with one timer and one error context."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
+
+from .config import StageSpec
+from .errors import StageError, StreamGuardError
+from .outcome import Tally
+from .stages.base import Stage
+from .types import Frame
+
+
+class Step:
+    """One stage, timed and with its errors named."""
+
+    def __init__(self, spec: StageSpec, tally: Tally) -> None:
+        self.name = spec.name
+        self._build = spec.build
+        self._tally = tally
+        self._stage: Stage | None = None
+
+    def open(self) -> None:
+        """Build and open the stage. Our own errors pass as they are: nothing runs yet, so there is no frame to name."""
+        try:
+            stage = self._build()
+            self._stage = stage
+            stage.open()
+        except StreamGuardError:
+            raise
+        except Exception as exc:
+            raise StageError(self.name, None, exc) from exc
+        self._tally.loaded(self.name, stage.about())
+
+    def process(self, frame: Frame) -> list[Frame]:
+        stage = self._opened()
+        return self._call(lambda: stage.process(frame), frame.time_seconds)
+
+    def flush(self) -> list[Frame]:
+        return self._call(self._opened().flush, None)
+
+    def close(self) -> None:
+        stage, self._stage = self._stage, None
+        if stage is not None:
+            self._tally.unloaded(self.name)
+            stage.close()
+
+    def _opened(self) -> Stage:
+        if self._stage is None:
+            raise StageError(self.name, None, RuntimeError("it is not open"))
+        return self._stage
+
+    def _call(self, call: Callable[[], Iterable[Frame]], time_seconds: float | None) -> list[Frame]:
+        started = perf_counter()
+        try:
+            return list(call())  # a stage may be a generator: its work happens here, inside timer and context
+        except Exception as exc:
+            raise StageError(self.name, time_seconds, exc) from exc
+        finally:
+            self._tally.spent(self.name, perf_counter() - started)
+
+
+class Chain:
+    """All steps in order. Checks that every frame that goes in comes out once and in order."""
+
+    def __init__(self, specs: Iterable[StageSpec], tally: Tally) -> None:
+        self._steps = tuple(Step(spec, tally) for spec in specs)
+        self._due: deque[Frame] = deque()
+
+    def __enter__(self) -> Chain:
+        try:
+            for step in self._steps:
+                step.open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close every stage, also when one of them fails to; that failure counts only where nothing failed before."""
+        failure = self._close()
+        if kind is None and failure is not None:
+            raise failure
+
+    def process(self, frame: Frame) -> Iterator[Frame]:
+        """The frames that are ready after `frame`."""
+        self._due.append(frame)
+        return self._through([frame], 0)
+
+    def flush(self) -> Iterator[Frame]:
+        """The frames still held by any stage; raises StageError when one was lost on the way."""
+        for position, step in enumerate(self._steps):
+            yield from self._through(step.flush(), position + 1)
+        if self._due:
+            raise self._broken(f"{len(self._due)} frame(s) were kept back, the first at", self._due[0])
+
+    def _close(self) -> StageError | None:
+        first: StageError | None = None
+        for step in reversed(self._steps):
+            try:
+                step.close()
+            except Exception as exc:
+                first = first or StageError(step.name, None, exc)
+        return first
+
+    def _through(self, frames: list[Frame], start: int) -> Iterator[Frame]:
+        for step in self._steps[start:]:
+            frames = [out for frame in frames for out in step.process(frame)]
+        for frame in frames:
+            self._check_order(frame)
+            yield frame
+
+    def _check_order(self, frame: Frame) -> None:
+        if not self._due or self._due[0].index != frame.index:
+            raise self._broken(f"frame #{frame.index} came out of turn at", frame)
+        due = self._due.popleft()
+        if (due.pts, due.time_base) != (frame.pts, frame.time_base):
+            raise self._broken(f"the time of frame #{frame.index} was changed; it came at", due)
+
+    def _broken(self, what: str, frame: Frame) -> StageError:
+        names = " + ".join(step.name for step in self._steps)
+        return StageError(names, None, RuntimeError(f"{what} {frame.time_seconds:.3f} s"))

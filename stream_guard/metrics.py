@@ -1,0 +1,134 @@
+"""Every metric: its name, labels and help, in one place. The registry is injected; nothing is global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+from .errors import UsageError
+
+PREFIX = "stream_guard"
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as data: `kind` is a prometheus_client class; a counter's name gets its `_total` when exposed."""
+
+    kind: Callable[..., Any]
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] | None = None
+
+    @property
+    def exposed(self) -> str:
+        """The name that a scrape shows."""
+        suffix = "_total" if self.kind is Counter else "_info" if self.kind is Info else ""
+        return f"{PREFIX}_{self.name}{suffix}"
+
+    def create(self, registry: CollectorRegistry) -> Any:
+        extra = {} if self.buckets is None else {"buckets": self.buckets}
+        return self.kind(self.name, self.help, self.labels, namespace=PREFIX, registry=registry, **extra)
+
+
+METRICS = (
+    Metric(Info, "build", "Version of Stream Guard."),
+    Metric(Info, "engine", "Engines that are loaded, one series a stage.", ("stage",)),
+    Metric(Gauge, "engine_loaded", "1 while the stage's engine is loaded, 0 before and after.", ("stage",)),
+    Metric(Gauge, "active_streams", "Streams that are being processed now."),
+    Metric(Counter, "frames_in", "Pictures decoded from the source."),
+    Metric(Counter, "frames_out", "Pictures handed to the encoder, replaced ones included."),
+    Metric(Counter, "frames_without_face", "Pictures in which faces were looked for and none was found."),
+    Metric(Counter, "faces", "Faces that left the stages, by what became of them.", ("protection",)),
+    Metric(
+        Counter,
+        "unprotected_frames",
+        "Pictures that left with an unprotected face, by the reason of the first such face.",
+        ("reason",),
+    ),
+    Metric(
+        Counter,
+        "blocked_frames",
+        "Pictures replaced because a face in them could not be protected, by reason and by the policy applied.",
+        ("reason", "policy"),
+    ),
+    Metric(
+        Histogram,
+        "stage_duration_seconds",
+        "Time of one picture in one stage; decode and encode count as stages.",
+        ("stage",),
+        STAGE_BUCKETS,
+    ),
+    Metric(
+        Histogram,
+        "frame_latency_seconds",
+        "Time of one picture from the end of its decoding to the end of its encoding call.",
+        (),
+        LATENCY_BUCKETS,
+    ),
+    Metric(
+        Gauge,
+        "queue_frames",
+        "Pictures that wait, by queue: decoded (for the stages), processed (for the encoder).",
+        ("queue",),
+    ),
+    Metric(Counter, "source_corrupt_packets", "Packets of the source that were damaged or that its decoder refused."),
+    Metric(Counter, "source_corrupt_frames", "Pictures that the decoder delivered with errors concealed."),
+    Metric(Gauge, "source_missing_seconds", "Seconds by which the source ends before its own index says it does."),
+    Metric(
+        Counter, "dts_repaired", "Copied packets whose decoding time was repeated or ran backwards and was repaired."
+    ),
+    Metric(Counter, "packets_copied", "Packets of audio, subtitles and data copied unchanged."),
+    Metric(Counter, "encoded_bytes", "Bytes written to the output."),
+)
+"""All of them, in the order of docs/metrics.md."""
+
+
+class Metrics:
+    """The metrics registered in one registry: `metrics["frames_in"].inc()`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._made: dict[str, Any] = {m.name: m.create(self.registry) for m in METRICS}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made[name]
+
+
+class MetricsServer:
+    """Serves one registry over HTTP at /metrics, on a thread of its own, until it is closed."""
+
+    def __init__(self, registry: CollectorRegistry, port: int, address: str) -> None:
+        self._server, self._thread = start_http_server(port, address, registry)
+        self.port: int = self._server.server_address[1]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(registry: CollectorRegistry, port: int, address: str = "127.0.0.1") -> MetricsServer:
+    """Start serving; port 0 takes a free one. Raises UsageError when the port cannot be had."""
+    try:
+        return MetricsServer(registry, port, address)
+    except (OSError, OverflowError) as exc:
+        raise UsageError(
+            f"metrics cannot be served on {address}:{port}: {getattr(exc, 'strerror', None) or exc}; "
+            "choose another --metrics-port or --metrics-address"
+        ) from exc
+
+
+def table() -> str:
+    """The table of docs/metrics.md, in Markdown."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for metric in METRICS:
+        kind = "gauge" if metric.kind is Info else getattr(metric.kind, "__name__", "").lower()
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
+        rows.append(f"| `{metric.exposed}` | {kind} | {labels} | {metric.help} |")
+    return "\n".join(rows) + "\n"

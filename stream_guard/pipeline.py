@@ -1,0 +1,260 @@
+"""The runner: three threads, two bounded queues, one failure policy, and one way to end.
+
+    decode --frames, packets--> stages --frames, packets--> encode and mux
+
+Packets of the other streams take the same queues as the frames, so the sink gets all in the source's order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from time import perf_counter
+from typing import Any, Protocol
+
+from .chain import Chain
+from .config import PipelineConfig
+from .errors import SinkError, SourceError, StageError, StoppedError
+from .metrics import Metrics
+from .outcome import Progress, RunReport, Tally
+from .policy import FailurePolicy
+from .queues import AbortedError, FrameQueue
+from .types import Frame
+
+POLL_SECONDS = 0.1
+"""How often the caller's thread looks at the stop event and reports progress."""
+
+log = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """What the runner asks of a source: frames and whatever else is to be copied, in demux order."""
+
+    @property
+    def info(self) -> Any:
+        """`info.videos` has one item for each video stream, with its number as `stream`; and `info.warnings`."""
+
+    @property
+    def report(self) -> Any: ...
+
+    def read(self) -> Iterator[Any]: ...
+
+
+class Writable(Protocol):
+    """What the runner asks of a sink: `close` finishes the output, `abort` leaves nothing of it."""
+
+    @property
+    def report(self) -> Any: ...
+
+    def write(self, frame: Frame, /) -> None: ...
+
+    def write_packet(self, packet: Any, /) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def run(
+    config: PipelineConfig,
+    source: Readable,
+    make_sink: Callable[[], Writable],
+    *,
+    metrics: Metrics | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> RunReport:
+    """Take every frame of `source` through the stages into the sink; the caller closes the source afterwards.
+
+    All stages are open before `make_sink` is called and before the first frame is read. On an error, on `stop` and on
+    an interrupt all threads are joined and the sink is aborted. `on_progress` is called on the caller's thread.
+
+    Raises what a stage's `open` or `make_sink` raised; StageError for the first error of the run, naming the stage
+    (`decode` and `encode` among them) and the frame's time; StoppedError when `stop` was set before the end.
+    """
+    return _Run(config, source, metrics or Metrics(), stop or threading.Event()).go(make_sink, on_progress)
+
+
+class _Lane:
+    """The stages and the policy of one video stream: tracks and safe pictures of two streams must not mix."""
+
+    def __init__(self, config: PipelineConfig, tally: Tally) -> None:
+        self.chain = Chain(config.stages, tally)
+        self._policy = FailurePolicy(config.on_failure, config.protects)
+        self._tally = tally
+
+    def process(self, frame: Frame) -> Iterator[Frame]:
+        return self._judged(self.chain.process(frame))
+
+    def flush(self) -> Iterator[Frame]:
+        return self._judged(self.chain.flush())
+
+    def _judged(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            try:
+                reason = self._policy.apply(frame)
+            except ValueError as exc:
+                raise StageError("on_failure", frame.time_seconds, exc) from exc
+            self._tally.judged(frame, reason)
+            yield frame
+
+
+class _Run:
+    def __init__(self, config: PipelineConfig, source: Readable, metrics: Metrics, stop: threading.Event) -> None:
+        self.config, self.source, self.metrics, self.stop = config, source, metrics, stop
+        self.tally = Tally(metrics, config.on_failure)
+        self.lanes = {video.stream: _Lane(config, self.tally) for video in source.info.videos}
+        self.decoded: FrameQueue[Any] = FrameQueue(config.queue)
+        self.processed: FrameQueue[Any] = FrameQueue(config.queue)
+        self.sink: Writable | None = None
+        self.finished = False
+        self.opened = threading.Event()
+        self.ended = threading.Event()
+        self.born: dict[tuple[int, int], float] = {}  # when each frame in flight was decoded, by stream and index
+        self.error: BaseException | None = None
+        self.error_lock = threading.Lock()
+
+    def go(self, make_sink: Callable[[], Writable], on_progress: Callable[[Progress], None]) -> RunReport:
+        stages, decode, encode = (
+            threading.Thread(target=self._guarded, args=(work,), name=f"stream-guard-{name}")
+            for name, work in (("stages", self._stages), ("decode", self._decode), ("encode", self._encode))
+        )
+        started = perf_counter()
+        running = [stages]
+        self.metrics["active_streams"].inc()
+        try:
+            stages.start()
+            self._wait(self.opened)
+            if self.error is None and not self.stop.is_set():
+                self.sink = make_sink()
+                started = perf_counter()
+                running += [decode, encode]
+                decode.start()
+                encode.start()
+                self._wait(self.ended, lambda: on_progress(self._progress(started)))
+        finally:
+            self._end(running)
+        self._raise()
+        on_progress(self._progress(started))
+        seconds, sink = perf_counter() - started, self._report()
+        warnings = (*self.source.info.warnings, *sink.warnings)
+        return self.tally.report(self.config.name, seconds, self.source.report, sink, warnings)
+
+    def _wait(self, event: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
+        """Wait on the caller's thread, where signals arrive, until `event`, a stop or an error."""
+        while not event.wait(POLL_SECONDS) and not self.stop.is_set():
+            tick()
+
+    def _end(self, running: list[threading.Thread]) -> None:
+        """Every way out comes through here: wake all, join all, and leave no half output."""
+        if not self.finished:
+            self.decoded.abort()
+            self.processed.abort()
+        for thread in running:
+            if thread.ident is not None:
+                thread.join()
+        self.metrics["active_streams"].dec()
+        self.metrics["queue_frames"].labels("decoded").set(0)
+        self.metrics["queue_frames"].labels("processed").set(0)
+        if self.sink is not None and not self.finished:
+            try:
+                self.sink.abort()
+            except Exception as exc:  # the first error is the one to raise
+                log.warning("the unfinished output could not be removed: %s", exc)
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+        if not self.finished:
+            raise StoppedError("stopped; no output was left")
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except AbortedError:
+            pass  # another thread failed, or the run was stopped: there is nothing to add
+        except BaseException as exc:
+            with self.error_lock:
+                self.error = self.error or exc
+            self.decoded.abort()
+            self.processed.abort()
+            self.opened.set()
+            self.ended.set()
+
+    def _decode(self) -> None:
+        reader = self.source.read()
+        last: float | None = None
+        while True:
+            started = perf_counter()
+            try:
+                item = next(reader, None)
+            except Exception as exc:
+                raise StageError("decode", last, exc) from exc
+            if item is None:
+                break
+            is_frame = isinstance(item, Frame)
+            if is_frame:
+                last = item.time_seconds
+                self.tally.spent("decode", perf_counter() - started)
+                self.tally.came_in()
+                self.born[item.stream, item.index] = perf_counter()
+            self.decoded.put(item, is_frame=is_frame)
+        self.decoded.end()
+
+    def _stages(self) -> None:
+        with ExitStack() as opened:
+            for lane in self.lanes.values():
+                opened.enter_context(lane.chain)
+            self.opened.set()
+            while (item := self.decoded.get()) is not None:
+                if isinstance(item, Frame):
+                    self._deliver(self.lanes[item.stream].process(item))
+                else:
+                    self.processed.put(item, is_frame=False)
+            for lane in self.lanes.values():
+                self._deliver(lane.flush())
+        self.processed.end()  # only now: a stage that fails to close must not find the output finished
+
+    def _deliver(self, frames: Iterator[Frame]) -> None:
+        for frame in frames:
+            self.processed.put(frame, is_frame=True)
+
+    def _encode(self) -> None:
+        sink = self.sink
+        if sink is None:
+            raise SinkError("there is no output to write to")
+        time: float | None = None
+        try:
+            while (item := self.processed.get()) is not None:
+                if isinstance(item, Frame):
+                    time = item.time_seconds
+                    self._write(sink, item)
+                else:
+                    sink.write_packet(item)
+            if self.tally.frames_out == 0:
+                raise SourceError("no picture could be decoded from the input; there is nothing to protect")
+            sink.close()
+        except (AbortedError, SourceError):
+            raise
+        except Exception as exc:
+            raise StageError("encode", time, exc) from exc
+        self.finished = True
+        self.ended.set()
+
+    def _write(self, sink: Writable, frame: Frame) -> None:
+        started = perf_counter()
+        sink.write(frame)
+        ended = perf_counter()
+        self.tally.spent("encode", ended - started)
+        self.tally.went_out(frame, ended - self.born.pop((frame.stream, frame.index)))
+
+    def _progress(self, started: float) -> Progress:
+        self.metrics["queue_frames"].labels("decoded").set(self.decoded.frames)
+        self.metrics["queue_frames"].labels("processed").set(self.processed.frames)
+        self.tally.follow(self.source.report, self._report())
+        return self.tally.progress(perf_counter() - started)
+
+    def _report(self) -> Any:
+        return self.sink.report if self.sink is not None else None

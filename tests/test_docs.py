@@ -1,0 +1,31 @@
+"""The generated pages are current, and every option says what it is for."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from stream_guard.config import PipelineSchema
+from stream_guard.stages.registry import BUILT_IN, StageEntry, describe, describe_options
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.mark.parametrize("page", ["metrics_page", "stages_page"])
+def test_generated_pages_are_current(page: str) -> None:
+    text = runpy.run_path(str(DOCS / "generate.py"))[page]()
+    stored = (DOCS / page.replace("_page", ".md")).read_text(encoding="utf-8")
+    assert stored == text, "run `python docs/generate.py` and commit what it writes"
+
+
+@pytest.mark.parametrize(("name", "target"), BUILT_IN)
+def test_every_stage_and_option_is_described(name: str, target: str) -> None:
+    described = describe(StageEntry(name, target, "the built-ins").load())
+    assert described["description"]
+    assert all(option["description"] for option in described["options"].values())
+
+
+def test_every_key_of_a_pipeline_is_described() -> None:
+    assert all(option["description"] for option in describe_options(PipelineSchema).values())
