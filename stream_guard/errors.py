@@ -56,6 +56,12 @@ class SinkError(MediaError):
     """The output cannot be created or written."""
 
 
+class OutputRefusedError(SinkError):
+    """The output may not be written where it was asked for: found before a frame is read."""
+
+    exit_code = ExitCode.USAGE
+
+
 class EngineError(StreamGuardError):
     """An engine that is missing, damaged, foreign or failing."""
 

@@ -128,6 +128,10 @@ class Frame:
     verdicts: tuple[Verdict, ...] = ()
     faces_known: bool = False
     """True once a stage has looked for faces: an empty `faces` then means that there are none."""
+    duration: int = 0
+    """How long the picture is shown, in `time_base` units; 0 where the source does not say."""
+    stream: int = 0
+    """The index of the video stream in the source; only sources opened with `all_video` yield more than one."""
 
     @property
     def time_seconds(self) -> float:

@@ -1,0 +1,169 @@
+"""Decide, stream by stream, how what is not protected reaches the output. Nothing is left behind without a word."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.audio.stream import AudioStream
+from av.error import FFmpegError
+from av.stream import AttachmentStream, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+
+from .containers import Container
+from .info import SinkReport
+from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
+
+_TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
+TEXT_SUBTITLES = frozenset(_TEXT.split())
+OPUS_RATE = 48000
+# Counted by the tool that wrote the source; wrong for what we write, and made anew by muxers that keep them.
+STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS")
+FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+
+
+class Carrier:
+    """Adds the output streams for one file. `warnings` says what is dropped or encoded anew."""
+
+    def __init__(
+        self, out: av.container.OutputContainer, container: Container, source_format: str, report: SinkReport
+    ) -> None:
+        self._out = out
+        self._container = container
+        self._source_format = source_format
+        self._report = report
+
+    def carry(self, source: Stream) -> Track | None:
+        """The track for this stream, or None where nothing is to be written for its packets."""
+        if source.type == "attachment":
+            self._attach(cast(AttachmentStream, source))
+            return None
+        if source.type == "audio":
+            return self._carry_audio(cast(AudioStream, source))
+        if source.type == "subtitle":
+            return self._carry_subtitle(cast(SubtitleStream, source))
+        if source.type == "video":
+            return self._carry_cover(source)
+        return self._carry_data(source)
+
+    def _carry_audio(self, source: AudioStream) -> Track | None:
+        if source.codec_context is None:
+            self._drop(source, "its codec is unknown here")
+            return None
+        if self._container.audio is None:
+            self._drop(source, "the format holds no sound")
+            return None
+        return self._copy(source) or self._encode_audio(source, self._container.audio)
+
+    def _carry_subtitle(self, source: SubtitleStream) -> Track | None:
+        if source.codec_context is None:
+            self._drop(source, "its codec is unknown here")
+            return None
+        copied = self._copy(source)
+        if copied is not None:
+            return copied
+        if self._container.subtitle is None:
+            self._drop(source, "the format holds no such subtitles")
+            return None
+        if _codec(source) not in TEXT_SUBTITLES:
+            self._drop(source, "the format holds only text subtitles, and these are pictures")
+            return None
+        return self._encode_subtitle(source, self._container.subtitle)
+
+    def _carry_cover(self, source: Stream) -> Track | None:
+        if not self._container.cover:
+            self._drop(source, "the format holds no cover art")
+            return None
+        return self._copied_or_dropped(source, "the format does not hold this kind of picture")
+
+    def _carry_data(self, source: Stream) -> Track | None:
+        name = _codec(source)
+        if self._container.chapters and name in ("bin_data", "text") and source.container.chapters():
+            return None  # The chapter track of mov files: carried as chapters, written anew.
+        if self._container.format in ("mp4", "mov", "ipod") and name == "tmcd":
+            return None  # The muxer makes this track from the video's `timecode` tag.
+        if self._container.copies is not None and name in self._container.copies:
+            return self._copied_or_dropped(source, "the format does not hold it")
+        self._drop(source, "the format does not hold it")
+        return None
+
+    def _copied_or_dropped(self, source: Stream, why: str) -> Track | None:
+        copied = self._copy(source)
+        if copied is None:
+            self._drop(source, why)
+        return copied
+
+    def _attach(self, source: AttachmentStream) -> None:
+        if not self._container.attachments:
+            self._drop(source, "the format holds no attachments")
+            return
+        kind = source.mimetype or "application/octet-stream"
+        added = self._out.add_attachment(source.name or f"attachment-{source.index}", kind, source.data)
+        added.metadata.update(source.metadata)
+
+    def _copy(self, source: Stream) -> CopyTrack | None:
+        if self._container.copies is not None and _codec(source) not in self._container.copies:
+            return None
+        try:
+            added = self._out.add_stream_from_template(source, opaque=True)
+        except (ValueError, FFmpegError):
+            return None
+        _label(added, source)
+        # Matroska keeps the priming of its own streams by a codec delay that survives the copy.
+        keeps_delay = "matroska" in self._source_format and self._container.format in ("matroska", "webm")
+        opus = _codec(source) == "opus" and self._container.format in ("matroska", "webm")
+        from_zero = not self._container.negative_times and not keeps_delay and not opus
+        return CopyTrack(added, self._report, from_zero=from_zero)
+
+    def _encode_audio(self, source: AudioStream, encoder: str) -> AudioTrack | None:
+        rate = OPUS_RATE if encoder == "libopus" else source.rate
+        layout = source.layout.name if source.layout.nb_channels <= 2 or encoder == "aac" else "stereo"
+        added = cast(AudioStream, self._out.add_stream(encoder, rate=rate, layout=layout))
+        _label(added, source)
+        folded = f", folded down to {layout}" if layout != source.layout.name else ""
+        self._report.warnings.append(
+            f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}: "
+            f"{self._container.format} does not hold its codec"
+        )
+        return AudioTrack(source, added, self._report)
+
+    def _encode_subtitle(self, source: SubtitleStream, encoder: str) -> SubtitleTrack | None:
+        source.codec_context.open(strict=False)
+        header = source.codec_context.subtitle_header
+        added = cast(SubtitleStream, self._out.add_stream(encoder))
+        added.codec_context.subtitle_header = header
+        added.codec_context.time_base = source.time_base or Fraction(1, 1000)
+        _label(added, source)
+        self._report.warnings.append(
+            f"subtitle stream #{source.index} ({_codec(source)}) is written as {encoder}: "
+            f"{self._container.format} does not hold its codec; the styling may be simpler"
+        )
+        return SubtitleTrack(source, added, self._report)
+
+    def _drop(self, source: Stream, why: str) -> None:
+        self._report.warnings.append(
+            f"{source.type} stream #{source.index} ({_codec(source)}) is left out of the {self._container.format} "
+            f"output: {why}"
+        )
+
+
+def _codec(source: Stream) -> str:
+    if source.codec_context is not None:
+        return str(source.codec_context.codec.canonical_name)
+    return str(getattr(source, "name", None) or "unknown")
+
+
+def _label(added: Stream, source: Stream) -> None:
+    """Carry tags and disposition of a stream."""
+    added.metadata.update(stream_tags(source))
+    added.disposition = Disposition(source.disposition)
+
+
+def stream_tags(source: Stream) -> dict[str, str]:
+    """A stream's tags without those that only described the old file."""
+    return {k: v for k, v in source.metadata.items() if not k.upper().startswith(STALE_TAGS) and k != "encoder"}
+
+
+def file_tags(source: av.container.InputContainer) -> dict[str, str]:
+    return {k: v for k, v in source.metadata.items() if k.lower() not in FILE_TAGS}

@@ -1,0 +1,67 @@
+"""What each output container holds, as readable data. FFmpeg's own answer is asked too, where it has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One output format. Times below zero, rotation and the like: whether the file can say so."""
+
+    format: str
+    suffixes: tuple[str, ...]
+    video: str
+    """The usual encoder."""
+    audio: str | None
+    """The encoder for audio that cannot be copied; None where the format holds no sound."""
+    subtitle: str | None
+    """The encoder for text subtitles that cannot be copied."""
+    negative_times: bool = False
+    reordering_delay: bool = True
+    """Whether decoding times may lie before zero: else B-frames would move a video that starts at zero."""
+    rotation: bool = False
+    attachments: bool = False
+    chapters: bool = False
+    cover: bool = False
+    tick: float = 0.0
+    """The finest time in seconds where the format has only one; 0 where it keeps the source's."""
+    copies: frozenset[str] | None = None
+    """Codecs that may be copied, where FFmpeg would write others that nothing can read back."""
+
+
+_TS = (
+    "mp2 mp3 aac aac_latm ac3 eac3 dts opus truehd s302m pcm_bluray dvb_subtitle dvb_teletext hdmv_pgs_subtitle "
+    "klv timed_id3 scte_35 mpeg1video mpeg2video mpeg4 h264 hevc vvc"
+)
+TS_COPIES = frozenset(_TS.split())
+
+CONTAINERS = (
+    Container("mp4", (".mp4",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
+    Container("ipod", (".m4v",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
+    Container("mov", (".mov",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
+    Container("3gp", (".3gp",), "libx264", "aac", "mov_text", True, True, True, False, False, False),
+    Container("matroska", (".mkv",), "libx264", "aac", "subrip", False, True, True, True, True, True, 0.001),
+    Container("webm", (".webm",), "libvpx-vp9", "libopus", "webvtt", False, True, True, False, True, False, 0.001),
+    Container("mpegts", (".ts", ".m2ts", ".mts"), "libx264", "aac", None, False, False, tick=1e-5, copies=TS_COPIES),
+    Container("flv", (".flv",), "libx264", "aac", None, False, False, tick=0.001),
+    Container("gif", (".gif",), "gif", None, None, False, True, tick=0.01),
+)
+
+
+def container_for(path: str) -> Container:
+    """The container that the file name's ending asks for; UsageError lists the known ones."""
+    suffix = suffix_of(path).lower()
+    for container in CONTAINERS:
+        if suffix in container.suffixes:
+            return container
+    known = ", ".join(s for c in CONTAINERS for s in c.suffixes)
+    raise UsageError(f"the output {path!r} ends in {suffix or 'nothing'!r}, which names no format; use one of: {known}")
+
+
+def suffix_of(path: str) -> str:
+    name = path.replace("\\", "/").rsplit("/", 1)[-1]
+    dot = name.rfind(".")
+    return name[dot:] if dot > 0 else ""

@@ -1,0 +1,107 @@
+"""One decoded stream: packets in, frames with a timestamp of their own out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from ..types import Frame
+from .info import SourceReport
+from .probe import fraction
+
+
+class FrameClock:
+    """Timestamps that only rise: invents the missing ones, moves up those that do not, counts both."""
+
+    def __init__(self, step: int, report: SourceReport) -> None:
+        """`step` is the usual distance of two frames in ticks, at least 1."""
+        self._step = step
+        self._report = report
+        self._last: int | None = None
+
+    def stamp(self, pts: int | None, dts: int | None) -> int:
+        if pts is None:
+            self._report.pts_invented += 1
+            pts = self._invent(dts)
+        if self._last is not None:
+            if pts <= self._last:
+                self._report.pts_repaired += 1
+                pts = self._last + 1
+            else:
+                self._step = pts - self._last
+        self._last = pts
+        return pts
+
+    @property
+    def step(self) -> int:
+        return self._step
+
+    def _invent(self, dts: int | None) -> int:
+        """The decoding time where it fits (containers such as AVI hold no other), else one step on."""
+        if dts is not None and (self._last is None or dts > self._last):
+            return dts
+        return 0 if self._last is None else self._last + self._step
+
+
+class StreamDecoder:
+    """Decodes one video stream. Holds one frame back, because its duration is known when the next one comes."""
+
+    def __init__(self, stream: VideoStream, report: SourceReport, threads: int) -> None:
+        self.stream = stream
+        self.time_base = fraction(stream.time_base) or Fraction(1, 90000)
+        self._report = report
+        rate = fraction(stream.average_rate) or fraction(stream.guessed_rate) or Fraction(25)
+        self._clock = FrameClock(max(round(1 / (rate * self.time_base)), 1), report)
+        self._held: Frame | None = None
+        self._index = 0
+        self._shape: tuple[int, int, str] | None = None
+        context = stream.codec_context
+        context.thread_type = "AUTO"
+        context.thread_count = threads
+
+    def decode(self, packet: av.Packet[Any] | None) -> Iterator[Frame]:
+        """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised."""
+        try:
+            pictures = self.stream.decode(packet)
+        except FFmpegError:
+            self._report.corrupt_packets += 1
+            return
+        for picture in pictures:
+            yield from self._next(picture)
+
+    def finish(self, end: int | None) -> Iterator[Frame]:
+        """The frame still held; `end` is the time in ticks at which the container says that the stream ends."""
+        if self._held is None:
+            return
+        frame, self._held = self._held, None
+        own = frame.duration or self._clock.step
+        yield _lasting(frame, end - frame.pts if end is not None and end > frame.pts else own)
+
+    def _next(self, picture: av.VideoFrame) -> Iterator[Frame]:
+        self._count(picture)
+        pts = self._clock.stamp(picture.pts, picture.dts)
+        picture.pts, picture.time_base = pts, self.time_base
+        previous = self._held
+        self._held = Frame(
+            picture, pts, self.time_base, self._index, duration=picture.duration, stream=self.stream.index
+        )
+        self._index += 1
+        if previous is not None:
+            yield _lasting(previous, pts - previous.pts)
+
+    def _count(self, picture: av.VideoFrame) -> None:
+        self._report.frames += 1
+        self._report.corrupt_frames += picture.is_corrupt
+        shape = (picture.width, picture.height, picture.format.name)
+        self._report.size_changes += self._shape not in (None, shape)
+        self._shape = shape
+
+
+def _lasting(frame: Frame, duration: int) -> Frame:
+    frame.picture.duration = duration
+    return Frame(frame.picture, frame.pts, frame.time_base, frame.index, duration=duration, stream=frame.stream)

@@ -1,0 +1,200 @@
+"""The encoder of one protected stream: set up from what the source shows, fed with frames, exact in time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+from av.codec.context import Flags
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from ..types import Frame
+from .clock import rescale
+from .containers import Container
+from .formats import FULL_RANGE, choose_format, depth_of, is_rgb
+from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
+from .info import VideoInfo
+from .palette import Palette
+from .settings import Encoder, EncoderSettings, encoder_named, encoder_options
+
+FALLBACK_RATE = Fraction(25)
+HEADROOM_SECONDS = 1.0
+"""A start later than this leaves room for decoding times before the first picture."""
+INTERLACED = (2, 3, 4, 5)
+UNSPECIFIED = 2
+FULL, LIMITED = 2, 1
+BT601 = 6
+
+
+def choose_encoder(settings: EncoderSettings, container: Container, info: VideoInfo) -> Encoder:
+    """The encoder that was asked for, else the container's usual one; AV1 where VP9 would lose bit depth."""
+    if settings.codec is not None:
+        return encoder_named(settings.codec)
+    if container.video == "libvpx-vp9" and depth_of(info.pix_fmt) > 8:
+        return encoder_named("libsvtav1")
+    return encoder_named(container.video)
+
+
+class VideoTrack:
+    """Encodes one stream. `warnings` collects what could not be carried, in words."""
+
+    def __init__(
+        self,
+        out: av.container.OutputContainer,
+        container: Container,
+        info: VideoInfo,
+        first: av.VideoFrame,
+        settings: EncoderSettings,
+        warnings: list[str],
+    ) -> None:
+        self._info = info
+        self._container = container
+        self._warnings = warnings
+        self._encoder = choose_encoder(settings, container, info)
+        self.time_base = fitting_time_base(info, self._encoder)
+        self.pix_fmt, loss = choose_format(self._encoder.name, info.pix_fmt, info.width, info.height, settings.pix_fmt)
+        self._palette = Palette() if self._encoder.name == "gif" else None
+        if self._palette is not None:
+            self.pix_fmt, loss = "pal8", ""
+        self._warn(loss)
+        self._reformatter = VideoReformatter()
+        self._durations: dict[int, int] = {}
+        options = encoder_options(self._encoder, settings)
+        self._hdr(options, first)
+        self.stream = self._add(out, options, settings)
+        self._shape(self.stream.codec_context)
+        self._rotate(first)
+
+    def encode(self, frame: Frame | None) -> list[av.Packet[Any]]:
+        """Packets that are ready after this frame, in the encoder's time base; None drains the encoder."""
+        packets = self.stream.encode(None if frame is None else self._prepared(frame))
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+        return packets
+
+    def _prepared(self, frame: Frame) -> av.VideoFrame:
+        picture = self._converted(frame.picture)
+        pts = rescale(frame.pts, frame.time_base, self.time_base)
+        picture.pts, picture.time_base = pts, self.time_base
+        picture.duration = rescale(frame.duration, frame.time_base, self.time_base)
+        self._durations[pts] = picture.duration
+        # The encoder places its own key frames; the source's kinds would be obeyed.
+        picture.pict_type = 0
+        return picture
+
+    def _converted(self, picture: av.VideoFrame) -> av.VideoFrame:
+        info = self._info
+        if self._palette is not None:
+            return self._palette.apply(picture, info.width, info.height)
+        same = (picture.format.name, picture.width, picture.height) == (self.pix_fmt, info.width, info.height)
+        if same:
+            return picture
+        ranges = (self._colour_range(), self._colour_range())
+        if is_rgb(picture.format.name) != is_rgb(self.pix_fmt):
+            ranges = (FULL, LIMITED) if is_rgb(picture.format.name) else (ranges[0], FULL)
+        return self._reformatter.reformat(
+            picture,
+            info.width,
+            info.height,
+            self.pix_fmt,
+            src_color_range=ranges[0],
+            dst_color_range=ranges[1],
+            threads=1,
+        )
+
+    def _add(
+        self, out: av.container.OutputContainer, options: dict[str, str], settings: EncoderSettings
+    ) -> VideoStream:
+        rate = self._info.average_rate or FALLBACK_RATE
+        stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=options))
+        context = stream.codec_context
+        context.width, context.height = self._info.width, self._info.height
+        context.pix_fmt = self.pix_fmt
+        context.time_base = self.time_base
+        stream.time_base = self.time_base
+        # Threads over frames, not slices: slices would cost bits.
+        context.thread_type = "AUTO"
+        context.thread_count = settings.threads
+        if settings.bit_rate is not None:
+            context.bit_rate = settings.bit_rate
+        if settings.gop is not None:
+            context.gop_size = settings.gop
+        self._reordering(context, settings)
+        return stream
+
+    def _reordering(self, context: av.VideoCodecContext, settings: EncoderSettings) -> None:
+        """No B-frames where their decoding times would lie before zero and the container cannot say so."""
+        if self._container.reordering_delay or self._info.start_seconds >= HEADROOM_SECONDS:
+            return
+        if "bf" not in settings.options:
+            context.max_b_frames = 0
+
+    def _shape(self, context: av.VideoCodecContext) -> None:
+        info, colour = self._info, self._info.colour
+        if info.sample_aspect_ratio is not None:
+            context.sample_aspect_ratio = info.sample_aspect_ratio
+        context.color_range = self._colour_range()
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        context.colorspace = colour.matrix
+        if is_rgb(info.pix_fmt) and not is_rgb(self.pix_fmt):
+            context.colorspace = BT601
+        if info.interlaced:
+            self._interlace(context)
+
+    def _colour_range(self) -> int:
+        info = self._info
+        if is_rgb(info.pix_fmt) and not is_rgb(self.pix_fmt):
+            return LIMITED
+        return FULL if info.pix_fmt in FULL_RANGE else info.colour.range
+
+    def _interlace(self, context: av.VideoCodecContext) -> None:
+        if self._encoder.name not in ("libx264", "mpeg4", "prores_ks"):
+            self._warn(f"the video is interlaced; {self._encoder.name} stores it as whole frames")
+            return
+        context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        if self._info.field_order in INTERLACED:
+            context.field_order = self._info.field_order
+
+    def _hdr(self, options: dict[str, str], first: av.VideoFrame) -> None:
+        for name in dynamic_hdr(first):
+            self._warn(f"HDR metadata that changes over time ({name}) cannot be carried; static metadata is")
+        hdr = static_hdr(first)
+        if hdr.empty:
+            return
+        found = hdr_options(self._encoder.name, hdr)
+        if found is None:
+            self._warn(f"{self._encoder.name} cannot carry the HDR mastering metadata")
+            return
+        name, value = found
+        options[name] = f"{options[name]}:{value}" if options.get(name) else value
+
+    def _rotate(self, first: av.VideoFrame) -> None:
+        matrix = display_matrix(first)
+        if matrix is None and not self._info.rotation:
+            return
+        if not self._container.rotation:
+            self._warn(
+                f"{self._container.format} cannot say that the picture is turned by {self._info.rotation} degrees; "
+                "it will be shown unturned: use .mp4, .mov or .mkv"
+            )
+        elif matrix is not None:
+            self.stream.set_display_matrix(matrix)
+        else:
+            self.stream.set_display_rotation(self._info.rotation)
+
+    def _warn(self, words: str) -> None:
+        if words:
+            self._warnings.append(words)
+
+
+def fitting_time_base(info: VideoInfo, encoder: Encoder) -> Fraction:
+    """The source's own time base, or the finest that the codec can write and that fits the frame rate."""
+    if info.time_base.denominator <= encoder.max_denominator:
+        return info.time_base
+    rate = info.average_rate or FALLBACK_RATE
+    if rate.numerator > encoder.max_denominator or encoder.max_denominator == 100:
+        return Fraction(1, encoder.max_denominator)
+    return Fraction(rate.denominator, rate.numerator * (encoder.max_denominator // rate.numerator))

@@ -1,0 +1,86 @@
+"""Which pixel format an encoder gets: the source's own where it can, else the nearest, and what is lost then."""
+
+from __future__ import annotations
+
+from av.codec import Codec
+from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
+from av.video.format import VideoFormat
+
+from ..errors import ConfigError, UnknownNameError
+
+# Formats that name the full range in themselves: the same planes as their plain sisters.
+FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "yuvj440p": "yuv440p"}
+
+_WORDS = {
+    PixFmtLoss.RESOLUTION: "colour resolution",
+    PixFmtLoss.CHROMA: "colour",
+    PixFmtLoss.DEPTH: "bit depth",
+    PixFmtLoss.COLORSPACE: "the colour space (converted)",
+    PixFmtLoss.ALPHA: "transparency",
+    PixFmtLoss.COLORQUANT: "colours (palette)",
+}
+
+
+def choose_format(encoder: str, source: str, width: int, height: int, wanted: str | None = None) -> tuple[str, str]:
+    """The pixel format for `encoder` and a sentence on what is lost (empty: nothing).
+
+    Formats that cannot hold an odd width or height are not considered. Raises ConfigError where none is left.
+    """
+    offered = formats_of(encoder)
+    fitting = [name for name in offered if _fits(encoder, name, width, height)]
+    if wanted is not None:
+        if wanted not in offered:
+            raise UnknownNameError(f"pixel format of {encoder}", wanted, offered)
+        if wanted not in fitting:
+            raise ConfigError(f"{encoder} cannot encode {wanted} at an odd size ({width}x{height}); leave it out")
+        fitting = [wanted]
+    plain = FULL_RANGE.get(source, source)
+    if source in fitting:
+        return source, ""
+    if not fitting:
+        raise ConfigError(f"{encoder} cannot encode a picture of {width}x{height}; choose another codec")
+    # Full-range twins are no choice for others: they would change the range, not only the layout.
+    candidates = [name for name in fitting if name not in FULL_RANGE or name == wanted] or fitting
+    best, loss = find_best_pix_fmt_of_list(candidates, plain, has_alpha=_has_alpha(plain))
+    if best is None:
+        raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
+    return best.name, _sentence(encoder, source, best.name, loss, source in offered and source not in fitting)
+
+
+def formats_of(encoder: str) -> list[str]:
+    return [f.name for f in Codec(encoder, "w").video_formats or ()]
+
+
+def depth_of(name: str) -> int:
+    return max(c.bits for c in VideoFormat(name, 16, 16).components)
+
+
+def is_rgb(name: str) -> bool:
+    found = VideoFormat(name, 16, 16)
+    return bool(found.is_rgb or found.has_palette)
+
+
+def _fits(encoder: str, name: str, width: int, height: int) -> bool:
+    """x264 and x265 refuse sizes that their chroma does not divide; the others round it up."""
+    if not encoder.startswith(("libx264", "libx265")):
+        return True
+    found = VideoFormat(name, 64, 64)
+    x = 64 // found.chroma_width() if found.chroma_width() else 1
+    y = 64 // found.chroma_height() if found.chroma_height() else 1
+    return width % x == 0 and height % y == 0
+
+
+def _has_alpha(name: str) -> bool:
+    return any(c.is_alpha for c in VideoFormat(name, 16, 16).components)
+
+
+def _sentence(encoder: str, source: str, chosen: str, loss: PixFmtLoss, odd: bool) -> str:
+    lost = [word for flag, word in _WORDS.items() if loss & flag]
+    if odd:
+        return (
+            f"{encoder} cannot encode {source} at an odd size, so the colour is stored in {chosen}, which some players "
+            "do not show; --codec libvpx-vp9 keeps it as it is"
+        )
+    if not lost:
+        return ""
+    return f"{encoder} does not take {source}; the nearest, {chosen}, loses {' and '.join(lost)}"

@@ -1,0 +1,113 @@
+"""Display matrix and HDR metadata of a first picture, as encoders and containers want them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import av
+from av.sidedata.sidedata import SideData
+
+# AVMasteringDisplayMetadata: three primaries and the white point as x and y, the lowest and highest luminance, each a
+# rational of two int32; then two flags that say which half is there.
+_MASTERING = struct.Struct("=20i2i")
+_LIGHT = struct.Struct("=2I")
+_DYNAMIC = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_RPU_BUFFER", "DOVI_METADATA")
+
+
+@dataclass(frozen=True, slots=True)
+class StaticHdr:
+    """Mastering display: chromaticities of red, green, blue and white, luminance in cd/m2; light levels in cd/m2."""
+
+    primaries: tuple[tuple[float, float], ...] | None = None
+    luminance: tuple[float, float] | None = None
+    """Lowest and highest."""
+    light: tuple[int, int] | None = None
+    """Brightest pixel and brightest frame average."""
+
+    @property
+    def empty(self) -> bool:
+        return (self.primaries is None or self.luminance is None) and self.light is None
+
+
+def side_data(picture: av.VideoFrame) -> dict[str, bytes]:
+    """The picture's side data by FFmpeg's names; empty where it holds a kind that PyAV does not know."""
+    try:
+        return {item.type.name: bytes(memoryview(item)) for item in _items(picture)}
+    except ValueError:
+        return {}
+
+
+def _items(picture: av.VideoFrame) -> Iterator[SideData]:
+    """The stubs call the container a mapping of names; it is a sequence of side data."""
+    return iter(cast("Iterator[SideData]", picture.side_data))
+
+
+def display_matrix(picture: av.VideoFrame) -> list[int] | None:
+    """The nine numbers of the display matrix, or None where the picture is shown as it is."""
+    raw = side_data(picture).get("DISPLAYMATRIX")
+    if raw is None or len(raw) < 36:
+        return None
+    return list(struct.unpack_from("=9i", raw))
+
+
+def static_hdr(picture: av.VideoFrame) -> StaticHdr:
+    data = side_data(picture)
+    primaries, luminance = _mastering(data.get("MASTERING_DISPLAY_METADATA"))
+    raw = data.get("CONTENT_LIGHT_LEVEL")
+    light = _LIGHT.unpack_from(raw) if raw is not None and len(raw) >= _LIGHT.size else None
+    return StaticHdr(primaries, luminance, None if light is None else (light[0], light[1]))
+
+
+def dynamic_hdr(picture: av.VideoFrame) -> list[str]:
+    """Names of HDR metadata that changes from frame to frame, which no encoder here carries on."""
+    return sorted(name for name in side_data(picture) if name in _DYNAMIC)
+
+
+def hdr_options(encoder: str, hdr: StaticHdr) -> tuple[str, str] | None:
+    """The encoder's option and its value for static HDR metadata; None where it has none."""
+    if encoder == "libx264":
+        return "x264-params", _join(_integers("mastering-display", hdr), _pair("cll", hdr))
+    if encoder == "libx265":
+        return "x265-params", _join(_integers("master-display", hdr), _pair("max-cll", hdr))
+    if encoder == "libsvtav1":
+        return "svtav1-params", _join(_floats("mastering-display", hdr), _pair("content-light", hdr))
+    return None
+
+
+def _mastering(
+    raw: bytes | None,
+) -> tuple[tuple[tuple[float, float], ...] | None, tuple[float, float] | None]:
+    if raw is None or len(raw) < _MASTERING.size:
+        return None, None
+    numbers = _MASTERING.unpack_from(raw)
+    values = [numbers[i] / numbers[i + 1] if numbers[i + 1] else 0.0 for i in range(0, 20, 2)]
+    points = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
+    return (points if numbers[20] else None), ((values[8], values[9]) if numbers[21] else None)
+
+
+def _integers(name: str, hdr: StaticHdr) -> str:
+    """x264's and x265's notation: chromaticity in 0.00002, luminance in 0.0001 cd/m2."""
+    return _mastering_text(name, hdr, lambda v: str(round(v * 50000)), lambda v: str(round(v * 10000)))
+
+
+def _floats(name: str, hdr: StaticHdr) -> str:
+    return _mastering_text(name, hdr, lambda v: f"{v:.5f}", lambda v: f"{v:.4f}")
+
+
+def _mastering_text(name: str, hdr: StaticHdr, point: Callable[[float], str], level: Callable[[float], str]) -> str:
+    if hdr.primaries is None or hdr.luminance is None:
+        return ""
+    red, green, blue, white = (f"({point(x)},{point(y)})" for x, y in hdr.primaries)
+    low, high = hdr.luminance
+    return f"{name}=G{green}B{blue}R{red}WP{white}L({level(high)},{level(low)})"
+
+
+def _pair(name: str, hdr: StaticHdr) -> str:
+    return "" if hdr.light is None else f"{name}={hdr.light[0]},{hdr.light[1]}"
+
+
+def _join(*parts: str) -> str:
+    return ":".join(part for part in parts if part)

@@ -1,0 +1,149 @@
+"""How the video is encoded: what the user asked for, and what the container and the source make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import av
+from av.codec import Codec
+
+from ..errors import ConfigError, UnknownNameError
+
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """What the user asked for; None leaves the choice to the container and the encoder's own habits.
+
+    `crf` is the encoder's quality scale (lower is better), `bit_rate` in bit/s excludes it. `gop` is the longest
+    distance of two key frames in frames. `options` are the encoder's own, by FFmpeg's names. `threads` 0 chooses.
+    """
+
+    codec: str | None = None
+    preset: str | None = None
+    crf: float | None = None
+    bit_rate: int | None = None
+    gop: int | None = None
+    options: Mapping[str, str] = field(default_factory=lambda: _NO_OPTIONS)
+    threads: int = 0
+    pix_fmt: str | None = None
+    """A pixel format instead of the source's own, such as `yuv420p` for players that know no other."""
+
+    def __post_init__(self) -> None:
+        if self.crf is not None and self.bit_rate is not None:
+            raise ConfigError(f"crf {self.crf:g} and bit rate {self.bit_rate} were both given; give one of them")
+        if self.bit_rate is not None and self.bit_rate <= 0:
+            raise ConfigError(f"a bit rate of {self.bit_rate} was given; it must be above 0 (bit/s)")
+        if self.gop is not None and self.gop <= 0:
+            raise ConfigError(f"a GOP of {self.gop} frames was given; it must be at least 1")
+        if self.threads < 0:
+            raise ConfigError(f"{self.threads} threads were asked for; give 0 (choose for me) or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One encoder's habits: defaults, presets and the range of crf."""
+
+    name: str
+    codec: str
+    """The codec by FFmpeg's canonical name."""
+    preset_option: str | None = None
+    preset: str | None = None
+    presets: tuple[str, ...] = ()
+    crf: float | None = None
+    crf_range: tuple[float, float] | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+    max_denominator: int = 0x7FFFFFFF
+    """The finest time base that the codec can write."""
+
+
+_NAMES = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo"
+_X26X = tuple(_NAMES.split())
+
+ENCODERS = (
+    Encoder("libx264", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
+    Encoder("libx264rgb", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
+    Encoder("libx265", "hevc", "preset", "veryfast", _X26X, 22, (0, 51), (("x265-params", "log-level=error"),)),
+    Encoder(
+        "libvpx-vp9",
+        "vp9",
+        "cpu-used",
+        "6",
+        tuple(str(i) for i in range(-8, 10)),
+        28,
+        (0, 63),
+        (("deadline", "realtime"), ("row-mt", "1")),
+    ),
+    Encoder("libsvtav1", "av1", "preset", "9", tuple(str(i) for i in range(-1, 14)), 30, (0, 63)),
+    Encoder("prores_ks", "prores"),
+    Encoder("ffv1", "ffv1"),
+    Encoder("mjpeg", "mjpeg"),
+    Encoder("mpeg4", "mpeg4", max_denominator=65535),
+    Encoder("gif", "gif", max_denominator=100),
+)
+# What people call the codecs, beside the encoders' own names.
+ALIASES = {"h264": "libx264", "hevc": "libx265", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
+
+
+def encoder_named(name: str) -> Encoder:
+    """The encoder by its own or its codec's name; UnknownNameError lists those that are known and built in."""
+    for encoder in ENCODERS:
+        if encoder.name == ALIASES.get(name, name) and _built_in(encoder.name):
+            return encoder
+    valid = [e.name for e in ENCODERS if _built_in(e.name)]
+    raise UnknownNameError("video codec", name, valid + [a for a, n in ALIASES.items() if n in valid])
+
+
+def encoder_options(encoder: Encoder, settings: EncoderSettings) -> dict[str, str]:
+    """The options for FFmpeg. Raises for an unknown preset, a crf out of range, and what the encoder does not know."""
+    options = dict(encoder.extra)
+    _set_preset(options, encoder, settings)
+    _set_quality(options, encoder, settings)
+    _check_known(encoder, settings)
+    options.update(settings.options)
+    return options
+
+
+def _set_preset(options: dict[str, str], encoder: Encoder, settings: EncoderSettings) -> None:
+    preset = settings.preset if settings.preset is not None else encoder.preset
+    if preset is None:
+        return
+    if encoder.preset_option is None:
+        raise ConfigError(f"the encoder {encoder.name} has no presets; leave the preset {preset!r} out")
+    if preset not in encoder.presets:
+        raise UnknownNameError(f"preset of {encoder.name}", preset, list(encoder.presets))
+    options[encoder.preset_option] = preset
+
+
+def _set_quality(options: dict[str, str], encoder: Encoder, settings: EncoderSettings) -> None:
+    if settings.bit_rate is not None or {"qp", "crf"} & set(settings.options):
+        return
+    crf = settings.crf if settings.crf is not None else encoder.crf
+    if crf is None:
+        return
+    if encoder.crf_range is None:
+        raise ConfigError(f"the encoder {encoder.name} knows no crf; give a bit rate or leave it out")
+    low, high = encoder.crf_range
+    if not low <= crf <= high:
+        raise ConfigError(f"crf {crf:g} was given; {encoder.name} takes {low:g} (best) to {high:g}")
+    options["crf"] = f"{crf:g}"
+
+
+def _check_known(encoder: Encoder, settings: EncoderSettings) -> None:
+    if not settings.options:
+        return
+    known = av.CodecContext.create(encoder.name, "w").supported_options
+    names = {option.name for option in (*known.generic, *known.private)}
+    for name in settings.options:
+        if name not in names:
+            raise UnknownNameError(f"option of {encoder.name}", name, sorted(o.name for o in known.private))
+
+
+def _built_in(name: str) -> bool:
+    try:
+        return bool(Codec(name, "w").is_encoder)
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""Encode, mux and copy into a file that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from fractions import Fraction
+from math import lcm
+from types import TracebackType
+from typing import Any
+
+import av
+
+from ..errors import ConfigError, SinkError
+from ..types import Frame
+from .atomic import AtomicFile
+from .carry import Carrier, file_tags, stream_tags
+from .containers import Container, container_for
+from .encoder import VideoTrack
+from .info import CopiedPacket, SinkReport
+from .palette import gif_loop
+from .settings import EncoderSettings
+from .source import Source
+from .tracks import Track
+from .translate import writing
+
+# Tags that mp4 and mov write in their own fields; any other needs a field of its own.
+_TAGS = (
+    "title artist album_artist composer album date comment genre copyright grouping lyrics description synopsis show "
+    "episode_id network keywords creation_time track disc timecode location encoder compilation hd_video media_type "
+    "gapless_playback sort_name sort_artist sort_album sort_composer sort_album_artist sort_show episode_sort "
+    "season_number rating account_type purchase_date"
+)
+KNOWN_TAGS = frozenset(_TAGS.split())
+MAX_TIMESCALE = 0x7FFFFFFF
+
+
+class FileSink:
+    """A file being written from one source. A context manager: closes at the end, aborts on an exception.
+
+    The place is checked and the encoder opened here, before a frame is read. Frames keep their own timestamps, packets
+    theirs. The constructor raises OutputRefusedError, ConfigError or UnknownNameError; the rest SinkError.
+    """
+
+    report: SinkReport
+
+    def __init__(
+        self, path: str, source: Source, settings: EncoderSettings | None = None, *, overwrite: bool = False
+    ) -> None:
+        self.path = os.fspath(path)
+        self.report = SinkReport()
+        self._closed = False
+        container = container_for(self.path)
+        self._file = AtomicFile(self.path, overwrite=overwrite, source=source.path)
+        try:
+            with writing(self.path):
+                self._out = self._open(container, source)
+                self._videos: dict[int, VideoTrack] = {}
+                self._tracks: dict[int, Track] = {}
+                self._add_streams(container, source, settings or EncoderSettings())
+                self._start(container, source)
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame at its own time. Frames of one stream come in rising order."""
+        track = self._videos[frame.stream]
+        with writing(self.path):
+            for packet in track.encode(frame):
+                self._out.mux(packet)
+        self.report.frames += 1
+
+    def write_packet(self, copied: CopiedPacket) -> None:
+        """Mux one packet of a stream that is not protected; nothing happens for one that the output does not hold."""
+        track = self._tracks.get(copied.stream)
+        if track is None:
+            return
+        with writing(self.path):
+            for packet in track.write(copied.packet):
+                self._out.mux(packet)
+
+    def close(self) -> None:
+        """Drain the encoders, finish the file, make it durable and give it its name. Aborts when that fails."""
+        if self._closed:
+            return
+        try:
+            with writing(self.path):
+                self._finish()
+            self.report.bytes = self._file.commit()
+            self._closed = True
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Leave nothing behind. Safe to call more than once and after close."""
+        if self._closed:
+            return
+        self._closed = True
+        out = getattr(self, "_out", None)
+        if out is not None:
+            with contextlib.suppress(Exception):
+                out.close()
+        self._file.discard()
+
+    def __enter__(self) -> FileSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _open(self, container: Container, source: Source) -> av.container.OutputContainer:
+        tags = file_tags(source.container)
+        out = av.open(
+            f"file:{self._file.temporary}",
+            "w",
+            format=container.format,
+            metadata_errors="surrogateescape",
+            container_options=_muxer_options(container, source, tags),
+        )
+        out.metadata.update(tags)
+        return out
+
+    def _add_streams(self, container: Container, source: Source, settings: EncoderSettings) -> None:
+        """In the source's order, so that stream numbers stay where nothing is dropped."""
+        infos = {info.stream: info for info in source.info.videos}
+        carrier = Carrier(self._out, container, source.info.format, self.report)
+        for stream in source.container.streams:
+            if stream.index in infos:
+                info, first = infos[stream.index], source.first_picture(stream.index)
+                track = VideoTrack(self._out, container, info, first, settings, self.report.warnings)
+                track.stream.metadata.update(stream_tags(stream))
+                track.stream.disposition = stream.disposition
+                self._videos[stream.index] = track
+                continue
+            carried = carrier.carry(stream)
+            if carried is not None:
+                self._tracks[stream.index] = carried
+
+    def _start(self, container: Container, source: Source) -> None:
+        chapters = source.container.chapters()
+        if chapters and container.chapters:
+            self._out.set_chapters(chapters)
+        elif chapters:
+            self.report.warnings.append(f"{len(chapters)} chapters are left out: {container.format} holds none")
+        try:
+            self._out.start_encoding()
+        except av.error.FFmpegError as error:
+            raise SinkError(
+                f"the encoder or the {container.format} format refuses what was asked for ({error.strerror}); "
+                "check codec, preset, pixel format and options"
+            ) from error
+        for name, track in self._videos.items():
+            left = track.stream.codec_context.options
+            if left:
+                raise ConfigError(f"the encoder of stream #{name} does not take {', '.join(left)} as given")
+        for carried in self._tracks.values():
+            carried.start()
+
+    def _finish(self) -> None:
+        for track in self._videos.values():
+            self._mux(track.encode(None))
+        for carried in self._tracks.values():
+            self._mux(carried.finish())
+        self._out.close()
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            self._out.mux(packet)
+
+
+def _muxer_options(container: Container, source: Source, tags: dict[str, str]) -> dict[str, str]:
+    if container.format in ("mp4", "mov", "ipod", "3gp"):
+        return _mp4_options(source, tags)
+    if container.format == "mpegts":
+        # Times as they are, instead of moved up by the muxer's own delay.
+        return {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
+    if container.format == "gif":
+        return {"loop": gif_loop(source.path)}
+    return {}
+
+
+def _mp4_options(source: Source, tags: dict[str, str]) -> dict[str, str]:
+    options = {}
+    if any(key not in KNOWN_TAGS for key in tags):
+        options["movflags"] = "+use_metadata_tags"
+    # A late start is written in ticks of the movie's clock: 1/1000 s unless it is made as fine as the streams'.
+    scale = 1
+    for stream in source.container.streams:
+        if stream.start_time and stream.time_base:
+            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+            scale = lcm(scale, base.denominator)
+    if scale > 1:
+        video = source.info.video.time_base.denominator
+        options["movie_timescale"] = str(scale if scale <= MAX_TIMESCALE else min(video, MAX_TIMESCALE))
+    return options

@@ -1,0 +1,197 @@
+"""Open a file, probe it, and read it once: decoded frames of the protected streams, packets of all others."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Any
+
+import av
+from av.error import FFmpegError, InvalidDataError
+from av.stream import Stream
+
+from ..errors import SourceError, TruncatedSourceError
+from ..types import Frame
+from .decoder import StreamDecoder
+from .extent import Extent
+from .info import CopiedPacket, SourceInfo, SourceReport
+from .probe import check_video, choose_videos, describe, describe_stream
+from .translate import check_readable, reading
+
+TIMEOUT_SECONDS = 30.0
+PEEK_PACKETS = 2000
+"""How many packets are searched for a first picture before the stream counts as undecodable."""
+READ_ERRORS = 1_000_000
+"""Unreadable packets in a row before a demuxer counts as stuck; a cut-off file has one for each lost frame."""
+MAX_THREADS = 4
+
+Item = Frame | CopiedPacket
+
+
+def open_source(path: str, *, all_video: bool = False, strict: bool = False, threads: int = 0) -> Source:
+    """Open and probe the video file at `path`; decodes up to its first picture.
+
+    `all_video` protects every video stream instead of refusing several. With `strict`, `read` ends in a
+    TruncatedSourceError when the file ends before its index says. `threads` for decoding; 0 chooses.
+    Raises SourceError for what is not a readable video and UsageError for several video streams.
+    """
+    path = os.fspath(path)
+    check_readable(path)
+    with reading(path):
+        container = av.open(
+            f"file:{path}",
+            "r",
+            timeout=TIMEOUT_SECONDS,
+            metadata_errors="surrogateescape",
+            # A playlist or reference file renamed to .mp4 must not make us fetch anything.
+            container_options={"protocol_whitelist": "file"},
+        )
+        try:
+            return Source(container, path, all_video=all_video, strict=strict, threads=threads)
+        except BaseException:
+            container.close()
+            raise
+
+
+class Source:
+    """A file being read. Made by `open_source`; a context manager that closes the file.
+
+    `info` is complete from the start, `report` once `read` has ended. `read` may be called once.
+    """
+
+    info: SourceInfo
+    report: SourceReport
+
+    def __init__(
+        self, container: av.container.InputContainer, path: str, *, all_video: bool, strict: bool, threads: int
+    ) -> None:
+        self.container = container
+        self.path = path
+        self.report = SourceReport()
+        self._strict = strict
+        videos = choose_videos(container, path, all_video)
+        for video in videos:
+            check_video(video, path)
+        count = threads or min(os.cpu_count() or 1, MAX_THREADS)
+        self._decoders = {v.index: StreamDecoder(v, self.report, count) for v in videos}
+        self._extent = Extent(container, videos[0])
+        self._flow = self._demux()
+        self._first: dict[int, av.VideoFrame] = {}
+        self._peeked: deque[Item] = deque()
+        self._peek()
+        self.info = self._describe()
+
+    def read(self) -> Iterator[Item]:
+        """Frames of the protected streams and packets of the others, in demux order. Never raises for damage."""
+        while self._peeked:
+            yield self._peeked.popleft()
+        yield from self._flow
+        if self._strict and self.report.truncated:
+            raise TruncatedSourceError(self.truncation)
+
+    @property
+    def truncation(self) -> str:
+        """One sentence about what is missing at the end; empty when nothing is."""
+        report = self.report
+        if not report.truncated:
+            return ""
+        return (
+            f"the input {self.path!r} is cut off: its index promises {report.expected_seconds:.3f} s of video, "
+            f"{report.read_seconds:.3f} s are there, {report.missing_seconds:.3f} s are missing"
+        )
+
+    def first_picture(self, stream: int) -> av.VideoFrame:
+        """The first decoded picture of a protected stream, for its side data. Its planes may since have changed."""
+        return self._first[stream]
+
+    @property
+    def copied(self) -> list[Stream]:
+        """The streams that are not decoded."""
+        return [s for s in self.container.streams if s.index not in self._decoders]
+
+    def close(self) -> None:
+        self._flow.close()
+        self._peeked.clear()
+        self._first.clear()
+        self.container.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _peek(self) -> None:
+        """Decode to the first picture of each protected stream: it alone shows rotation, HDR and the real format."""
+        waiting = set(self._decoders)
+        for count, item in enumerate(self._flow):
+            self._peeked.append(item)
+            if isinstance(item, Frame) and item.stream in waiting:
+                waiting.discard(item.stream)
+                self._first[item.stream] = item.picture
+            if not waiting:
+                return
+            if count > PEEK_PACKETS * len(self._decoders):
+                break
+        numbers = ", ".join(f"#{i}" for i in sorted(waiting))
+        raise SourceError(
+            f"no picture of video stream {numbers} of {self.path!r} could be decoded "
+            f"({self.report.corrupt_packets} damaged packets); the file is damaged or cut off near its start"
+        )
+
+    def _describe(self) -> SourceInfo:
+        container = self.container
+        videos = tuple(describe(d.stream, self._first[i]) for i, d in self._decoders.items())
+        duration = None if container.duration is None else container.duration / 1e6
+        return SourceInfo(
+            path=self.path,
+            format=container.format.name,
+            duration_seconds=duration,
+            video=videos[0],
+            videos=videos,
+            streams=tuple(
+                describe_stream(s, "protected" if s.index in self._decoders else "copied") for s in container.streams
+            ),
+            chapters=len(container.chapters()),
+        )
+
+    def _demux(self) -> Generator[Item, None, None]:
+        for packet in self._packets():
+            if packet.size == 0 and packet.dts is None and packet.pts is None:
+                continue  # PyAV's mark of the end, one a stream; the decoders are drained below.
+            self._extent.see(packet)
+            self.report.corrupt_packets += packet.is_corrupt
+            decoder = self._decoders.get(packet.stream_index)
+            if decoder is not None:
+                yield from decoder.decode(packet)
+            else:
+                self.report.packets += 1
+                yield CopiedPacket(packet, packet.stream_index)
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[Item]:
+        for decoder in self._decoders.values():
+            yield from decoder.decode(None)
+        self._extent.conclude(self.report)
+        for index, decoder in self._decoders.items():
+            first = index == next(iter(self._decoders))
+            yield from decoder.finish(self._extent.end if first and not self.report.truncated else None)
+
+    def _packets(self) -> Iterator[av.Packet[Any]]:
+        """Packets to the end of the file, stepping over what the demuxer cannot read."""
+        failures = 0
+        while failures < READ_ERRORS:
+            try:
+                for packet in self.container.demux():
+                    failures = 0
+                    yield packet
+                return
+            except InvalidDataError:
+                failures += 1
+                self.report.read_errors += 1
+            except FFmpegError as error:
+                raise SourceError(f"cannot read on in {self.path!r}: {error.strerror or error}") from error

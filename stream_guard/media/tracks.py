@@ -1,0 +1,137 @@
+"""The streams that are not protected: copied as they are, or turned into the nearest codec that the container holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any, Protocol
+
+import av
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.error import FFmpegError
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+
+from .clock import DtsGuard
+from .info import SinkReport
+
+
+class Track(Protocol):
+    """One output stream that is fed with packets of one input stream."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+    def start(self) -> None:
+        """The header is written: the stream's time base is now the container's."""
+
+    def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
+        """The packets to mux for this one."""
+        ...
+
+    def finish(self) -> Iterable[av.Packet[Any]]:
+        """What is still held at the end."""
+        ...
+
+
+class CopyTrack:
+    """Hands packets on untouched, but for times that do not rise and for what lies before time zero."""
+
+    def __init__(self, stream: Stream, report: SinkReport, *, from_zero: bool) -> None:
+        """`from_zero`: the container holds no times below zero and its muxer would move every stream up instead."""
+        self.stream = stream
+        self._report = report
+        self._from_zero = from_zero
+
+    def start(self) -> None:
+        base = Fraction(self.stream.time_base or Fraction(1, 1000))
+        self._guard = DtsGuard(base, self._report, allow_equal=self.stream.type in ("subtitle", "data"))
+
+    def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None:
+            self._report.packets_refused += 1
+            return
+        if self._from_zero and stamp < 0:
+            self._report.packets_left_out += 1
+            return
+        self._guard.fix(packet)
+        packet.stream = self.stream
+        self._report.packets_copied += 1
+        yield packet
+
+    def finish(self) -> Iterable[av.Packet[Any]]:
+        return ()
+
+
+class AudioTrack:
+    """Decodes and encodes anew. Keeps rate and layout where the encoder takes them."""
+
+    def __init__(self, source: AudioStream, stream: AudioStream, report: SinkReport) -> None:
+        self.stream = stream
+        self._source = source
+        self._report = report
+        self._resampler = AudioResampler(stream.format, stream.layout, stream.rate)
+
+    def start(self) -> None:
+        pass
+
+    def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
+        try:
+            frames = self._source.decode(packet)
+        except FFmpegError:
+            self._report.packets_refused += 1
+            return
+        self._report.packets_transcoded += 1
+        for frame in frames:
+            yield from self._encode(frame)
+
+    def finish(self) -> Iterable[av.Packet[Any]]:
+        for frame in self._source.decode(None):
+            yield from self._encode(frame)
+        yield from self._encode(None)
+        yield from self.stream.encode(None)
+
+    def _encode(self, frame: av.AudioFrame | None) -> Iterable[av.Packet[Any]]:
+        if frame is not None and frame.time_base is None:
+            frame.time_base = Fraction(self._source.time_base or Fraction(1, frame.sample_rate))
+        for piece in self._resampler.resample(frame):
+            yield from self.stream.encode(piece)
+
+
+class SubtitleTrack:
+    """Turns one text format into another; times stay those of the source's packets."""
+
+    def __init__(self, source: SubtitleStream, stream: SubtitleStream, report: SinkReport) -> None:
+        self.stream = stream
+        self._decoder = source.codec_context
+        self._report = report
+
+    def start(self) -> None:
+        base = Fraction(self.stream.time_base or Fraction(1, 1000))
+        self._guard = DtsGuard(base, self._report, allow_equal=True)
+
+    def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
+        if packet.pts is None:
+            self._report.packets_refused += 1
+            return
+        try:
+            text = self._decoder.decode2(packet)
+            # An empty one only ends the line before: the duration says that already.
+            if text is None or not len(text):
+                return
+            made = self.stream.codec_context.encode_subtitle(text)
+        except FFmpegError:
+            self._report.packets_refused += 1
+            return
+        made.pts, made.dts, made.duration = packet.pts, packet.pts, packet.duration
+        made.time_base = Fraction(packet.time_base)
+        made.is_keyframe = True
+        self._guard.fix(made)
+        made.stream = self.stream
+        self._report.packets_transcoded += 1
+        yield made
+
+    def finish(self) -> Iterable[av.Packet[Any]]:
+        return ()
