@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -12,32 +14,39 @@ from PIL import Image
 Pictures = npt.NDArray[np.uint8]
 
 
+def h264_frames(
+    frames: Iterable[av.VideoFrame], crf: int, preset: str = "veryfast", **options: str
+) -> tuple[list[av.VideoFrame], int]:
+    """(the frames after libx264 at `crf`, in their own pixel format; the size of the stream in bytes)."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="nut") as container:
+        stream = None
+        for index, frame in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25)
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+                stream.options = {"crf": str(crf), "preset": preset, **options}
+                stream.codec_context.thread_count = 1
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode(None))
+    size = buffer.tell()
+    buffer.seek(0)
+    with av.open(buffer) as container:
+        return list(container.decode(video=0)), size
+
+
 def h264_loopback(pictures: Pictures, crf: int, preset: str = "veryfast") -> Pictures:
     """(N, H, W, 3) RGB through libx264 in 4:2:0, each as the second frame of its own pair.
 
     A picture in a video is mostly predicted from the one before. So each is preceded by itself moved by one pixel, in a group of
     two, and the predicted frame is what comes back.
     """
-    n, height, width, _ = pictures.shape
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="nut") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        stream.options = {
-            "crf": str(crf),
-            "preset": preset,
-            "keyint": "2",
-            "x264-params": "keyint=2:min-keyint=2:bframes=0",
-        }
-        stream.codec_context.thread_count = 1
-        for picture in pictures:
-            for shifted in (np.roll(picture, 1, axis=1), picture):
-                container.mux(stream.encode(_frame(shifted)))
-        container.mux(stream.encode(None))
-    buffer.seek(0)
-    with av.open(buffer) as container:
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    return np.stack(frames[1::2])[:, :height, :width]
+    height, width = pictures.shape[1:3]
+    pairs = (to_yuv420(p) for picture in pictures for p in (np.roll(picture, 1, axis=1), picture))
+    decoded, _ = h264_frames(pairs, crf, preset, **{"x264-params": "keyint=2:min-keyint=2:bframes=0"})
+    return np.stack([f.to_ndarray(format="rgb24") for f in decoded[1::2]])[:, :height, :width]
 
 
 def jpeg_loopback(pictures: Pictures, quality: int) -> Pictures:
@@ -50,7 +59,8 @@ def jpeg_loopback(pictures: Pictures, quality: int) -> Pictures:
     return np.stack(out)
 
 
-def _frame(picture: npt.NDArray[np.uint8]) -> av.VideoFrame:
+def to_yuv420(picture: npt.NDArray[np.uint8]) -> av.VideoFrame:
+    """An RGB picture (H, W, 3) as 4:2:0, limited range; odd sides are made even by repeating the last row or column."""
     height, width, _ = picture.shape
     if width % 2 or height % 2:
         picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

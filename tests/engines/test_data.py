@@ -1,0 +1,96 @@
+"""The data pack and the painted edits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from engines.data import edits, pack
+from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from PIL import Image
+
+from stream_guard.errors import EngineError
+from stream_guard.types import Box
+
+
+@pytest.fixture
+def packed(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(12):
+        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((120, 100), Image.Resampling.BICUBIC)
+        coarse.save(tmp_path / f"{k}.png")
+        mask = None
+        if k % 2:
+            mask = tmp_path / f"{k}.mask.png"
+            Image.fromarray(np.full((100, 120), k, np.uint8)).save(mask)
+        rows.append((tmp_path / f"{k}.png", mask, Box(40, 30, 80, 80)))
+    facts = pack.build(rows, tmp_path / "faces.pack", size=64)
+    return tmp_path / "faces.pack", facts
+
+
+def test_a_pack_returns_what_was_packed(packed):
+    path, facts = packed
+    heads = pack.read(path)
+    assert facts["images"] == len(heads) == 12
+    assert facts["masks"] == len(pack.read(path, with_mask=True)) == 6
+    assert all(h.rgb.shape == (64, 64, 3) for h in heads)
+    assert [int(h.mask.max()) for h in heads if h.mask is not None] == [1, 3, 5, 7, 9, 11]
+    x0, y0, x1, y1 = heads[0].face
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(40 / 50)
+
+
+def test_splits_are_disjoint_and_by_name(packed):
+    names = [{h.name for h in pack.read(packed[0], [split])} for split in pack.SPLITS]
+    assert sum(map(len, names)) == 12
+    assert all(pack.split_of(name) == split for split, group in zip(pack.SPLITS, names, strict=True) for name in group)
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
+    with pytest.raises(EngineError, match=r"broken\.jpg is not a readable image"):
+        pack.build([(tmp_path / "broken.jpg", None, Box(0, 0, 10, 10))], tmp_path / "p")
+
+
+def test_a_foreign_file_is_no_pack(tmp_path):
+    (tmp_path / "p.pack").write_text("hello")
+    with pytest.raises(EngineError, match="engines pack"):
+        pack.read(tmp_path / "p.pack")
+
+
+def test_crop_of_the_whole_is_the_image(packed):
+    heads = Heads(pack.read(packed[0])[:3], torch.device("cpu"))
+    image = heads.rgb.float() / 255
+    assert (crop(image, crop_theta(3, 1.0, 0.0, None), 64) - image).abs().max() < 1e-5
+    assert HEAD_SHARE < 1
+
+
+@pytest.fixture
+def face():
+    mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    mask[:, 8:20, 12:52], mask[:, 20:56, 16:48] = edits.HAIR, edits.SKIN
+    mask[:, 34:40, 30:34], mask[:, 46:49, 26:38] = edits.NOSE, edits.LIPS[0]
+    return torch.full((1, 3, 64, 64), 0.5), mask
+
+
+@pytest.mark.parametrize(
+    ("condition", "inside", "outside"),
+    [([1, 0, 0, 0.5, 0.5], edits.HAIR, edits.SKIN), ([0, 0, 0, 0, 0.5], edits.LIPS[0], edits.HAIR), ([0, 0, 0, 0.5, 1], edits.SKIN, edits.HAIR)],
+)
+def test_an_edit_changes_its_own_region(face, condition, inside, outside):
+    rgb, mask = face
+    change = (edits.edit(rgb, mask, torch.tensor([condition])) - rgb).abs().mean(1)
+    assert change[mask == inside].mean() > 0.04
+    assert change[(mask == outside)].median() < 1e-6
+
+
+def test_unchanged_means_unchanged(face):
+    rgb, mask = face
+    assert torch.equal(edits.edit(rgb, mask, torch.tensor([[0, 0, 0, 0.5, 0.5]])), rgb)
+
+
+def test_hair_colours_differ(face):
+    rgb, mask = face
+    hair = [edits.edit(rgb, mask, torch.eye(5)[[k]] * torch.tensor([1, 1, 1, 0, 0]) + torch.tensor([[0, 0, 0, 0.5, 0.5]]))[0][:, 12, 30] for k in range(3)]
+    luma = [float(h.mean()) for h in hair]
+    assert luma[0] < luma[2] < luma[1]

@@ -1,0 +1,92 @@
+"""The disrupter's network, objective and delivery loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from engines.attacks.through_delivery import ThroughDelivery
+from engines.disrupter import delivery, objective
+from engines.disrupter.network import GRID, SIZE, Disrupter
+from torch import nn
+
+from stream_guard.media import pixels
+from stream_guard.media.loopback import to_yuv420
+from stream_guard.types import Box
+
+
+class Amplifier(nn.Module):
+    """A stand-in for a generator: easy to disrupt."""
+
+    def forward(self, x, c):
+        return torch.tanh(8 * x + c.mean(1)[:, None, None, None])
+
+
+@pytest.fixture
+def region():
+    torch.manual_seed(0)
+    coarse = torch.rand(2, 3, 6, 6) * 0.6 + 0.2
+    return torch.nn.functional.interpolate(coarse, size=(96, 96), mode="bicubic").clamp(0, 1)
+
+
+def test_the_network_keeps_its_hard_budget_and_size():
+    network = Disrupter(8 / 255)
+    for parameter in network.parameters():
+        parameter.data.mul_(5)
+    delta = network(torch.rand(2, 3, SIZE, SIZE))
+    assert delta.shape == (2, 3, GRID, GRID)
+    assert delta.abs().max() <= 8 / 255 + 1e-7
+    assert 0.3e6 <= sum(p.numel() for p in network.parameters()) <= 1e6
+
+
+def test_rounding_is_to_255_levels_with_a_straight_gradient():
+    x = torch.rand(100, requires_grad=True)
+    y = delivery.round8(x)
+    assert torch.allclose(y * 255, (y * 255).round(), atol=1e-4)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.ones(100))
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg", "none"])
+def test_a_delivery_is_lossy_and_lets_the_gradient_through(region, codec):
+    x = region.clone().requires_grad_(True)
+    y = delivery.Channel(codec, {"h264": 23, "jpeg": 75, "none": 0}[codec], 96)(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+    psnr = -10 * torch.log10((y - x).square().mean() + 1e-12)
+    assert psnr > 100 if codec == "none" else 25 < psnr < 60
+
+
+def test_the_loop_writes_what_the_runtime_writes(region):
+    """delivery.apply in float RGB against pixels.add_perturbation on 4:2:0 planes: the same picture but for rounding."""
+    torch.manual_seed(1)
+    delta = torch.nn.functional.interpolate(torch.randn(1, 3, 8, 8) * 0.02, size=(GRID, GRID), mode="bilinear")
+    picture = to_yuv420((region[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    before = pixels.read_rgb(picture, Box(0, 0, 96, 96), 96).astype(np.float32)
+    pixels.add_perturbation(picture, Box(0, 0, 96, 96), delta[0].numpy(), 1.0, 1.0)
+    after = pixels.read_rgb(picture, Box(0, 0, 96, 96), 96).astype(np.float32)
+    loop = ((delivery.apply(torch.from_numpy(before / 255).permute(2, 0, 1)[None], delta))[0].permute(1, 2, 0) * 255).numpy()
+    difference = np.abs(loop - after)
+    change = np.abs(after - before)
+    assert change.mean() > 2
+    assert difference.mean() < 0.35 * change.mean()
+
+
+def test_head_rms_is_a_psnr():
+    delta = torch.zeros(1, 3, GRID, GRID)
+    delta[:, 0] = objective.rms_of_psnr(38.0)
+    assert -20 * torch.log10(objective.head_rms(delta)) == pytest.approx(38.0, abs=0.2)
+
+
+def test_loss_is_equation_3():
+    distance, rms = torch.tensor([0.1, 0.3]), torch.tensor([0.02, 0.01])
+    assert objective.loss(distance, rms, 0.01, c1=2.0, log=False) == pytest.approx(-0.2 + 2.0 * 0.5)
+
+
+def test_the_bound_disrupts_within_both_budgets(region):
+    conditions = torch.tensor([[0.0], [0.2]])
+    delta = ThroughDelivery(36.0, 10 / 255, iterations=6)(Amplifier(), region, conditions)
+    assert delta.abs().max() <= 10 / 255
+    assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
+    view = objective.View(delivery.Channel("h264", 23, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions)
+    assert objective.distances(Amplifier(), region, delta, view).mean() > 3 * objective.distances(Amplifier(), region, delta * 0, view).mean()
