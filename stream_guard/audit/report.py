@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from ..errors import StreamGuardError
+from ..media.atomic import AtomicFile
+from ..media.translate import writing
 from . import words
 from .gallery import Moment
 from .pictures import Picture
@@ -18,25 +19,23 @@ from .result import AuditResult
 from .timeline import timeline
 
 
-def write_report(result: AuditResult, path: Path) -> None:
-    """Writes the page whole or not at all; an existing file is replaced."""
-    text = render(result)
+@contextmanager
+def report_file(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[AuditResult], None]]:
+    """Checks the place before the work begins, and gives what writes the page there, whole or not at all.
+
+    Raises OutputRefusedError for an existing file without `overwrite` and for a place that cannot be written.
+    """
+    file = AtomicFile(str(path), overwrite=overwrite)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StreamGuardError(
-            f"cannot write the report {path}: {error.strerror or error}; choose another place"
-        ) from error
+        yield partial(_write, file)
+    finally:
+        file.discard()  # once committed, it has its own name and there is nothing left to discard
+
+
+def _write(file: AtomicFile, result: AuditResult) -> None:
+    with writing(file.path):
+        Path(file.temporary).write_text(render(result), encoding="utf-8")
+    file.commit()
 
 
 def render(result: AuditResult) -> str:

@@ -12,7 +12,7 @@ from ..errors import MediaError, UsageError
 from ..media import Source, open_source, pixels
 from ..media.measure import StreamSize, stream_size
 from ..stages.base import Stage
-from ..stages.faces import FacesStage
+from ..stages.registry import discover
 from ..types import Face, Frame, head_region
 from .examine import Examination, Version, with_faces
 from .gallery import Gallery
@@ -70,7 +70,7 @@ def audit(
             gallery=Gallery(options.moments, _whole, _head),
             reference=None if reference is None else Version(),
         )
-        pairing = _pairing(sources, faces or FacesStage(), stack)
+        pairing = _pairing(sources, faces or discover().load("faces")(), stack)
         for versions in pairing:
             examination.add(*versions)
             progress(examination.frames, total)

@@ -135,7 +135,13 @@ def notes(result: AuditResult) -> list[str]:
         "The interval takes the samples of one face within one second as related. It speaks of the moments of this "
         "clip, not of other people or other videos."
     )
-    said += summary["warnings"]
+    return said + warnings(result)
+
+
+def warnings(result: AuditResult) -> list[str]:
+    """What a reader must know to take the figures for what they are."""
+    summary: Any = result.summary
+    said: list[str] = [*summary["warnings"]]
     if result.reference is None:
-        said.append("No plain re-encode was given: the loss of encoding itself is part of all figures, not subtracted.")
+        said.append("no plain re-encode was given: the loss of encoding itself is part of all figures, not subtracted")
     return said
