@@ -69,7 +69,11 @@ class PipelineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A value from the command line: `key` is `stage.option` or a top-level key, `source` the option as typed."""
+    """A value from the command line.
+
+    `key` is `stage.option`, `*.option` for all stages that have the option, or a top-level key of the pipeline;
+    `source` is the option as typed, for the messages.
+    """
 
     key: str
     value: Any
@@ -120,10 +124,11 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
         came = "nothing" if document.data is None else type(document.data).__name__
         raise ConfigError(f"{document.mark(())}: a pipeline is a mapping with name and stages; got {came}")
     mistakes: list[str] = []
-    stages = _stage_entries(document, mistakes)
-    _apply(document, stages, overrides, mistakes)
+    stages = _stage_entries(document, registry, mistakes)
+    for override in overrides:
+        _apply(override, document, stages, mistakes)
     schema = _validated(PipelineSchema, document.data, (), "pipeline", document, mistakes)
-    specs = [spec for entry in stages if (spec := _spec(entry, document, registry, mistakes)) is not None]
+    specs = [spec for entry in stages if (spec := _spec(entry, document, mistakes)) is not None]
     if mistakes or schema is None:
         raise ConfigError("\n".join(mistakes))
     return PipelineConfig(schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue)
@@ -131,68 +136,81 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
 
 @dataclass(slots=True)
 class _Entry:
+    """One item of `stages`; `factory` is None for a stage that is unknown or broken, which is a mistake already."""
+
     path: KeyPath
     name: str
     options: Any
+    factory: type[Stage] | None
+
+    def has(self, option: str) -> bool:
+        return self.factory is not None and option in self.factory.Options.model_fields
 
 
-def _stage_entries(document: Document, mistakes: list[str]) -> list[_Entry]:
+def _stage_entries(document: Document, registry: Registry, mistakes: list[str]) -> list[_Entry]:
     """The items of `stages` in their two spellings; an item that is neither is a mistake."""
     items = document.data.get("stages")
     entries: list[_Entry] = []
     for index, item in enumerate(items if isinstance(items, list) else ()):
         path: KeyPath = ("stages", index)
-        if isinstance(item, str):
-            entries.append(_Entry(path, item, {}))
-        elif isinstance(item, dict) and len(item) == 1:
+        if isinstance(item, dict) and len(item) == 1:
             ((name, options),) = item.items()
-            entries.append(_Entry((*path, name), name, {} if options is None else options))
+            path = (*path, name)
+        elif isinstance(item, str):
+            name, options = item, None
         else:
             mistakes.append(
-                f"{document.mark(path)}: a stage is a name, or one name with its options ({{faces: {{every: 8}}}}); "
+                f"{document.mark(path)}: a stage is a name, or one name with its options (faces: {{every: 8}}); "
                 f"got {_show(item)}"
             )
+            continue
+        factory = _factory(name, document.mark(path), registry, mistakes)
+        entries.append(_Entry(path, name, {} if options is None else options, factory))
     return entries
 
 
-def _apply(document: Document, stages: list[_Entry], overrides: Iterable[Override], mistakes: list[str]) -> None:
-    for override in overrides:
-        stage, dot, option = override.key.partition(".")
-        mark = Mark(override.source)
-        if not dot:
-            document.data[stage] = override.value
-            document.marks[(stage,)] = mark
-            if stage == "stages":
-                mistakes.append(f"{mark}: the stages themselves are set in the pipeline file (--pipeline)")
-            continue
-        targets = [entry for entry in stages if entry.name == stage]
-        if not targets:
-            have = ", ".join(entry.name for entry in stages) or "none"
-            mistakes.append(f"{mark}: the pipeline has no stage {stage!r}; it has: {have}")
-        for entry in targets:
-            if isinstance(entry.options, dict):
-                entry.options = {**entry.options, option: override.value}
-                place: KeyPath = (*entry.path, option)
-                document.marks[place] = mark
-
-
-def _spec(entry: _Entry, document: Document, registry: Registry, mistakes: list[str]) -> StageSpec | None:
-    if entry.name not in registry.entries:
-        hint = _suggestion(entry.name, registry.names)
-        mistakes.append(f"{document.mark(entry.path)}: unknown stage {entry.name!r}{hint}")
+def _factory(name: str, mark: Mark, registry: Registry, mistakes: list[str]) -> type[Stage] | None:
+    if name not in registry.entries:
+        mistakes.append(f"{mark}: unknown stage {name!r}{_suggestion(name, registry.names)}")
         return None
     try:
-        factory = registry.load(entry.name)
+        return registry.load(name)
     except UsageError as exc:
-        mistakes.append(f"{document.mark(entry.path)}: {exc}")
+        mistakes.append(f"{mark}: {exc}")
+        return None
+
+
+def _apply(override: Override, document: Document, stages: list[_Entry], mistakes: list[str]) -> None:
+    mark = Mark(override.source)
+    stage, dot, option = override.key.partition(".")
+    if not dot:
+        if stage == "stages":
+            mistakes.append(f"{mark}: the stages themselves are set in the pipeline file (--pipeline)")
+        document.data[stage] = override.value
+        document.marks[(stage,)] = mark
+        return
+    targets = [entry for entry in stages if (entry.has(option) if stage == "*" else entry.name == stage)]
+    if not targets:
+        have = ", ".join(entry.name for entry in stages) or "none"
+        wanted = f"no stage with the option {option!r}" if stage == "*" else f"no stage {stage!r}"
+        mistakes.append(f"{mark}: the pipeline has {wanted}; its stages: {have}")
+    for entry in targets:
+        if isinstance(entry.options, dict):
+            entry.options = {**entry.options, option: override.value}
+            place: KeyPath = (*entry.path, option)
+            document.marks[place] = mark
+
+
+def _spec(entry: _Entry, document: Document, mistakes: list[str]) -> StageSpec | None:
+    if entry.factory is None:
         return None
     if not isinstance(entry.options, dict):
-        mistakes.append(
-            f"{document.mark(entry.path)}: the options of {entry.name!r} are a mapping; got {_show(entry.options)}"
-        )
+        mark = document.mark(entry.path)
+        mistakes.append(f"{mark}: the options of {entry.name!r} are a mapping; got {_show(entry.options)}")
         return None
-    options = _validated(factory.Options, entry.options, entry.path, f"stage {entry.name!r}", document, mistakes)
-    return None if options is None else StageSpec(entry.name, factory, options)
+    owner = f"stage {entry.name!r}"
+    options = _validated(entry.factory.Options, entry.options, entry.path, owner, document, mistakes)
+    return None if options is None else StageSpec(entry.name, entry.factory, options)
 
 
 def _validated(

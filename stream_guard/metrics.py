@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 
+from . import __version__
 from .errors import UsageError
 
 PREFIX = "stream_guard"
@@ -95,6 +96,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
         self._made: dict[str, Any] = {m.name: m.create(self.registry) for m in METRICS}
+        self["build"].info({"version": __version__})
 
     def __getitem__(self, name: str) -> Any:
         return self._made[name]

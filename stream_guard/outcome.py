@@ -26,6 +26,7 @@ class RunReport:
     """The result of a run. `seconds` is wall time, `stage_seconds` the time inside each stage, decode and encode too.
 
     `engines` holds what each stage said it had loaded; `unprotected_frames` and `blocked_frames` count by reason.
+    `truncation` says in a sentence what the source lacks at its end; empty when it is whole.
     """
 
     pipeline: str
@@ -43,6 +44,7 @@ class RunReport:
     source: dict[str, Any]
     sink: dict[str, Any]
     engines: dict[str, dict[str, str]]
+    truncation: str = ""
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -52,9 +54,13 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: `time_seconds` is the source's time of the last picture that was encoded."""
+    """Where a run stands: `time_seconds` is the source's time of the last picture that was encoded.
+
+    `total_frames` is what the source announces, often an estimate; None where nobody knows.
+    """
 
     frames: int
+    total_frames: int | None
     faces: int
     time_seconds: float
     elapsed_seconds: float
@@ -136,10 +142,11 @@ class Tally:
             self.followed[metric] = count
         self.metrics["source_missing_seconds"].set(getattr(source, "missing_seconds", 0.0))
 
-    def progress(self, elapsed_seconds: float) -> Progress:
-        return Progress(self.frames_out, sum(self.faces.values()), self.time_seconds, elapsed_seconds)
+    def progress(self, total_frames: int | None, elapsed_seconds: float) -> Progress:
+        return Progress(self.frames_out, total_frames, sum(self.faces.values()), self.time_seconds, elapsed_seconds)
 
-    def report(self, pipeline: str, seconds: float, source: Any, sink: Any, warnings: tuple[str, ...]) -> RunReport:
+    def report(self, pipeline: str, seconds: float, source: Any, sink: Any) -> RunReport:
+        """The report of a finished run; `source` and `sink` as the runner knows them."""
         return RunReport(
             pipeline=pipeline,
             on_failure=self.on_failure.value,
@@ -153,8 +160,9 @@ class Tally:
             seconds=round(seconds, 3),
             fps=round(self.frames_out / seconds, 2) if seconds > 0 else 0.0,
             stage_seconds={name: round(value, 4) for name, value in self.stage_seconds.items()},
-            source=dataclasses.asdict(source),
-            sink=dataclasses.asdict(sink),
+            source=dataclasses.asdict(source.report),
+            sink=dataclasses.asdict(sink.report),
             engines=dict(self.engines),
-            warnings=warnings,
+            truncation=source.truncation,
+            warnings=(*source.info.warnings, *sink.report.warnings),
         )

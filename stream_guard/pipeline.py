@@ -34,10 +34,14 @@ class Readable(Protocol):
 
     @property
     def info(self) -> Any:
-        """`info.videos` has one item for each video stream, with its number as `stream`; and `info.warnings`."""
+        """`info.videos` has one item a video stream, with its number `stream` and `frames`; and `info.warnings`."""
 
     @property
     def report(self) -> Any: ...
+
+    @property
+    def truncation(self) -> str:
+        """What is missing at the end, in a sentence; known once `read` has ended."""
 
     def read(self) -> Iterator[Any]: ...
 
@@ -105,6 +109,8 @@ class _Run:
     def __init__(self, config: PipelineConfig, source: Readable, metrics: Metrics, stop: threading.Event) -> None:
         self.config, self.source, self.metrics, self.stop = config, source, metrics, stop
         self.tally = Tally(metrics, config.on_failure)
+        announced = [video.frames for video in source.info.videos]
+        self.total_frames = None if None in announced else sum(announced)
         self.lanes = {video.stream: _Lane(config, self.tally) for video in source.info.videos}
         self.decoded: FrameQueue[Any] = FrameQueue(config.queue)
         self.processed: FrameQueue[Any] = FrameQueue(config.queue)
@@ -138,9 +144,7 @@ class _Run:
             self._end(running)
         self._raise()
         on_progress(self._progress(started))
-        seconds, sink = perf_counter() - started, self._report()
-        warnings = (*self.source.info.warnings, *sink.warnings)
-        return self.tally.report(self.config.name, seconds, self.source.report, sink, warnings)
+        return self.tally.report(self.config.name, perf_counter() - started, self.source, self.sink)
 
     def _wait(self, event: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
         """Wait on the caller's thread, where signals arrive, until `event`, a stop or an error."""
@@ -253,8 +257,5 @@ class _Run:
     def _progress(self, started: float) -> Progress:
         self.metrics["queue_frames"].labels("decoded").set(self.decoded.frames)
         self.metrics["queue_frames"].labels("processed").set(self.processed.frames)
-        self.tally.follow(self.source.report, self._report())
-        return self.tally.progress(perf_counter() - started)
-
-    def _report(self) -> Any:
-        return self.sink.report if self.sink is not None else None
+        self.tally.follow(self.source.report, self.sink.report if self.sink is not None else None)
+        return self.tally.progress(self.total_frames, perf_counter() - started)

@@ -56,10 +56,11 @@ class FakeSource:
     streams: tuple[int, ...] = (0,)
     report: FakeSourceReport = field(default_factory=FakeSourceReport)
     reads: int = 0
+    truncation: str = ""
 
     @property
     def info(self) -> Any:
-        return SimpleNamespace(videos=tuple(SimpleNamespace(stream=s) for s in self.streams), warnings=())
+        return SimpleNamespace(videos=tuple(SimpleNamespace(stream=s, frames=None) for s in self.streams), warnings=())
 
     def read(self) -> Iterator[Any]:
         for number, item in enumerate(self.items):

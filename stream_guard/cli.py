@@ -1,0 +1,53 @@
+"""The command line: what commands there are. Each is a file in `commands`; how they speak is in `commands.console`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .commands.console import emit, guarded, set_up
+from .commands.engines import engines_list
+from .commands.protect import protect
+from .commands.stages import stages
+
+EPILOG = "Exit codes: 0 done, 1 error, 2 wrong usage or a failed pre-check, 3 rejected, 4 stopped."
+
+app = typer.Typer(
+    name="stream-guard",
+    help="Protects faces in video against deepfake models, and proves it on the delivered video.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+engines = typer.Typer(no_args_is_help=True, help="The networks that come with the package.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        emit(f"stream-guard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log more, and show the traceback of an error.")] = False,
+) -> None:
+    set_up(debug)
+
+
+app.command("protect", epilog=EPILOG)(guarded(protect))
+app.command("stages")(guarded(stages))
+engines.command("list")(guarded(engines_list))
+app.add_typer(engines, name="engines")
+
+
+def main() -> None:
+    """The entry point of the command `stream-guard`."""
+    app(prog_name="stream-guard")

@@ -1,0 +1,183 @@
+"""`stream-guard protect`: one video in, the protected video out."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ExitCode
+from .bits import bits_per_second
+from .console import emit_json, say, warn
+from .progress import reporting
+from .stopping import stopping
+
+if TYPE_CHECKING:
+    from ..config import Override, PipelineConfig
+    from ..outcome import RunReport
+
+PROTECTION, ENCODING, RUNNING = "Protection", "Encoding", "Output and monitoring"
+
+
+def protect(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The video to protect.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; its suffix names the container.")],
+    pipeline: Annotated[
+        str, typer.Option(help="A bundled pipeline's name or the path of a .yaml file.", rich_help_panel=PROTECTION)
+    ] = "protect",
+    engine: Annotated[
+        str | None, typer.Option(help="The disrupter: see `engines list`.", rich_help_panel=PROTECTION)
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="auto, openvino or onnxruntime.", rich_help_panel=PROTECTION)
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How strongly faces are perturbed; 1 as trained.", rich_help_panel=PROTECTION)
+    ] = None,
+    on_failure: Annotated[
+        str | None,
+        typer.Option(
+            help="A face that cannot be protected: block (show the last safe picture), black or pass.",
+            rich_help_panel=PROTECTION,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Any stage option.", rich_help_panel=PROTECTION),
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Video encoder; the container's usual one.", rich_help_panel=ENCODING)
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's preset.", rich_help_panel=ENCODING)] = None,
+    crf: Annotated[
+        float | None, typer.Option(help="Quality, lower is better; excludes --bitrate.", rich_help_panel=ENCODING)
+    ] = None,
+    bitrate: Annotated[
+        str | None, typer.Option(metavar="BITS", help="Bits a second, such as 2M or 800k.", rich_help_panel=ENCODING)
+    ] = None,
+    gop: Annotated[
+        int | None, typer.Option(help="Longest distance of key frames, in frames.", rich_help_panel=ENCODING)
+    ] = None,
+    all_video: Annotated[
+        bool, typer.Option("--all-video", help="Protect every video stream of IN.", rich_help_panel=RUNNING)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it exists.", rich_help_panel=RUNNING)
+    ] = False,
+    keep_partial: Annotated[
+        bool, typer.Option("--keep-partial", help="A cut-off input is no error.", rich_help_panel=RUNNING)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON on stdout.", rich_help_panel=RUNNING)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no summary.", rich_help_panel=RUNNING)
+    ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve Prometheus metrics while running.", rich_help_panel=RUNNING),
+    ] = None,
+    metrics_address: Annotated[
+        str, typer.Option(help="The address to serve metrics on.", rich_help_panel=RUNNING)
+    ] = "127.0.0.1",
+) -> ExitCode:
+    """Protect the faces of a video.
+
+    Finds every face, perturbs it so that face-editing networks fail on it, and encodes the result with the input's own
+    timestamps, audio, subtitles and metadata. OUT appears only when it is whole.
+    """
+    from ..media import EncoderSettings
+    from ..metrics import Metrics, serve
+    from ..protect import protect_file
+
+    encoder = EncoderSettings(codec=codec, preset=preset, crf=crf, bit_rate=bits_per_second(bitrate), gop=gop)
+    config = _config(pipeline, _overrides(engine, backend, strength, on_failure, settings or []))
+    metrics = Metrics()
+    gc.collect()
+    gc.freeze()  # what the imports left is here to stay: the collector need not walk it in the middle of a run
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping())
+        if metrics_port is not None:
+            server = stack.enter_context(closing(serve(metrics.registry, metrics_port, metrics_address)))
+            if not quiet:
+                say(f"metrics at http://{metrics_address}:{server.port}/metrics")
+        report = protect_file(
+            source,
+            output,
+            config,
+            encoder=encoder,
+            overwrite=overwrite,
+            all_video=all_video,
+            metrics=metrics,
+            stop=stop,
+            on_progress=stack.enter_context(reporting(quiet)),
+        )
+    return _conclude(report, output, keep_partial=keep_partial, as_json=as_json, quiet=quiet)
+
+
+def _overrides(
+    engine: str | None, backend: str | None, strength: float | None, on_failure: str | None, settings: list[str]
+) -> list[Override]:
+    """The options of the command line as overrides of the pipeline; --set comes last and wins."""
+    from ..config import Override, parse_set
+
+    named = (
+        ("disrupt.engine", engine, "--engine"),
+        ("*.backend", backend, "--backend"),
+        ("disrupt.strength", strength, "--strength"),
+        ("on_failure", on_failure, "--on-failure"),
+    )
+    given = [Override(key, value, f"{option} {value}") for key, value, option in named if value is not None]
+    return given + [parse_set(text) for text in settings]
+
+
+def _config(pipeline: str, overrides: list[Override]) -> PipelineConfig:
+    from ..config import load_pipeline
+    from ..stages.registry import discover
+
+    registry = discover()
+    for problem in registry.problems:
+        warn(problem)
+    return load_pipeline(pipeline, overrides, registry)
+
+
+def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: bool, quiet: bool) -> ExitCode:
+    """Say what was done and what was not; a cut-off input is an error unless the user expected it."""
+    partial = bool(report.truncation) and not keep_partial
+    if as_json:
+        emit_json({"output": output, **report.to_json()})
+    if not quiet:
+        for line in summary(report, output):
+            say(line)
+    if report.truncation:
+        kept = f"what is there was protected and written to {output}"
+        (say if partial else warn)(
+            f"{'error: ' if partial else ''}{report.truncation}; {kept}"
+            + ("; give --keep-partial if that is what you want" if partial else "")
+        )
+    return ExitCode.ERROR if partial else ExitCode.DONE
+
+
+def summary(report: RunReport, output: Path) -> list[str]:
+    """A run in a few lines for a person; each thing that was not as it should be has its own."""
+    lines = [
+        f"{output}: {report.frames_out} pictures, {report.protected_faces} of {report.faces} faces protected, "
+        f"{report.frames_without_face} pictures without a face; {report.seconds:.1f} s, {report.fps:.1f} fps"
+    ]
+    lines += [f"warning: {text}" for text in report.warnings]
+    if report.faces == 0:
+        lines.append("warning: no face was found in any picture, so nothing was changed")
+    for reason, count in report.unprotected_frames.items():
+        lines.append(f"warning: {count} pictures left with an unprotected face ({reason}): --on-failure pass allows it")
+    for reason, count in report.blocked_frames.items():
+        lines.append(f"warning: {count} pictures were replaced (--on-failure {report.on_failure}): {reason}")
+    damage = (("corrupt_packets", "damaged packets"), ("corrupt_frames", "damaged pictures"))
+    found = [f"{report.source[key]} {words}" for key, words in damage if report.source.get(key)]
+    if found:
+        lines.append(f"warning: the input has {' and '.join(found)}; they were concealed as the decoder does")
+    if report.sink.get("dts_repaired"):
+        lines.append(f"warning: {report.sink['dts_repaired']} copied packets had a repeated time and were repaired")
+    return lines

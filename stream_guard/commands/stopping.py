@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM as an event, so that a run can end in good order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """The event that the first signal sets; a second signal acts as if nobody listened.
+
+    Outside the main thread no signal arrives, and the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        event.set()
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    try:
+        yield event
+    finally:
+        restore()

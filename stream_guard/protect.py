@@ -1,0 +1,47 @@
+"""Protect one file: the source, the runner and the sink put together. What `stream-guard protect` calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from .config import PipelineConfig
+from .errors import ConfigError
+from .media import EncoderSettings, FileSink, open_source
+from .metrics import Metrics
+from .outcome import Progress, RunReport
+from .pipeline import run
+
+
+def protect_file(
+    source: Path,
+    output: Path,
+    config: PipelineConfig,
+    *,
+    encoder: EncoderSettings | None = None,
+    overwrite: bool = False,
+    all_video: bool = False,
+    metrics: Metrics | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> RunReport:
+    """Protect the faces of the video `source` into `output`, which appears only when it is whole.
+
+    A truncated source is protected as far as it goes; `RunReport.truncation` says what is missing. Raises ConfigError
+    for a pipeline without a protecting stage, SourceError and SinkError for the files, and what `pipeline.run` raises.
+    """
+    if not config.protects:
+        stages = ", ".join(spec.name for spec in config.stages)
+        raise ConfigError(
+            f"the pipeline {config.name!r} protects no face (its stages: {stages}); add the stage disrupt"
+        )
+    with open_source(str(source), all_video=all_video) as opened:
+        return run(
+            config,
+            opened,
+            lambda: FileSink(str(output), opened, encoder, overwrite=overwrite),
+            metrics=metrics,
+            stop=stop,
+            on_progress=on_progress,
+        )
