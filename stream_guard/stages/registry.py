@@ -88,7 +88,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
         first = entries.setdefault(entry.name, entry)
         if first.target != entry.target:
             problems.append(
-                f"stage {entry.name!r} of {entry.origin} is ignored: {first.origin} has a stage of that name already"
+                f"stage {entry.name!r} of {entry.origin} is ignored: {first.origin} took that name first"
             )
     return Registry(entries, tuple(problems))
 
