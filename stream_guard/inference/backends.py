@@ -71,13 +71,13 @@ def backend_names() -> list[str]:
 
 
 def open_session(
-    engine: Card | Path | str,
+    engine: Card | Path | str | bytes,
     backend: str = AUTO,
     *,
     threads: int = 1,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Session:
-    """Load an engine: its card, or a name or path that `find_engine` takes, or a bare .onnx file.
+    """Load an engine: its card, a name or path that `find_engine` takes, a bare .onnx file or a model's bytes.
 
     `shapes` restates the shape of an input (-1: any size) where the model's file is needlessly narrow. `auto` takes the
     first backend that is installed and loads the model. Raises EngineError for a model that is missing, not the one on
@@ -108,7 +108,9 @@ def _first_that_loads(model: bytes, threads: int) -> Session:
     raise EngineError("no backend can load the engine. " + " | ".join(failures or ["none is installed"]))
 
 
-def _model_of(engine: Card | Path | str) -> bytes:
+def _model_of(engine: Card | Path | str | bytes) -> bytes:
+    if isinstance(engine, bytes):
+        return engine
     if isinstance(engine, Card):
         return engine.read_model()
     path = Path(engine)

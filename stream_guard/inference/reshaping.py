@@ -1,4 +1,4 @@
-"""Restate the input shapes of an ONNX model whose file is narrower than the network."""
+"""Look into an ONNX model, and restate its input shapes where the file is narrower than the network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ def with_input_shapes(model: bytes, shapes: Mapping[str, tuple[int, ...]]) -> by
     Only for networks that do work at other sizes, such as fully convolutional ones. Raises EngineError for bytes that
     are no ONNX model and for an input that it does not have.
     """
-    try:
-        proto = onnx.load_model_from_string(model)
-    except DecodeError as error:
-        raise EngineError("the file is not an ONNX model") from error
+    proto = _parsed(model)
     inputs = {value.name: value for value in proto.graph.input}
     for name, shape in shapes.items():
         if name not in inputs:
@@ -41,3 +38,18 @@ def _restate(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
             dim.dim_param = f"{value.name}_{axis}"
         else:
             dim.dim_value = size
+
+
+def model_ports(model: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a model's inputs and outputs. Raises EngineError for bytes that are no ONNX model."""
+    graph = _parsed(model).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = tuple(value.name for value in graph.input if value.name not in weights)
+    return inputs, tuple(value.name for value in graph.output)
+
+
+def _parsed(model: bytes) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(model)
+    except DecodeError as error:
+        raise EngineError("the file is not an ONNX model") from error

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from .layouts import Component, Layout
+from .layouts import Component, Layout, find_layout
 
 Grid = npt.NDArray[np.float32]
 
@@ -73,9 +73,20 @@ def colour_of(picture: av.VideoFrame, layout: Layout) -> Colour | None:
     """
     if not layout.rgb and picture.colorspace in _UNMATCHED:
         return None
-    untagged = "bt709" if picture.height >= 720 else "bt601"
+    untagged = _untagged_matrix(picture)
     matrix = untagged if layout.rgb else _MATRICES.get(picture.colorspace, untagged)
     if layout.full_range is not None or layout.rgb:
         return Colour(matrix, full_range=True)
     gray = len(layout.components) == 1
     return Colour(matrix, picture.color_range == FULL or (gray and picture.color_range != LIMITED))
+
+
+def readable_colour(picture: av.VideoFrame) -> Colour:
+    """As `colour_of`, with a guess for formats that can only be read: right in brightness, near in hue."""
+    layout = find_layout(picture.format.name)
+    known = colour_of(picture, layout) if layout is not None else None
+    return known or Colour(_untagged_matrix(picture), picture.color_range == FULL or picture.format.is_rgb)
+
+
+def _untagged_matrix(picture: av.VideoFrame) -> str:
+    return "bt709" if picture.height >= 720 else "bt601"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..types import Box
-from .colour import FULL, Colour, Grid, colour_of
+from .colour import FULL, Colour, Grid, colour_of, readable_colour
 from .layouts import Component, Layout, PlaneGeometry, Samples, component_samples, find_layout, plane_groups
 from .upsampling import Weights, axis_weights, strips
 
@@ -74,20 +74,20 @@ def read_rgb(picture: av.VideoFrame, box: Box, size: int) -> RGB:
 
 
 def small_rgb(picture: av.VideoFrame, width: int, height: int) -> RGB:
-    """The whole picture as full-range RGB (height, width, 3), scaled. Raises ValueError as `read_rgb` does."""
-    _, colour = _described(picture)
+    """The whole picture as full-range RGB (height, width, 3), scaled; of any format that swscale reads."""
+    colour = readable_colour(picture)
     return _to_array(_SCALER.to(picture, width, height, "rgb24", colour, Interpolation.AREA), 3)
 
 
 def whole_rgb(picture: av.VideoFrame) -> RGB:
     """The whole picture as full-range RGB (height, width, 3) at its own size, as exactly as `read_rgb`."""
-    _, colour = _described(picture)
+    colour = readable_colour(picture)
     return _to_array(_SCALER.to(picture, picture.width, picture.height, "rgb24", colour, _EXACT), 3)
 
 
 def small_luma(picture: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
     """The whole picture's brightness (height, width), scaled: far cheaper than `small_rgb`."""
-    _, colour = _described(picture)
+    colour = readable_colour(picture)
     return _to_array(_SCALER.to(picture, width, height, "gray", colour, Interpolation.AREA), 1)[:, :, 0]
 
 
@@ -271,4 +271,5 @@ def _to_array(picture: av.VideoFrame, channels: int) -> RGB:
     plane = picture.planes[0]
     lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
     cut: RGB = lines[: picture.height, : picture.width * channels].reshape(picture.height, picture.width, channels)
-    return np.ascontiguousarray(cut)
+    copy: RGB = cut.copy()
+    return copy  # where nothing had to be converted, the plane is the picture's own

@@ -51,7 +51,7 @@ def test_an_engine_is_found_by_name_default_and_path(zoo: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_ones_of_its_kind(zoo: Path) -> None:
-    with pytest.raises(UnknownNameError, match="unknown engine 'tinny'; choose one of: other, tiny$") as caught:
+    with pytest.raises(UnknownNameError, match=r"unknown engine 'tinny'; choose one of: other, tiny$") as caught:
         find_engine("tinny", "disrupter", zoo)
     assert caught.value.exit_code is ExitCode.USAGE
 
@@ -76,7 +76,7 @@ def test_a_model_without_a_card_is_no_engine(zoo: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"there is no card\.toml"):
         find_engine(tmp_path / "bare.onnx", "disrupter")
     (zoo / "tiny" / "bare.onnx").write_bytes(disrupter_model())
-    with pytest.raises(EngineError, match="has no card: the card.toml beside it is that of model.onnx"):
+    with pytest.raises(EngineError, match=r"has no card: the card\.toml beside it is that of model\.onnx"):
         find_engine(zoo / "tiny" / "bare.onnx", "disrupter")
 
 
@@ -103,7 +103,7 @@ def test_auto_takes_what_is_there(zoo: Path, monkeypatch: pytest.MonkeyPatch) ->
     _hide(monkeypatch, "openvino")
     assert open_session(zoo / "tiny").backend == "onnxruntime"
     _hide(monkeypatch, "openvino", "onnxruntime")
-    with pytest.raises(EngineError, match="no backend can load the engine. none is installed"):
+    with pytest.raises(EngineError, match=r"no backend can load the engine\. none is installed"):
         open_session(zoo / "tiny")
 
 
@@ -124,7 +124,7 @@ def test_auto_goes_on_to_the_next_where_one_fails(
 
 def test_a_model_that_no_backend_loads_says_what_each_said(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nonsense")
-    with pytest.raises(EngineError, match="no backend can load the engine.*onnxruntime: "):
+    with pytest.raises(EngineError, match=r"no backend can load the engine.*onnxruntime: "):
         open_session(tmp_path / "broken.onnx")
 
 
