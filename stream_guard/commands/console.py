@@ -39,16 +39,20 @@ def emit_json(data: Any) -> None:
     emit(json.dumps(data, indent=2, default=str, ensure_ascii=False))
 
 
+class _Spoken(logging.Handler):
+    """Log records in the same voice as everything else on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {self.format(record)}")
+
+
 def set_up(debug: bool) -> None:
-    """Remember --debug for the rest of the process and its children, and send log records to stderr."""
+    """Remember --debug for the rest of the process and its children, and show our own log records."""
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
-    logging.basicConfig(
-        level=logging.DEBUG if debugging() else logging.WARNING,
-        format="stream-guard: %(levelname)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    log = logging.getLogger("stream_guard")
+    log.setLevel(logging.DEBUG if debugging() else logging.WARNING)
+    log.handlers = [_Spoken()]
 
 
 def debugging() -> bool:

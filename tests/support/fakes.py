@@ -202,6 +202,17 @@ class Troubled(Stage):
             raise RuntimeError("the network will not go")
 
 
+class Slow(Stage):
+    """Takes a moment over every frame, so that a run can be interrupted."""
+
+    name = "slow"
+    description = "takes a moment"
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        threading.Event().wait(0.05)
+        return [shown]
+
+
 def spec(stage: type[Stage], **options: Any) -> StageSpec:
     return StageSpec(stage.name, stage, stage.Options(**options))
 
