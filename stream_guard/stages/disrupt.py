@@ -1,0 +1,190 @@
+"""Perturb every face so that face-editing networks fail on it, in the picture's own planes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import av
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ..errors import ConfigError, EngineError
+from ..inference import Card, Session, find_engine, open_session
+from ..media import pixels
+from ..types import Box, Face, Frame, guard_region
+from .base import Stage, StageOptions
+
+Floats = npt.NDArray[np.float32]
+
+_log = logging.getLogger(__name__)
+
+TOO_SMALL = "too_small"
+ENGINE_FAILED = "engine_failed"
+NO_CHANGE = "no_change"
+UNSUPPORTED = "unsupported_pixel_format"
+
+UNPROTECTED_REASONS: tuple[str, ...] = (TOO_SMALL, ENGINE_FAILED, NO_CHANGE, UNSUPPORTED)
+"""Why a face leaves this stage unprotected; these words are metric labels.
+
+`too_small`: its box is under `min_face`. `engine_failed`: the engine raised, or gave NaN or nothing but zeros.
+`no_change`: the perturbation rounds to nothing in these samples. `unsupported_pixel_format`: it can't be written to.
+"""
+
+
+class DisruptOptions(StageOptions):
+    """Options of the `disrupt` stage."""
+
+    engine: str | None = Field(
+        None, description="disrupter: a name from the zoo, or the path of its folder; the zoo's default if not given"
+    )
+    strength: float = Field(
+        1.0, ge=0, le=2, description="multiplies the perturbation and its budget; 1 is what the engine was trained for"
+    )
+    hold: int = Field(
+        1, ge=1, le=30, description="pictures for which a perturbation is kept and moved along with its face"
+    )
+    min_face: int = Field(
+        24, ge=1, le=4096, description="faces whose box is smaller than this many pixels are left unprotected"
+    )
+    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    threads: int = Field(1, ge=1, le=64, description="threads of the engine")
+
+
+@dataclass(slots=True)
+class _Held:
+    """A perturbation kept for a track, and for how many pictures it was used."""
+
+    delta: Floats
+    used: int = 0
+
+
+class DisruptStage(Stage):
+    """Marks each face protected, or unprotected with one of UNPROTECTED_REASONS. Faces must have been looked for."""
+
+    name = "disrupt"
+    description = "Perturbs every face so that face-editing networks fail on it; nothing else in the picture changes."
+    Options = DisruptOptions
+    options: DisruptOptions
+    protects = True
+
+    def __init__(self, options: StageOptions | None = None) -> None:
+        super().__init__(options)
+        self._card: Card | None = None
+        self._session: Session | None = None
+        self._held: dict[int, _Held] = {}
+        self._warned = False
+
+    def open(self) -> None:
+        card = find_engine(self.options.engine, "disrupter")
+        session = open_session(card, self.options.backend, threads=self.options.threads)
+        if session.inputs != ("face",) or session.outputs != ("delta",):
+            raise EngineError(
+                f"engine {card.name!r} has the inputs {session.inputs} and outputs {session.outputs}; "
+                "a disrupter takes 'face' and gives 'delta'"
+            )
+        shape = card.input_shape("face")
+        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < 1:
+            raise EngineError(f"engine {card.name!r}: its card says face {shape}; (-1, 3, S, S) is needed")
+        self._card, self._session, self._warned = card, session, False
+
+    def about(self) -> dict[str, str]:
+        if self._card is None or self._session is None:
+            return {}
+        return {"engine": self._card.name, "backend": self._session.backend, "sha256": self._card.sha256}
+
+    def process(self, frame: Frame) -> list[Frame]:
+        if not frame.faces_known:
+            raise ConfigError("nobody looked for faces in this picture: put the stage 'faces' before 'disrupt'")
+        self._forget({face.track for face in frame.faces})
+        return [replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame]
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._card, self._session = None, None
+        self._held.clear()
+
+    def _protect(self, picture: av.VideoFrame, faces: tuple[Face, ...]) -> tuple[Face, ...]:
+        if not pixels.supports(picture):
+            return tuple(face.unprotected(UNSUPPORTED) for face in faces)
+        large = [face for face in faces if max(face.box.width, face.box.height) >= self.options.min_face]
+        deltas = self._deltas(picture, large)
+        written = self._write(picture, [(face, deltas[face.track]) for face in large if face.track in deltas])
+        return tuple(self._judged(face, face in large, deltas, written) for face in faces)
+
+    def _judged(self, face: Face, large: bool, deltas: dict[int, Floats], written: dict[int, bool]) -> Face:
+        if not large:
+            return face.unprotected(TOO_SMALL)
+        if face.track not in deltas:
+            return face.unprotected(ENGINE_FAILED)
+        return face.protected() if written[face.track] else face.unprotected(NO_CHANGE)
+
+    def _deltas(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, Floats]:
+        """A perturbation for each face, by track: held ones that still serve, the others from one run of the engine."""
+        due = [face for face in faces if not self._serves(face.track)]
+        for face in due:
+            self._held.pop(face.track, None)
+        if due:
+            self._held.update((track, _Held(delta)) for track, delta in self._infer(picture, due).items())
+        usable = {face.track: self._held[face.track] for face in faces if face.track in self._held}
+        for held in usable.values():
+            held.used += 1
+        return {track: held.delta for track, held in usable.items()}
+
+    def _serves(self, track: int) -> bool:
+        return track in self._held and self._held[track].used < self.options.hold
+
+    def _infer(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, Floats]:
+        """Run the engine once on all faces; those for which it gives nothing usable are missing from the answer."""
+        if self._session is None or self._card is None:
+            raise EngineError("the disrupt stage is not open: no engine is loaded")
+        size = self._card.input_shape("face")[-1]
+        batch = np.stack([pixels.read_rgb(picture, guard_region(face.box), size) for face in faces])
+        scaled = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+        try:
+            output = self._session.run({"face": scaled})["delta"]
+        except EngineError as error:
+            return self._gave_nothing(str(error))
+        if output.ndim != 4 or output.shape[:2] != (len(faces), 3) or output.shape[2] != output.shape[3]:
+            return self._gave_nothing(f"delta has the shape {output.shape}, ({len(faces)}, 3, G, G) is needed")
+        return {
+            face.track: delta
+            for face, delta in zip(faces, output, strict=True)
+            if np.isfinite(delta).all() and delta.any()
+        }
+
+    def _gave_nothing(self, why: str) -> dict[int, Floats]:
+        """Say once why the engine fails: the faces are counted, picture by picture, but without the words."""
+        if not self._warned:
+            _log.warning("the engine failed, faces stay unprotected: %s", why)
+        self._warned = True
+        return {}
+
+    def _write(self, picture: av.VideoFrame, wanted: Sequence[tuple[Face, Floats]]) -> dict[int, bool]:
+        """Add each perturbation; where regions overlap, the sum is held to the budget of one."""
+        if self._card is None or self._card.epsilon is None:
+            raise EngineError("the disrupt stage is not open: no engine is loaded")
+        epsilon, strength = self._card.epsilon, self.options.strength
+        regions = [guard_region(face.box) for face, _ in wanted]
+        before = [pixels.snapshot(picture, region) for i, region in enumerate(regions) if _meets(region, regions[:i])]
+        written = {
+            face.track: pixels.add_perturbation(picture, region, delta, strength, epsilon)
+            for (face, delta), region in zip(wanted, regions, strict=True)
+        }
+        for kept in before:
+            pixels.hold_budget(picture, kept, strength * epsilon)
+        return written
+
+    def _forget(self, tracks: set[int]) -> None:
+        """A perturbation belongs to a face in sight: one that comes back gets a new one."""
+        for track in self._held.keys() - tracks:
+            del self._held[track]
+
+
+def _meets(region: Box, others: Sequence[Box]) -> bool:
+    """Whether the region touches another, also by the pixels that snapping may add."""
+    grown = Box(region.x0 - 4, region.y0 - 4, region.x1 + 4, region.y1 + 4)
+    return any(grown.iou(other) > 0 for other in others)
