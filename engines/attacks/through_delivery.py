@@ -16,14 +16,16 @@ from ..disrupter.network import GRID
 class ThroughDelivery:
     """The upper bound. `psnr_db` is the budget over the head, `epsilon` the hard one a value (levels / 255)."""
 
-    def __init__(self, psnr_db: float, epsilon: float, iterations: int = 80, lr: float = 0.15, seed: int = 0) -> None:
+    def __init__(
+        self, psnr_db: float, epsilon: float, iterations: int = 80, lr: float = 0.15, seed: int = 0, grid: int = GRID
+    ) -> None:
         self.rms = objective.rms_of_psnr(psnr_db)
-        self.epsilon, self.iterations, self.lr, self.seed = epsilon, iterations, lr, seed
+        self.epsilon, self.iterations, self.lr, self.seed, self.grid = epsilon, iterations, lr, seed, grid
 
     def __call__(self, generator: nn.Module, rgb: Tensor, conditions: Tensor) -> Tensor:
-        """rgb: guard regions (N, 3, S, S) in [0, 1]. Returns the best delta (N, 3, GRID, GRID)."""
+        """rgb: guard regions (N, 3, S, S) in [0, 1]. Returns the best delta (N, 3, grid, grid)."""
         rng = torch.Generator().manual_seed(self.seed)
-        z = 0.3 * torch.randn(len(rgb), 3, GRID, GRID, generator=rng).to(rgb.device)
+        z = 0.3 * torch.randn(len(rgb), 3, self.grid, self.grid, generator=rng).to(rgb.device)
         z = z.requires_grad_(True)
         optimizer = torch.optim.Adam([z], self.lr)
         for k in range(self.iterations):

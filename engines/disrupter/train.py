@@ -87,9 +87,8 @@ def train(
     resume: bool,
     device: str,
     settings: Settings | None = None,
-    anneal: bool = True,
 ) -> Run:
-    """Train P for `minutes`; `anneal=False` starts at the final budget (for a run that is resumed)."""
+    """Train P for `minutes`. A run that is resumed goes on at its final budget: the strength anneals once."""
     settings = settings or Settings()
     seed_everything(settings.seed)
     target = pick_device(device)
@@ -97,6 +96,7 @@ def train(
     run = Run(out, asdict(settings), minutes)
     if resume:
         run.resume(trainer.parts)
+    anneal = run.step == 0
     mean: dict[str, float] = {}
     while not run.over:
         for group in trainer.opt.param_groups:

@@ -1,0 +1,92 @@
+"""The delivered-disruption table: every method, width and crf, with intervals, as JSON to commit."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from stream_guard.audit.probes import load_probes
+from stream_guard.stages.disrupt import DisruptStage
+
+from ..data.detect import still_detector
+from ..data.pack import split_of
+from ..shipping import BUDGET_PSNR_DB, EPSILON
+from . import methods
+from .delivered import Still, Tally, measure
+
+
+def held_out(media: Path, count: int, seed: int) -> list[Still]:
+    """`count` faces of the test split of `parsing/images`: no network here was trained on them."""
+    paths = [p for p in sorted((media / "parsing" / "images").glob("*.jpg")) if split_of(p.stem) == "test"]
+    order = np.random.default_rng(seed).permutation(len(paths))
+    detect, stills = still_detector(), []
+    for k in order:
+        rgb = np.asarray(Image.open(paths[k]).convert("RGB"))
+        box = detect(rgb)
+        if box is not None:
+            stills.append(Still(paths[k].stem, rgb, box))
+        if len(stills) == count:
+            break
+    return stills
+
+
+def table(
+    stills: Sequence[Still], bounded: int, generator: nn.Module, widths: Sequence[int], crfs: Sequence[int], seed: int
+) -> list[dict[str, Any]]:
+    """One row a width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces."""
+    (probe,) = load_probes(["stargan-probe"])
+    conditions = torch.from_numpy(probe.rows)
+    stage = DisruptStage()
+    stage.open()
+    few = list(stills[:bounded])
+    limits = methods.bound(few, generator, conditions, BUDGET_PSNR_DB, EPSILON, seed)
+    pgd = [methods.pgd10(still, generator, conditions, 2 * 4.5 / 255) for still in few]
+    rows = []
+    for width in widths:
+        for crf in crfs:
+            whole = measure(stills, width, crf, probe, {"control": None, "disrupter": methods.disrupter(stage)})
+            part = [
+                measure([s], width, crf, probe, {"control": None, "disrupter": methods.disrupter(stage), "pgd10": a, "bound": b})
+                for s, a, b in zip(few, pgd, limits, strict=True)
+            ]
+            rows.append({"width": width, "crf": crf, **_summaries(whole), "on_bound_faces": _summaries(_merged(part))})
+            print(rows[-1], flush=True)
+    stage.close()
+    return rows
+
+
+def facts(seed: int, command: str) -> dict[str, Any]:
+    return {
+        "command": command,
+        "seed": seed,
+        "device": f"CPU, {platform.machine()}, torch {torch.__version__}",
+        "data": "CelebAMask-HQ stills of the test split (identities never trained on), drifting clips, libx264 veryfast 4:2:0",
+        "generator": "stargan-probe: our own surrogate of StarGAN, not the published weights",
+        "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
+        "budget_psnr_db": BUDGET_PSNR_DB,
+    }
+
+
+def _summaries(tallies: dict[str, Tally]) -> dict[str, Any]:
+    return {
+        name: tally.summary(None if name == "control" else tallies["control"]) for name, tally in tallies.items()
+    }
+
+
+def _merged(parts: list[dict[str, Tally]]) -> dict[str, Tally]:
+    out = {name: Tally() for name in parts[0]}
+    for part in parts:
+        for name, tally in part.items():
+            out[name].values += tally.values
+            out[name].squared += tally.squared
+            out[name].bytes += tally.bytes
+    return out
+
+
