@@ -43,7 +43,7 @@ def render(result: AuditResult) -> str:
     page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     return Template(page).substitute(
         title=escape(f"Audit of {result.protected.name}"),
-        heading=escape(f"What is left of an edit of {result.protected.name}"),
+        heading=escape(f"Audit of {result.protected.name}"),
         subtitle=escape(f"Compared with {result.original.name}. {words.SURROGATE}"),
         verdicts="".join(map(_verdict, words.verdicts(result))),
         rows="".join(map(_row, words.rows(result))),

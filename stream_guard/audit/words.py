@@ -128,7 +128,7 @@ def notes(result: AuditResult) -> list[str]:
     said.append("Everything is measured on the decoded 8-bit video, as a viewer or an attacker gets it.")
     said.append(SURROGATE)
     said.append(
-        f"Every {summary['every']}th of the paired frames was given to the generators ({summary['sampled']} in all), "
+        f"One in {summary['every']} of the paired frames was given to the generators ({summary['sampled']} in all), "
         "each face cut out as such a network is fed: the head with its hair."
     )
     said.append(

@@ -150,7 +150,7 @@ def show(result: AuditResult, report: Path | None) -> None:
     for verdict in words.verdicts(result):
         emit(f"{verdict.headline}\n  {verdict.detail}\n")
     for row in words.rows(result):
-        emit(f"{row.what:<38} {row.value:>14}  {row.note}")
+        emit(f"{row.what:<42} {row.value:>12}  {row.note}")
     emit(f"\n{words.SURROGATE}")
     for warning in words.warnings(result):
         say(f"note: {warning}")
