@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from fractions import Fraction
 from typing import cast
 
@@ -13,6 +15,7 @@ from av.subtitles.stream import SubtitleStream
 
 from .containers import Container
 from .info import SinkReport
+from .source import Source
 from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
 
 _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
@@ -27,11 +30,11 @@ class Carrier:
     """Adds the output streams for one file. `warnings` says what is dropped or encoded anew."""
 
     def __init__(
-        self, out: av.container.OutputContainer, container: Container, source_format: str, report: SinkReport
+        self, out: av.container.OutputContainer, container: Container, source: Source, report: SinkReport
     ) -> None:
         self._out = out
         self._container = container
-        self._source_format = source_format
+        self._source = source
         self._report = report
 
     def carry(self, source: Stream) -> Track | None:
@@ -72,6 +75,11 @@ class Carrier:
         return self._encode_subtitle(source, self._container.subtitle)
 
     def _carry_cover(self, source: Stream) -> Track | None:
+        picture = self._source.cover(source.index)
+        if self._container.attachments and picture is not None:
+            kind = "png" if _codec(source) == "png" else "jpeg"
+            self._out.add_attachment(f"cover.{'png' if kind == 'png' else 'jpg'}", f"image/{kind}", picture)
+            return None
         if not self._container.cover:
             self._drop(source, "the format holds no cover art")
             return None
@@ -79,8 +87,8 @@ class Carrier:
 
     def _carry_data(self, source: Stream) -> Track | None:
         name = _codec(source)
-        if self._container.chapters and name in ("bin_data", "text") and source.container.chapters():
-            return None  # The chapter track of mov files: carried as chapters, written anew.
+        if name in ("bin_data", "text") and source.container.chapters():
+            return None  # The chapter track of mov files: written anew from the chapters, where they are carried.
         if self._container.format in ("mp4", "mov", "ipod") and name == "tmcd":
             return None  # The muxer makes this track from the video's `timecode` tag.
         if self._container.copies is not None and name in self._container.copies:
@@ -105,13 +113,12 @@ class Carrier:
     def _copy(self, source: Stream) -> CopyTrack | None:
         if self._container.copies is not None and _codec(source) not in self._container.copies:
             return None
-        try:
-            added = self._out.add_stream_from_template(source, opaque=True)
-        except (ValueError, FFmpegError):
+        if not holds(self._container.format, source):
             return None
-        _label(added, source)
+        added = self._out.add_stream_from_template(source, opaque=True)
+        self._label(added, source)
         # Matroska keeps the priming of its own streams by a codec delay that survives the copy.
-        keeps_delay = "matroska" in self._source_format and self._container.format in ("matroska", "webm")
+        keeps_delay = "matroska" in self._source.info.format and self._container.format in ("matroska", "webm")
         opus = _codec(source) == "opus" and self._container.format in ("matroska", "webm")
         from_zero = not self._container.negative_times and not keeps_delay and not opus
         return CopyTrack(added, self._report, from_zero=from_zero)
@@ -120,7 +127,7 @@ class Carrier:
         rate = OPUS_RATE if encoder == "libopus" else source.rate
         layout = source.layout.name if source.layout.nb_channels <= 2 or encoder == "aac" else "stereo"
         added = cast(AudioStream, self._out.add_stream(encoder, rate=rate, layout=layout))
-        _label(added, source)
+        self._label(added, source)
         folded = f", folded down to {layout}" if layout != source.layout.name else ""
         self._report.warnings.append(
             f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}: "
@@ -134,12 +141,20 @@ class Carrier:
         added = cast(SubtitleStream, self._out.add_stream(encoder))
         added.codec_context.subtitle_header = header
         added.codec_context.time_base = source.time_base or Fraction(1, 1000)
-        _label(added, source)
+        self._label(added, source)
         self._report.warnings.append(
             f"subtitle stream #{source.index} ({_codec(source)}) is written as {encoder}: "
             f"{self._container.format} does not hold its codec; the styling may be simpler"
         )
         return SubtitleTrack(source, added, self._report)
+
+    def _label(self, added: Stream, source: Stream) -> None:
+        """Carry tags and disposition of a stream."""
+        tags = stream_tags(source)
+        if self._container.format in ("mp4", "ipod") and "title" in tags:
+            tags.setdefault("handler_name", tags["title"])  # The only name that a track has there.
+        added.metadata.update(tags)
+        added.disposition = Disposition(source.disposition)
 
     def _drop(self, source: Stream, why: str) -> None:
         self._report.warnings.append(
@@ -154,15 +169,23 @@ def _codec(source: Stream) -> str:
     return str(getattr(source, "name", None) or "unknown")
 
 
-def _label(added: Stream, source: Stream) -> None:
-    """Carry tags and disposition of a stream."""
-    added.metadata.update(stream_tags(source))
-    added.disposition = Disposition(source.disposition)
+def holds(format: str, source: Stream) -> bool:
+    """Whether the muxer takes the stream as it is: asked by writing a header to nowhere, the only honest answer."""
+    trial = av.open(io.BytesIO(), "w", format=format)
+    try:
+        trial.add_stream_from_template(source, opaque=True)
+        trial.start_encoding()
+    except (ValueError, FFmpegError):
+        return False
+    finally:
+        with contextlib.suppress(FFmpegError):
+            trial.close()
+    return True
 
 
 def stream_tags(source: Stream) -> dict[str, str]:
     """A stream's tags without those that only described the old file."""
-    return {k: v for k, v in source.metadata.items() if not k.upper().startswith(STALE_TAGS) and k != "encoder"}
+    return {k: v for k, v in source.metadata.items() if not k.upper().startswith(STALE_TAGS) and k.lower() != "encoder"}
 
 
 def file_tags(source: av.container.InputContainer) -> dict[str, str]:

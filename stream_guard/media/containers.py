@@ -26,8 +26,11 @@ class Container:
     attachments: bool = False
     chapters: bool = False
     cover: bool = False
-    tick: float = 0.0
-    """The finest time in seconds where the format has only one; 0 where it keeps the source's."""
+    """As a stream of its own; formats with attachments hold it as one of those."""
+    tags: bool = True
+    """Whether it holds a title and the like."""
+    late_start: bool = True
+    """Whether the first picture may come later than zero."""
     copies: frozenset[str] | None = None
     """Codecs that may be copied, where FFmpeg would write others that nothing can read back."""
 
@@ -39,15 +42,23 @@ _TS = (
 TS_COPIES = frozenset(_TS.split())
 
 CONTAINERS = (
-    Container("mp4", (".mp4",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
-    Container("ipod", (".m4v",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
-    Container("mov", (".mov",), "libx264", "aac", "mov_text", True, True, True, False, True, True),
-    Container("3gp", (".3gp",), "libx264", "aac", "mov_text", True, True, True, False, False, False),
-    Container("matroska", (".mkv",), "libx264", "aac", "subrip", False, True, True, True, True, True, 0.001),
-    Container("webm", (".webm",), "libvpx-vp9", "libopus", "webvtt", False, True, True, False, True, False, 0.001),
-    Container("mpegts", (".ts", ".m2ts", ".mts"), "libx264", "aac", None, False, False, tick=1e-5, copies=TS_COPIES),
-    Container("flv", (".flv",), "libx264", "aac", None, False, False, tick=0.001),
-    Container("gif", (".gif",), "gif", None, None, False, True, tick=0.01),
+    Container(
+        "mp4", (".mp4",), "libx264", "aac", "mov_text", negative_times=True, rotation=True, chapters=True, cover=True
+    ),
+    Container(
+        "ipod", (".m4v",), "libx264", "aac", "mov_text", negative_times=True, rotation=True, chapters=True, cover=True
+    ),
+    Container(
+        "mov", (".mov",), "libx264", "aac", "mov_text", negative_times=True, rotation=True, chapters=True, cover=True
+    ),
+    Container("3gp", (".3gp",), "libx264", "aac", "mov_text", negative_times=True, rotation=True),
+    Container("matroska", (".mkv",), "libx264", "aac", "subrip", rotation=True, attachments=True, chapters=True),
+    Container("webm", (".webm",), "libvpx-vp9", "libopus", "webvtt", rotation=True, chapters=True),
+    Container(
+        "mpegts", (".ts", ".m2ts", ".mts"), "libx264", "aac", None, reordering_delay=False, tags=False, copies=TS_COPIES
+    ),
+    Container("flv", (".flv",), "libx264", "aac", None, reordering_delay=False),
+    Container("gif", (".gif",), "gif", None, None, tags=False, late_start=False),
 )
 
 

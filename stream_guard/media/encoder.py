@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from av.video.stream import VideoStream
 from ..types import Frame
 from .clock import rescale
 from .containers import Container
-from .formats import FULL_RANGE, choose_format, depth_of, is_rgb
+from .formats import FULL_RANGE, choose_format, depth_of, has_alpha, is_rgb
 from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
 from .palette import Palette
@@ -54,7 +55,9 @@ class VideoTrack:
         self._warnings = warnings
         self._encoder = choose_encoder(settings, container, info)
         self.time_base = fitting_time_base(info, self._encoder)
-        self.pix_fmt, loss = choose_format(self._encoder.name, info.pix_fmt, info.width, info.height, settings.pix_fmt)
+        self.pix_fmt, loss = choose_format(
+            self._encoder.name, info.pix_fmt, info.width, info.height, settings.pix_fmt, opaque=is_opaque(first)
+        )
         self._palette = Palette() if self._encoder.name == "gif" else None
         if self._palette is not None:
             self.pix_fmt, loss = "pal8", ""
@@ -63,6 +66,10 @@ class VideoTrack:
         self._durations: dict[int, int] = {}
         options = encoder_options(self._encoder, settings)
         self._hdr(options, first)
+        if self._encoder.name == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # It would print its configuration to stderr.
+        if info.start_seconds > 0 and not container.late_start:
+            self._warn(f"{container.format} begins at zero: every time is moved back by {info.start_seconds:.3f} s")
         self.stream = self._add(out, options, settings)
         self._shape(self.stream.codec_context)
         self._rotate(first)
@@ -188,6 +195,13 @@ class VideoTrack:
     def _warn(self, words: str) -> None:
         if words:
             self._warnings.append(words)
+
+
+def is_opaque(picture: av.VideoFrame) -> bool:
+    """Whether nothing of the picture is transparent, whatever its format could say."""
+    if not has_alpha(picture.format.name):
+        return True
+    return bool(picture.reformat(format="rgba", threads=1).to_ndarray()[..., 3].min() == 255)
 
 
 def fitting_time_base(info: VideoInfo, encoder: Encoder) -> Fraction:

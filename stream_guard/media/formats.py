@@ -21,10 +21,13 @@ _WORDS = {
 }
 
 
-def choose_format(encoder: str, source: str, width: int, height: int, wanted: str | None = None) -> tuple[str, str]:
+def choose_format(
+    encoder: str, source: str, width: int, height: int, wanted: str | None = None, *, opaque: bool = False
+) -> tuple[str, str]:
     """The pixel format for `encoder` and a sentence on what is lost (empty: nothing).
 
-    Formats that cannot hold an odd width or height are not considered. Raises ConfigError where none is left.
+    `opaque`: the source's alpha channel hides nothing, as in most GIFs. Formats that cannot hold an odd width or height
+    are not considered. Raises ConfigError where none is left.
     """
     offered = formats_of(encoder)
     fitting = [name for name in offered if _fits(encoder, name, width, height)]
@@ -41,7 +44,7 @@ def choose_format(encoder: str, source: str, width: int, height: int, wanted: st
         raise ConfigError(f"{encoder} cannot encode a picture of {width}x{height}; choose another codec")
     # Full-range twins are no choice for others: they would change the range, not only the layout.
     candidates = [name for name in fitting if name not in FULL_RANGE or name == wanted] or fitting
-    best, loss = find_best_pix_fmt_of_list(candidates, plain, has_alpha=_has_alpha(plain))
+    best, loss = find_best_pix_fmt_of_list(candidates, plain, has_alpha=has_alpha(plain) and not opaque)
     if best is None:
         raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
     return best.name, _sentence(encoder, source, best.name, loss, source in offered and source not in fitting)
@@ -70,8 +73,9 @@ def _fits(encoder: str, name: str, width: int, height: int) -> bool:
     return width % x == 0 and height % y == 0
 
 
-def _has_alpha(name: str) -> bool:
-    return any(c.is_alpha for c in VideoFormat(name, 16, 16).components)
+def has_alpha(name: str) -> bool:
+    found = VideoFormat(name, 16, 16)
+    return bool(found.has_palette or any(c.is_alpha for c in found.components))
 
 
 def _sentence(encoder: str, source: str, chosen: str, loss: PixFmtLoss, odd: bool) -> str:

@@ -54,7 +54,7 @@ def check_video(stream: VideoStream, path: str) -> None:
     width, height = context.width, context.height
     if width <= 0 or height <= 0:
         raise SourceError(
-            f"video stream #{stream.index} of {path!r} has no size ({width}x{height}); the file is damaged"
+            f"video stream #{stream.index} of {path!r} has no usable size ({width}x{height}); the file is damaged"
         )
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise SourceError(

@@ -130,7 +130,7 @@ class FileSink:
     def _add_streams(self, container: Container, source: Source, settings: EncoderSettings) -> None:
         """In the source's order, so that stream numbers stay where nothing is dropped."""
         infos = {info.stream: info for info in source.info.videos}
-        carrier = Carrier(self._out, container, source.info.format, self.report)
+        carrier = Carrier(self._out, container, source, self.report)
         for stream in source.container.streams:
             if stream.index in infos:
                 info, first = infos[stream.index], source.first_picture(stream.index)
@@ -149,6 +149,9 @@ class FileSink:
             self._out.set_chapters(chapters)
         elif chapters:
             self.report.warnings.append(f"{len(chapters)} chapters are left out: {container.format} holds none")
+        if self._out.metadata and not container.tags:
+            names = ", ".join(sorted(self._out.metadata))
+            self.report.warnings.append(f"the file's tags ({names}) are left out: {container.format} holds none")
         try:
             self._out.start_encoding()
         except av.error.FFmpegError as error:
@@ -188,7 +191,7 @@ def _muxer_options(container: Container, source: Source, tags: dict[str, str]) -
 
 def _mp4_options(source: Source, tags: dict[str, str]) -> dict[str, str]:
     options = {}
-    if any(key not in KNOWN_TAGS for key in tags):
+    if any(key.lower() not in KNOWN_TAGS for key in tags):
         options["movflags"] = "+use_metadata_tags"
     # A late start is written in ticks of the movie's clock: 1/1000 s unless it is made as fine as the streams'.
     scale = 1

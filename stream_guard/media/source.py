@@ -81,6 +81,7 @@ class Source:
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
         self._peek()
+        self._covers = self._find_covers()
         self.info = self._describe()
 
     def read(self) -> Iterator[Item]:
@@ -106,6 +107,10 @@ class Source:
         """The first decoded picture of a protected stream, for its side data. Its planes may since have changed."""
         return self._first[stream]
 
+    def cover(self, stream: int) -> bytes | None:
+        """The picture of an attached-picture stream, which demuxers deliver first; None where there is none."""
+        return self._covers.get(stream)
+
     @property
     def copied(self) -> list[Stream]:
         """The streams that are not decoded."""
@@ -115,6 +120,7 @@ class Source:
         self._flow.close()
         self._peeked.clear()
         self._first.clear()
+        self._covers.clear()
         self.container.close()
 
     def __enter__(self) -> Source:
@@ -142,6 +148,11 @@ class Source:
             f"no picture of video stream {numbers} of {self.path!r} could be decoded "
             f"({self.report.corrupt_packets} damaged packets); the file is damaged or cut off near its start"
         )
+
+    def _find_covers(self) -> dict[int, bytes]:
+        wanted = {s.index for s in self.copied if s.type == "video"}
+        packets = (item for item in self._peeked if isinstance(item, CopiedPacket))
+        return {packet.stream: bytes(packet.packet) for packet in packets if packet.stream in wanted}
 
     def _describe(self) -> SourceInfo:
         container = self.container

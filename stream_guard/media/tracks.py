@@ -43,18 +43,25 @@ class CopyTrack:
         self.stream = stream
         self._report = report
         self._from_zero = from_zero
+        self._cover = stream.type == "video"
+        # The muxer fills the gaps between lines of mov_text itself.
+        self._gaps = stream.type == "subtitle" and stream.codec_context.codec.canonical_name == "mov_text"
 
     def start(self) -> None:
         base = Fraction(self.stream.time_base or Fraction(1, 1000))
         self._guard = DtsGuard(base, self._report, allow_equal=self.stream.type in ("subtitle", "data"))
 
     def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
+        if self._cover and packet.pts is None:
+            packet.pts = 0
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             self._report.packets_refused += 1
             return
         if self._from_zero and stamp < 0:
             self._report.packets_left_out += 1
+            return
+        if self._gaps and packet.size <= 2:
             return
         self._guard.fix(packet)
         packet.stream = self.stream

@@ -1,12 +1,20 @@
-"""A plain transcode: the baseline that protection is measured against, on the same code path."""
+"""A plain transcode: the baseline that protection is measured against, on the same code path and threads."""
 
 from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator
 
 from ..types import Frame
 from .info import SinkReport, SourceReport
 from .settings import EncoderSettings
 from .sink import FileSink
-from .source import open_source
+from .source import Item, Source, open_source
+
+DEPTH = 16
+"""Decoded items on their way: enough to overlap decoding and encoding, few enough to stay small."""
 
 
 def transcode(
@@ -17,12 +25,53 @@ def transcode(
     overwrite: bool = False,
     all_video: bool = False,
 ) -> tuple[SourceReport, SinkReport]:
-    """Decode and encode every frame, carry everything else. Raises what `open_source` and `FileSink` raise."""
+    """Decode and encode every frame, carry everything else; decoding runs ahead on a thread of its own.
+
+    Raises what `open_source` and `FileSink` raise.
+    """
     with open_source(source_path, all_video=all_video) as source:
-        with FileSink(target_path, source, settings, overwrite=overwrite) as sink:
-            for item in source.read():
+        with (
+            FileSink(target_path, source, settings, overwrite=overwrite) as sink,
+            contextlib.closing(ahead(source)) as items,
+        ):
+            for item in items:
                 if isinstance(item, Frame):
                     sink.write(item)
                 else:
                     sink.write_packet(item)
         return source.report, sink.report
+
+
+def ahead(source: Source, depth: int = DEPTH) -> Generator[Item, None, None]:
+    """`source.read()` on another thread, at most `depth` items ahead. Closing the generator ends the thread."""
+    ready: queue.Queue[Item | None] = queue.Queue(depth)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def put(item: Item | None) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                break
+
+    def produce() -> None:
+        try:
+            for item in source.read():
+                put(item)
+                if stop.is_set():
+                    return
+        except BaseException as error:  # Raised again on the consumer's thread.
+            failures.append(error)
+        finally:
+            put(None)
+
+    thread = threading.Thread(target=produce, name="stream-guard-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]

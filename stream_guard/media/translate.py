@@ -27,8 +27,11 @@ def check_readable(path: str) -> None:
         raise SourceError(f"the input {path!r} is not a regular file; give {CONTAINERS_READ}")
     if status.st_size == 0:
         raise SourceError(f"the input {path!r} is empty (0 bytes); give {CONTAINERS_READ}")
-    if not os.access(path, os.R_OK):
-        raise SourceError(f"no permission to read the input {path!r}; change its permissions or run as its owner")
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise SourceError(_os_words("cannot open the input", path, error)) from error
 
 
 @contextmanager
