@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,15 @@ def _stage(stage: dict[str, Any]) -> str:
 def _options(options: dict[str, dict[str, Any]]) -> str:
     rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     for name, option in options.items():
-        default = "required" if option["required"] else f"`{option['default']}`"
+        default = "required" if option["required"] else f"`{_yaml(option['default'])}`"
         kind = str(option["type"]).replace("|", "\\|")
         rows.append(f"| `{name}` | {kind} | {default} | {option['description']} |")
     return "\n".join(rows) + "\n"
+
+
+def _yaml(value: object) -> str:
+    """A default as one would write it in a pipeline file."""
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def pages() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .commands.audit import audit
 from .commands.console import emit, guarded, set_up
 from .commands.engines import engines_list
 from .commands.protect import protect
@@ -43,6 +44,7 @@ def _options(
 
 
 app.command("protect", epilog=EPILOG)(guarded(protect))
+app.command("audit", epilog=EPILOG)(guarded(audit))
 app.command("stages")(guarded(stages))
 engines.command("list")(guarded(engines_list))
 app.add_typer(engines, name="engines")

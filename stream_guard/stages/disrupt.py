@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -16,6 +16,9 @@ from ..inference import Card, Session, find_engine, open_session
 from ..media import pixels
 from ..types import Box, Face, Frame, guard_region
 from .base import Stage, StageOptions
+
+if TYPE_CHECKING:
+    import av
 
 Floats = npt.NDArray[np.float32]
 
