@@ -20,26 +20,15 @@ def find_deface() -> str | None:
 
 
 def deface_seconds(clip: Path, target: Path, extra: list[str]) -> float:
-    """The wall seconds of one run, which must have written `target`."""
-    seconds = _run([str(clip), "-o", str(target), *extra])
-    if not target.is_file() or not target.stat().st_size:
-        raise StreamGuardError(f"deface ended well but wrote no {target.name}; leave it out with --without deface")
-    return seconds
-
-
-def deface_startup_seconds() -> float:
-    """How long its command takes to do nothing."""
-    return _run(["--help"])
-
-
-def _run(arguments: list[str]) -> float:
+    """The wall seconds of one run, which must have written `target`. Raises StreamGuardError where it failed."""
     command = find_deface()
     if command is None:
         raise StreamGuardError("deface was not found; install it, or leave it out with --without deface")
+    target.unlink(missing_ok=True)
     started = perf_counter()
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([command, str(clip), "-o", str(target), *extra], capture_output=True, text=True, check=False)
     seconds = perf_counter() - started
-    if done.returncode:
+    if done.returncode or not target.is_file():
         tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise StreamGuardError(f"deface failed with code {done.returncode}: {tail[0]}; leave it out: --without deface")
     return seconds

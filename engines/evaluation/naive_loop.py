@@ -28,7 +28,7 @@ TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 
 
 def naive_protect(source: Path, target: Path, encoder: EncoderSettings, engine: str | None, backend: str) -> int:
     """Protects `source` into `target`, one thing after the other, and returns the number of faces."""
-    options = FacesOptions()
+    options = FacesOptions.model_validate({})
     card = find_engine(engine, "disrupter")
     with (
         closing(open_detector(options.detector, backend, options.threads)) as detector,
@@ -41,7 +41,7 @@ def naive_protect(source: Path, target: Path, encoder: EncoderSettings, engine: 
             if not isinstance(item, Frame):
                 sink.write_packet(item)
                 continue
-            rgb = item.picture.to_ndarray(format="rgb24")
+            rgb: Rgb = item.picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
             boxes = _find(detector, rgb, options)
             for box in boxes:
                 _perturb(rgb, guard_region(box), network, card)
