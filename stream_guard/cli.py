@@ -9,6 +9,7 @@ import typer
 from . import __version__
 from .commands.audit import audit
 from .commands.console import emit, guarded, set_up
+from .commands.demo import demo
 from .commands.engines import engines_list
 from .commands.protect import protect
 from .commands.stages import stages
@@ -45,6 +46,7 @@ def _options(
 
 app.command("protect", epilog=EPILOG)(guarded(protect))
 app.command("audit", epilog=EPILOG)(guarded(audit))
+app.command("demo", epilog=EPILOG)(guarded(demo))
 app.command("stages")(guarded(stages))
 engines.command("list")(guarded(engines_list))
 app.add_typer(engines, name="engines")
