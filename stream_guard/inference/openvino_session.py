@@ -7,6 +7,7 @@ import openvino
 
 from ..errors import EngineError
 from .feeds import Shape, check_feeds
+from .reshaping import model_ports
 from .session import Array
 
 
@@ -29,12 +30,12 @@ class OpenVinoSession:
             self._request = compiled.create_infer_request()
         except Exception as error:  # its errors have no common base of their own
             raise EngineError(f"OpenVINO can't load the model: {_last_line(error)}") from error
+        # A port may carry several names here; the file says which one is meant.
+        self.inputs, self.outputs = model_ports(model)
         self._shapes: dict[str, Shape] = {
-            port.get_any_name(): tuple(d.get_length() if d.is_static else -1 for d in port.partial_shape)
-            for port in compiled.inputs
+            name: tuple(d.get_length() if d.is_static else -1 for d in compiled.input(name).partial_shape)
+            for name in self.inputs
         }
-        self.inputs: tuple[str, ...] = tuple(self._shapes)
-        self.outputs: tuple[str, ...] = tuple(port.get_any_name() for port in compiled.outputs)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         if self._request is None:
@@ -43,10 +44,7 @@ class OpenVinoSession:
         try:
             self._request.infer(checked, share_inputs=True)
             # The request owns its outputs and overwrites them in the next run.
-            return {
-                name: np.array(self._request.get_output_tensor(index).data, np.float32)
-                for index, name in enumerate(self.outputs)
-            }
+            return {name: np.array(self._request.get_tensor(name).data, np.float32) for name in self.outputs}
         except Exception as error:
             raise EngineError(f"OpenVINO failed: {_last_line(error)}") from error
 
