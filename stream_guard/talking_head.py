@@ -48,11 +48,17 @@ def portrait() -> Image.Image:
 
 def talking_head(width: int, height: int, seconds: float, rate: int) -> Iterator[Rgb]:
     """`seconds * rate` pictures (height, width, 3), always the same ones."""
-    padded = np.pad(np.asarray(portrait()), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="reflect")
-    source = Image.fromarray(padded)
+    source = _enlarged(portrait(), width, height)
     grain = _Grain(width, height)
     for index in range(round(seconds * rate)):
         yield grain.over(_picture(source, width, height, index / rate), index)
+
+
+def _enlarged(image: Image.Image, width: int, height: int) -> Image.Image:
+    """With a margin, and at the scale of the view, so that warping moves pixels but need not invent them."""
+    padded = Image.fromarray(np.pad(np.asarray(image), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="reflect"))
+    size = (round(padded.width * width / VIEW[0]), round(padded.height * height / VIEW[1]))
+    return padded.resize(size, Image.Resampling.LANCZOS)
 
 
 def speech(time: float) -> float:
@@ -72,12 +78,12 @@ def _picture(source: Image.Image, width: int, height: int, time: float) -> Rgb:
     ys = [round(i * height / rows) for i in range(rows + 1)]
     x, y = np.meshgrid(np.array(xs) * (VIEW[0] / width), np.array(ys) * (VIEW[1] / height))
     x, y = _warp(x, y, time)
-    corners = np.stack([x, y], axis=-1) + MARGIN
+    corners = (np.stack([x, y], axis=-1) + MARGIN) * (width / VIEW[0], height / VIEW[1])
     quads = np.concatenate([corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:]], axis=-1)
     mesh = [
         ((xs[i], ys[j], xs[i + 1], ys[j + 1]), tuple(quads[j, i].tolist())) for j in range(rows) for i in range(columns)
     ]
-    image = source.transform((width, height), Image.Transform.MESH, mesh, Image.Resampling.BICUBIC)
+    image = source.transform((width, height), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 
