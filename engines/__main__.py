@@ -16,7 +16,9 @@ def parser() -> argparse.ArgumentParser:
     sub = top.add_subparsers(dest="command", required=True)
 
     pack = sub.add_parser("pack", help="pack a folder of faces into one file of at most 40 MiB")
-    pack.add_argument("--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/synthetic")
+    pack.add_argument(
+        "--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/synthetic"
+    )
     pack.add_argument("--out", type=Path, required=True)
     pack.add_argument("--synthetic", type=int, default=700, help="how many synthetic faces to add (no masks)")
     pack.set_defaults(run=commands.pack)
@@ -30,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu, cuda")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting")
-    train.add_argument("--target", type=Path, default=Path("runs/stargan"), help="disrupter: run folder of the generator")
+    train.add_argument(
+        "--target", type=Path, default=Path("runs/stargan"), help="disrupter: run folder of the generator"
+    )
     train.set_defaults(run=commands.train)
 
     sheet = sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces")
@@ -46,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = sub.add_parser("evaluate", help="measure the disruption on delivered video and commit the figures")
     evaluate.add_argument("--media", type=Path, required=True)
-    evaluate.add_argument("--target", type=Path, default=Path("runs/stargan"), help="run folder of the generator, for the bound")
+    evaluate.add_argument(
+        "--target", type=Path, default=Path("runs/stargan"), help="run folder of the generator, for the bound"
+    )
     evaluate.add_argument("--faces", type=int, default=48)
     evaluate.add_argument("--bound-faces", type=int, default=24, help="faces for PGD through the codec (minutes)")
     evaluate.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])

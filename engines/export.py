@@ -53,7 +53,9 @@ def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str, path
     difference = parity(network, example, scratch)
     if difference > PARITY_ATOL:
         scratch.unlink()
-        raise EngineError(f"{path.name} differs from torch by {difference:.2e} (allowed {PARITY_ATOL:.0e}): not exported")
+        raise EngineError(
+            f"{path.name} differs from torch by {difference:.2e} (allowed {PARITY_ATOL:.0e}): not exported"
+        )
     os.replace(scratch, path)
     return difference
 

@@ -30,7 +30,8 @@ CONDITIONS = [
 ]
 
 DATA = (
-    "CelebAMask-HQ stills with parsing masks (non-commercial research) and synthetic faces; train split only, identities "
+    "CelebAMask-HQ stills with parsing masks (non-commercial research) and synthetic faces; train split only, "
+    "identities "
     "split by a hash of the name"
 )
 
@@ -56,13 +57,19 @@ def _ship_probe(run: Path) -> Path:
             "title": "StarGAN surrogate at a quarter of the published width (evaluation only)",
             "evaluation_only": True,
             "paper": "Choi et al.: StarGAN, CVPR 2018. Our own surrogate, not the published weights",
-            "data": DATA + "; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist for them",
+            "data": DATA
+            + "; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist for them",
             "command": "python -m engines train stargan --data PACK --minutes 24 --resume",
-            "notes": "Hair recoloured; Male paints a beard shadow; Not_Young greys hair and deepens lines. Blurrier and "
+            "notes": "Hair recoloured; Male paints a beard shadow; Not_Young greys hair, deepens lines. Blurrier and "
             "stiffer than a StarGAN trained at full width on a GPU: figures hold for this surrogate only.",
             "inputs": [
                 {"name": "image", **image, "meaning": "RGB head crop"},
-                {"name": "condition", "shape": [-1, 5], "range": [0, 1], "meaning": "see conditions; 0.5 leaves Male, Young"},
+                {
+                    "name": "condition",
+                    "shape": [-1, 5],
+                    "range": [0, 1],
+                    "meaning": "see conditions; 0.5 leaves Male, Young",
+                },
             ],
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
             "conditions": {"names": CONDITION_NAMES, "rows": CONDITIONS},
@@ -89,7 +96,7 @@ def _ship_disrupter(run: Path) -> Path:
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 3, with the delivery in the loop",
             "data": DATA,
             "command": "python -m engines train disrupter --data PACK --minutes 60 --target runs/stargan",
-            "notes": "Trained against one surrogate only; says nothing about other generators. The head's PSNR after the "
+            "notes": "Trained against one surrogate only; says nothing of other generators. The head's PSNR after the "
             f"perturbation alone is about {BUDGET_PSNR_DB:g} dB at strength 1.",
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
             "outputs": [

@@ -104,7 +104,11 @@ class Run:
 
     def _log(self, losses: dict[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        row = {"step": self.step, "seconds": round(self.spent_seconds, 1), **{k: round(v, 5) for k, v in losses.items()}}
+        row = {
+            "step": self.step,
+            "seconds": round(self.spent_seconds, 1),
+            **{k: round(v, 5) for k, v in losses.items()},
+        }
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)

@@ -1,4 +1,4 @@
-"""What every attack promises: `__call__` validates, runs, and clips to the budget and to the pixel range. Nobody can exceed it.
+"""What every attack promises: `__call__` validates, runs, and clips to the budget and the pixel range.
 
 Images are (N, 3, H, W) RGB in [-1, 1]; epsilon and step are on that scale (0.05 is 6.4 levels of 255).
 """

@@ -1,7 +1,7 @@
 """I-FGSM (Kurakin et al. 2017) and PGD (Madry et al. 2018) as Ruiz et al. 2020 turn them on generators.
 
-Both maximise mean((G(x + d) - target)^2). I-FGSM has no random start: with its own output as the target the loss and the
-gradient start at exactly 0 and it never moves, so that such a target needs PGD (goldens: `ifgsm_self`).
+Both maximise mean((G(x + d) - target)^2). I-FGSM has no random start: with its own output as the target the loss and
+the gradient start at exactly 0 and it never moves, so that such a target needs PGD (goldens: `ifgsm_self`).
 """
 
 from __future__ import annotations

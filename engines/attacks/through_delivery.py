@@ -1,7 +1,8 @@
 """PGD through the codec: what any network with the same grid and budget could reach, image by image.
 
-Projected gradient ascent on the disrupter's own grid and objective (engines.disrupter.objective), expectation over random
-deliveries, crops and conditions. It knows the image and the generator as P does, but takes minutes where P takes milliseconds.
+Projected gradient ascent on the disrupter's own grid and objective (engines.disrupter.objective), expectation over
+random deliveries, crops and conditions. It knows the image and the generator as P does, but takes minutes where P
+takes milliseconds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Edits painted through the parsing masks: the supervised targets of the StarGAN surrogate.
 
 There are no attribute labels for the parsing set, so that each attribute becomes an edit that a person can see:
-Black, Blond, Brown_Hair recolour the hair; Male 1 paints a beard shadow and darker brows, 0 paints the lips; Young 0 greys the
-hair and deepens the lines of the skin, 1 smooths and lightens it. 0.5 leaves Male or Young as they are. Images are (N, 3, H, W)
-RGB in [0, 1], masks (N, H, W) of CelebAMask-HQ class indices.
+Black, Blond, Brown_Hair recolour the hair; Male 1 paints a beard shadow and darker brows, 0 paints the lips; Young 0
+greys the hair and deepens the lines of the skin, 1 smooths and lightens it. 0.5 leaves Male or Young as they are.
+Images are (N, 3, H, W) RGB in [0, 1], masks (N, H, W) of CelebAMask-HQ class indices.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def beard_zone(mask: Tensor) -> Tensor:
 
 
 def _row_of(mask: Tensor, classes: tuple[int, ...], rows: Tensor, share: float) -> Tensor:
-    """(N, 1, 1): between the top (0) and the bottom (1) row of the classes; the bottom of the image where there is none."""
+    """(N, 1, 1): between the top (0) and the bottom (1) row of the classes; the last row where there is none."""
     there = sum((mask == k) for k in classes) > 0
     big = float(mask.shape[1])
     low = torch.where(there, rows, big).amin((1, 2), keepdim=True)

@@ -15,7 +15,7 @@ HEAD_SHARE = HEAD_SCALE / GUARD_SCALE
 
 
 class Heads:
-    """All heads of a split on one device: `rgb` (N, 3, S, S) uint8 and `mask` (N, S, S) uint8 (0 where there is none)."""
+    """All heads of a split on one device: `rgb` (N, 3, S, S) uint8 and `mask` (N, S, S) uint8 (0: none)."""
 
     def __init__(self, heads: list[Head], device: torch.device) -> None:
         self.names = [h.name for h in heads]
@@ -30,9 +30,7 @@ class Heads:
         return torch.randint(len(self), (n,), generator=generator)
 
 
-def crop_theta(
-    n: int, share: float, jitter: float, generator: torch.Generator | None, flip: bool = False
-) -> Tensor:
+def crop_theta(n: int, share: float, jitter: float, generator: torch.Generator | None, flip: bool = False) -> Tensor:
     """(N, 2, 3) affine grids of a square crop with `share` of the side, scaled and shifted by up to `jitter`."""
     theta = torch.zeros(n, 2, 3)
     r = torch.rand(n, 4, generator=generator) * 2 - 1

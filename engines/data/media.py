@@ -1,4 +1,4 @@
-"""Finds the faces of a folder of images and says which to pack: the training set's own layout, in one readable place."""
+"""Finds the faces of a folder of images and says which to pack."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """One packed file of faces for training: JPEG heads, PNG parsing masks, names and a split by identity.
 
-A head is the `guard_region` of the best face of an image, reflected where it leaves the picture, at `SIZE` px. An .npz without
-pickles: `jpeg` and `mask` (bytes end to end), `jpeg_end` and `mask_end` (offsets), `names`, `split`, `face` (the face
-box inside the head, as shares of its side). At most 40 MiB, so that it travels to a training machine.
+A head is the `guard_region` of the best face of an image, reflected where it leaves the picture, at `SIZE` px. An
+.npz without pickles: `jpeg` and `mask` (bytes end to end), `jpeg_end` and `mask_end` (offsets), `names`, `split`,
+`face` (the face box inside the head, as shares of its side). At most 40 MiB, so that it travels to a training
+machine.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def cut(image: Image.Image, region: Box, size: int, nearest: bool = False) -> Im
     """The region at `size` px; parts outside the picture are mirrored."""
     array = np.asarray(image)
     x0, y0 = int(np.floor(region.x0)), int(np.floor(region.y0))
-    side = max(int(round(region.width)), 2)
+    side = max(round(region.width), 2)
     pad = max(0, -x0, -y0, x0 + side - array.shape[1], y0 + side - array.shape[0])
     pad = min(pad, min(array.shape[:2]) - 1)
     widths = [(pad, pad), (pad, pad)] + [(0, 0)] * (array.ndim - 2)
@@ -71,7 +72,9 @@ def build(
         face.append([v / side for v in corners])
     total = sum(map(len, jpeg)) + sum(map(len, mask))
     if total > MAX_BYTES:
-        raise EngineError(f"the pack would take {total / 2**20:.1f} MiB; at most 40: pack fewer images or a lower quality")
+        raise EngineError(
+            f"the pack would take {total / 2**20:.1f} MiB; at most 40: pack fewer images or a lower quality"
+        )
     if not names:
         raise EngineError("no image with a face to pack")
     with out.open("wb") as file:
@@ -96,12 +99,16 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
         jpeg, mask = _parts(data["jpeg"], data["jpeg_end"]), _parts(data["mask"], data["mask_end"])
         rows = zip(data["names"], data["split"], jpeg, mask, data["face"], strict=True)
         return [
-            Head(str(name), SPLITS[s], np.asarray(_image(j)), np.asarray(_image(m)) if m else None, tuple(map(float, f)))
+            Head(
+                str(name), SPLITS[s], np.asarray(_image(j)), np.asarray(_image(m)) if m else None, tuple(map(float, f))
+            )
             for name, s, j, m, f in rows
             if SPLITS[s] in splits and (with_mask is None or bool(m) == with_mask)
         ]
     except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"{path} is not a readable data pack ({error}); make one with: python -m engines pack") from error
+        raise EngineError(
+            f"{path} is not a readable data pack ({error}); make one with: python -m engines pack"
+        ) from error
 
 
 def _open(path: Path) -> Image.Image:

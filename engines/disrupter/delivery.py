@@ -1,7 +1,7 @@
 """The delivery in the loop: what a face goes through between the disrupter and an attacker's network.
 
-Upsampling the delta into the picture, 8-bit rounding, a real encoder through PyAV, and the attacker's own crop. Rounding and
-codecs have a straight-through gradient (Video Seal): forward the real thing, backward the identity.
+Upsampling the delta into the picture, 8-bit rounding, a real encoder through PyAV, and the attacker's own crop.
+Rounding and codecs have a straight-through gradient (Video Seal): forward the real thing, backward the identity.
 """
 
 from __future__ import annotations
@@ -75,5 +75,3 @@ def random_channel(rng: torch.Generator) -> Channel:
     if u < 0.9:
         return Channel("jpeg", 55 + int(q * 36), side)
     return Channel("none", 0, side)
-
-

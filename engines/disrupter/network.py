@@ -1,7 +1,7 @@
 """P: the disrupter's network (DeepFake Disrupter, section 3.2), a small U-Net.
 
-The paper's architecture is in a missing appendix; this one is ours. It sees the guard region at 128 px, works at 64 px inside
-(pixel unshuffle), and answers on a 64 x 64 grid, because what is finer than that the codec throws away.
+The paper's architecture is in a missing appendix; this one is ours. It sees the guard region at 128 px, works at 64
+px inside (pixel unshuffle), and answers on a 64 x 64 grid, because what is finer than that the codec throws away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The disrupter's objective: eq. 3 of DeepFake Disrupter, on what is delivered.
 
-max_P E[L_D(G(c(x + P(x))), G(c(x)))] - C1 E[(||P(x)|| - eps)+], where c is a delivery (`delivery.Channel`) and the attacker's own
-crop. Two deliberate differences: the norm is the root mean square in RGB over the head (a PSNR), and the distance may enter as a
-logarithm, so that a pair far below the 0.05 criterion pulls as hard as one near it.
+max_P E[L_D(G(c(x + P(x))), G(c(x)))] - C1 E[(||P(x)|| - eps)+], where c is a delivery (`delivery.Channel`) and the
+attacker's own crop. Two deliberate differences: the norm is the root mean square in RGB over the head (a PSNR), and
+the distance may enter as a logarithm, so that a pair far below the 0.05 criterion pulls as hard as one near it.
 """
 
 from __future__ import annotations

@@ -53,7 +53,13 @@ def table(
         for crf in crfs:
             whole = measure(stills, width, crf, probe, {"control": None, "disrupter": methods.disrupter(stage)})
             part = [
-                measure([s], width, crf, probe, {"control": None, "disrupter": methods.disrupter(stage), "pgd10": a, "bound": b})
+                measure(
+                    [s],
+                    width,
+                    crf,
+                    probe,
+                    {"control": None, "disrupter": methods.disrupter(stage), "pgd10": a, "bound": b},
+                )
                 for s, a, b in zip(few, pgd, limits, strict=True)
             ]
             rows.append({"width": width, "crf": crf, **_summaries(whole), "on_bound_faces": _summaries(_merged(part))})
@@ -67,7 +73,7 @@ def facts(seed: int, command: str) -> dict[str, Any]:
         "command": command,
         "seed": seed,
         "device": f"CPU, {platform.machine()}, torch {torch.__version__}",
-        "data": "CelebAMask-HQ stills of the test split (identities never trained on), drifting clips, libx264 veryfast 4:2:0",
+        "data": "CelebAMask-HQ stills of the test split (never trained on), drifting clips, libx264 veryfast 4:2:0",
         "generator": "stargan-probe: our own surrogate of StarGAN, not the published weights",
         "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
         "budget_psnr_db": BUDGET_PSNR_DB,
@@ -75,9 +81,7 @@ def facts(seed: int, command: str) -> dict[str, Any]:
 
 
 def _summaries(tallies: dict[str, Tally]) -> dict[str, Any]:
-    return {
-        name: tally.summary(None if name == "control" else tallies["control"]) for name, tally in tallies.items()
-    }
+    return {name: tally.summary(None if name == "control" else tallies["control"]) for name, tally in tallies.items()}
 
 
 def _merged(parts: list[dict[str, Tally]]) -> dict[str, Tally]:
@@ -88,5 +92,3 @@ def _merged(parts: list[dict[str, Tally]]) -> dict[str, Tally]:
             out[name].squared += tally.squared
             out[name].bytes += tally.bytes
     return out
-
-

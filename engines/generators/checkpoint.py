@@ -1,4 +1,4 @@
-"""Loading published checkpoints: a clear report of what is missing, extra or of another shape; never a pickle with code."""
+"""Loading published checkpoints: a report of missing and extra keys; never a pickle with code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise EngineError(f"no checkpoint at {path}") from error
     except pickle.UnpicklingError as error:
         raise EngineError(
-            f"{path} is a pickle that would run code when loaded; only plain tensors are read: save its state_dict alone"
+            f"{path} is a pickle that would run code when loaded; only plain tensors are read: save its "
+            f"state_dict alone"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise EngineError(f"{path} is not a torch checkpoint: {error}") from error
@@ -71,5 +72,5 @@ def load_into(
 
 
 def load_stargan(network: nn.Module, path: str | Path) -> LoadReport:
-    """Load the public `200000-G.ckpt` layout (a bare state_dict; `preprocessing` keys are dropped as its solver does)."""
+    """Load the public `200000-G.ckpt` layout (a bare state_dict; `preprocessing` keys are dropped)."""
     return load_into(network, read_state_dict(path), ignore=lambda key: "preprocessing" in key)

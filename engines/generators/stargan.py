@@ -1,8 +1,9 @@
 """StarGAN (Choi et al., CVPR 2018, https://arxiv.org/abs/1711.09020; original code: github.com/yunjey/stargan, MIT).
 
 Key names and shapes are the public checkpoint's. Differences on purpose: `forward` returns the image alone (the
-official one returns every activation too, see `activations`), and ReLUs are not in place, so that gradients with respect to
-the input can be taken twice. The official solver never calls `eval()`: instance norm then uses each image's own statistics.
+official one returns every activation too, see `activations`), and ReLUs are not in place, so that gradients with
+respect to the input can be taken twice. The official solver never calls `eval()`: instance norm then uses each
+image's own statistics.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Trains the StarGAN surrogate: supervised edits painted through parsing masks, then an adversary for realism.
 
-The published recipe (WGAN-GP, 200,000 iterations at full width) needs a GPU. Supervised pairs teach the same architecture
-visible edits within minutes; the optional adversarial phase (hinge loss, lazy R1) sharpens them.
+The published recipe (WGAN-GP, 200,000 iterations at full width) needs a GPU. Supervised pairs teach the same
+architecture visible edits within minutes; the optional adversarial phase (hinge loss, lazy R1) sharpens them.
 """
 
 from __future__ import annotations
@@ -93,7 +93,13 @@ class StarGANTrainer:
 
 
 def train(
-    data: Path, out: Path, minutes: float, resume: bool, device: str, settings: Settings | None = None, supervised: float = 0.6
+    data: Path,
+    out: Path,
+    minutes: float,
+    resume: bool,
+    device: str,
+    settings: Settings | None = None,
+    supervised: float = 0.6,
 ) -> Run:
     """Train for `minutes`; the first `supervised` share of them without an adversary. Writes `out`/state.pt."""
     settings = settings or Settings()
@@ -104,7 +110,7 @@ def train(
         run.resume(trainer.parts)
     while not run.over:
         for group in trainer.opt_g.param_groups:
-            group["lr"] = settings.lr * (1 if run.progress < 0.5 else 2 * (1 - run.progress) + 0.02)
+            group["lr"] = settings.lr * (1 if run.progress < 0.3 else 1.4 * (1 - run.progress) + 0.02)
         run.tick(trainer.step(run.step, run.progress > supervised), trainer.parts)
     run.save(trainer.parts)
     return run

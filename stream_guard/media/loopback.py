@@ -40,13 +40,14 @@ def h264_frames(
 def h264_loopback(pictures: Pictures, crf: int, preset: str = "veryfast") -> Pictures:
     """(N, H, W, 3) RGB through libx264 in 4:2:0, each as the second frame of its own pair.
 
-    A picture in a video is mostly predicted from the one before. So each is preceded by itself moved by one pixel, in a group of
-    two, and the predicted frame is what comes back.
+    A picture in a video is mostly predicted from the one before. So each is preceded by itself moved by one pixel, in
+    a group of two, and the predicted frame is what comes back.
     """
     height, width = pictures.shape[1:3]
     pairs = (to_yuv420(p) for picture in pictures for p in (np.roll(picture, 1, axis=1), picture))
     decoded, _ = h264_frames(pairs, crf, preset, **{"x264-params": "keyint=2:min-keyint=2:bframes=0"})
-    return np.stack([f.to_ndarray(format="rgb24") for f in decoded[1::2]])[:, :height, :width]
+    pictures = np.stack([f.to_ndarray(format="rgb24") for f in decoded[1::2]]).astype(np.uint8, copy=False)
+    return pictures[:, :height, :width]
 
 
 def jpeg_loopback(pictures: Pictures, quality: int) -> Pictures:

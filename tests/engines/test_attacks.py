@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from engines.attacks.base import Attack, Linf
 from engines.attacks.pgd import IFGSM, PGD
 from engines.generators.stargan import Generator
-
 from stream_guard.errors import UsageError
 
 # sign() amplifies rounding: the official code against itself differs in 0.16 % of the pixels of a step.
@@ -65,7 +65,9 @@ class Reckless(Attack):
         return x + 10
 
 
-@pytest.mark.parametrize("attack", [Reckless(Linf(0.05)), PGD(Linf(0.05), iterations=3), IFGSM(Linf(0.05), iterations=2)])
+@pytest.mark.parametrize(
+    "attack", [Reckless(Linf(0.05)), PGD(Linf(0.05), iterations=3), IFGSM(Linf(0.05), iterations=2)]
+)
 def test_nobody_exceeds_the_budget_or_the_range(attack):
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     out = attack(lambda image: image.square(), x)
@@ -79,7 +81,9 @@ def test_pgd_raises_the_distance():
     assert (3 * out - 3 * x).square().mean() > 0.01
 
 
-@pytest.mark.parametrize(("x", "said"), [(torch.zeros(3, 8, 8), "shape|takes"), (torch.full((1, 3, 8, 8), 2.0), r"\[-1, 1\]")])
+@pytest.mark.parametrize(
+    ("x", "said"), [(torch.zeros(3, 8, 8), "shape|takes"), (torch.full((1, 3, 8, 8), 2.0), r"\[-1, 1\]")]
+)
 def test_bad_images_are_refused(x, said):
     with pytest.raises(UsageError, match=said):
         PGD(Linf(0.05))(lambda image: image, x)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engines.data import edits, pack
-from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from PIL import Image
 
+from engines.data import edits, pack
+from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from stream_guard.errors import EngineError
 from stream_guard.types import Box
 
@@ -18,7 +18,9 @@ def packed(tmp_path):
     rng = np.random.default_rng(0)
     rows = []
     for k in range(12):
-        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((120, 100), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize(
+            (120, 100), Image.Resampling.BICUBIC
+        )
         coarse.save(tmp_path / f"{k}.png")
         mask = None
         if k % 2:
@@ -75,7 +77,11 @@ def face():
 
 @pytest.mark.parametrize(
     ("condition", "inside", "outside"),
-    [([1, 0, 0, 0.5, 0.5], edits.HAIR, edits.SKIN), ([0, 0, 0, 0, 0.5], edits.LIPS[0], edits.HAIR), ([0, 0, 0, 0.5, 1], edits.SKIN, edits.HAIR)],
+    [
+        ([1, 0, 0, 0.5, 0.5], edits.HAIR, edits.SKIN),
+        ([0, 0, 0, 0, 0.5], edits.LIPS[0], edits.HAIR),
+        ([0, 0, 0, 0.5, 1], edits.SKIN, edits.HAIR),
+    ],
 )
 def test_an_edit_changes_its_own_region(face, condition, inside, outside):
     rgb, mask = face
@@ -91,6 +97,11 @@ def test_unchanged_means_unchanged(face):
 
 def test_hair_colours_differ(face):
     rgb, mask = face
-    hair = [edits.edit(rgb, mask, torch.eye(5)[[k]] * torch.tensor([1, 1, 1, 0, 0]) + torch.tensor([[0, 0, 0, 0.5, 0.5]]))[0][:, 12, 30] for k in range(3)]
+    hair = [
+        edits.edit(rgb, mask, torch.eye(5)[[k]] * torch.tensor([1, 1, 1, 0, 0]) + torch.tensor([[0, 0, 0, 0.5, 0.5]]))[
+            0
+        ][:, 12, 30]
+        for k in range(3)
+    ]
     luma = [float(h.mean()) for h in hair]
     assert luma[0] < luma[2] < luma[1]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from engines.attacks.through_delivery import ThroughDelivery
 from engines.disrupter import delivery, objective
 from engines.disrupter.network import GRID, SIZE, Disrupter
-from torch import nn
-
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
 from stream_guard.types import Box
@@ -58,14 +58,16 @@ def test_a_delivery_is_lossy_and_lets_the_gradient_through(region, codec):
 
 
 def test_the_loop_writes_what_the_runtime_writes(region):
-    """delivery.apply in float RGB against pixels.add_perturbation on 4:2:0 planes: the same picture but for rounding."""
+    """delivery.apply in float RGB against pixels.add_perturbation on 4:2:0 planes: the same but for rounding."""
     torch.manual_seed(1)
     delta = torch.nn.functional.interpolate(torch.randn(1, 3, 8, 8) * 0.02, size=(GRID, GRID), mode="bilinear")
     picture = to_yuv420((region[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
     before = pixels.read_rgb(picture, Box(0, 0, 96, 96), 96).astype(np.float32)
     pixels.add_perturbation(picture, Box(0, 0, 96, 96), delta[0].numpy(), 1.0, 1.0)
     after = pixels.read_rgb(picture, Box(0, 0, 96, 96), 96).astype(np.float32)
-    loop = ((delivery.apply(torch.from_numpy(before / 255).permute(2, 0, 1)[None], delta))[0].permute(1, 2, 0) * 255).numpy()
+    loop = (
+        (delivery.apply(torch.from_numpy(before / 255).permute(2, 0, 1)[None], delta))[0].permute(1, 2, 0) * 255
+    ).numpy()
     difference = np.abs(loop - after)
     change = np.abs(after - before)
     assert change.mean() > 2
@@ -88,5 +90,10 @@ def test_the_bound_disrupts_within_both_budgets(region):
     delta = ThroughDelivery(36.0, 10 / 255, iterations=6)(Amplifier(), region, conditions)
     assert delta.abs().max() <= 10 / 255
     assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
-    view = objective.View(delivery.Channel("h264", 23, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions)
-    assert objective.distances(Amplifier(), region, delta, view).mean() > 3 * objective.distances(Amplifier(), region, delta * 0, view).mean()
+    view = objective.View(
+        delivery.Channel("h264", 23, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions
+    )
+    assert (
+        objective.distances(Amplifier(), region, delta, view).mean()
+        > 3 * objective.distances(Amplifier(), region, delta * 0, view).mean()
+    )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from engines.generators.checkpoint import load_into, load_stargan
 from engines.generators.stargan import Discriminator, Generator
-
 from stream_guard.errors import EngineError
 
 CASES = ["g_train_128", "g_eval_128", "g_train_256", "g_eval_256", "d_128", "d_256"]
@@ -61,7 +61,9 @@ def test_public_layout_loads_and_drops_preprocessing(tmp_path: Path):
     report = load_stargan(target, tmp_path / "200000-G.ckpt")
     assert report.ok
     assert not report.extra
-    assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
 
 
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path):

@@ -1,13 +1,13 @@
-"""What a training run promises: time-boxed, resumable, refuses other settings, stops on NaN with the last good checkpoint."""
+"""What a training run promises: time-boxed, resumable, and it stops on NaN with the last good checkpoint."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from engines.disrupter import train as disrupter
-from engines.training import Run, pick_device
 from torch import nn
 
+from engines.disrupter import train as disrupter
+from engines.training import Run, pick_device
 from stream_guard.errors import EngineError, UsageError
 from tests.engines.test_data import packed
 from tests.engines.test_disrupter import Amplifier
