@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def test_generated_pages_are_current(page: str) -> None:
     text = runpy.run_path(str(DOCS / "generate.py"))[page]()
     stored = (DOCS / page.replace("_page", ".md")).read_text(encoding="utf-8")
     assert stored == text, "run `python docs/generate.py` and commit what it writes"
+
+
+def test_the_two_commands_of_the_readme_are_there() -> None:
+    block = (DOCS.parent / "README.md").read_text(encoding="utf-8").split("## Two commands")[1].split("```")[1]
+    commands = [line.split("#")[0].strip() for line in block.splitlines()[1:] if line]
+    assert commands == ["./demo", "./test"]
+    assert all(os.access(DOCS.parent / command, os.X_OK) for command in commands)
 
 
 @pytest.mark.parametrize(("name", "target"), BUILT_IN)
