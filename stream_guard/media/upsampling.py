@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 Weights = npt.NDArray[np.float32]
 
-ROWS_AT_ONCE = 64
-"""Rows worked on together: a strip this high of a big region still fits the processor's second cache."""
+AT_ONCE = 32
+"""Rows, and columns, worked on together: a strip of a big region stays in the processor's second cache, and products
+this small run on the calling thread. Larger ones wake OpenBLAS's threads, which then spin where the encoder should run.
+"""
 
 
 @lru_cache(maxsize=128)
@@ -47,10 +49,10 @@ def strips(plane: Weights, rows: Weights, columns: Weights) -> Iterator[tuple[in
 
     Each strip multiplies only the grid rows that reach it. The values are overwritten by the next strip.
     """
-    across = plane @ columns.T
-    scratch = np.empty((min(ROWS_AT_ONCE, len(rows)), len(columns)), np.float32)
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[first : first + ROWS_AT_ONCE]
+    across = np.concatenate([plane @ columns[i : i + AT_ONCE].T for i in range(0, len(columns), AT_ONCE)], axis=1)
+    scratch = np.empty((min(AT_ONCE, len(rows)), len(columns)), np.float32)
+    for first in range(0, len(rows), AT_ONCE):
+        part = rows[first : first + AT_ONCE]
         used = np.flatnonzero(part.any(0))
         if used.size:
             reach = slice(int(used[0]), int(used[-1]) + 1)
