@@ -11,6 +11,7 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from ..errors import ConfigError
 from ..types import Frame
 from .clock import rescale
 from .containers import Container
@@ -18,7 +19,7 @@ from .formats import FULL_RANGE, choose_format, depth_of, has_alpha, is_rgb
 from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
 from .palette import Palette
-from .settings import Encoder, EncoderSettings, encoder_named, encoder_options
+from .settings import ENCODERS, Encoder, EncoderSettings, encoder_named, encoder_options
 
 FALLBACK_RATE = Fraction(25)
 HEADROOM_SECONDS = 1.0
@@ -36,6 +37,14 @@ def choose_encoder(settings: EncoderSettings, container: Container, info: VideoI
     if container.video == "libvpx-vp9" and depth_of(info.pix_fmt) > 8:
         return encoder_named("libsvtav1")
     return encoder_named(container.video)
+
+
+def check_held(out: av.container.OutputContainer, container: Container, encoder: Encoder) -> None:
+    """Raise ConfigError, naming the encoders that would do, where the container does not hold the codec."""
+    held = container.copies if container.copies is not None else out.supported_codecs
+    if encoder.codec not in held:
+        fitting = ", ".join(sorted(e.name for e in ENCODERS if e.codec in held))
+        raise ConfigError(f"{container.format} does not hold {encoder.codec} video; choose one of: {fitting}")
 
 
 class VideoTrack:
@@ -115,6 +124,7 @@ class VideoTrack:
     def _add(
         self, out: av.container.OutputContainer, options: dict[str, str], settings: EncoderSettings
     ) -> VideoStream:
+        check_held(out, self._container, self._encoder)
         rate = self._info.average_rate or FALLBACK_RATE
         stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=options))
         context = stream.codec_context

@@ -22,7 +22,7 @@ from .palette import gif_loop
 from .settings import EncoderSettings
 from .source import Source
 from .tracks import Track
-from .translate import writing
+from .translate import is_system, writing
 
 # Tags that mp4 and mov write in their own fields; any other needs a field of its own.
 _TAGS = (
@@ -85,6 +85,8 @@ class FileSink:
         if self._closed:
             return
         try:
+            if not self.report.frames:
+                raise SinkError(f"no frame reached the output {self.path!r}, so nothing was written")
             with writing(self.path):
                 self._finish()
             self.report.bytes = self._file.commit()
@@ -155,7 +157,9 @@ class FileSink:
         try:
             self._out.start_encoding()
         except av.error.FFmpegError as error:
-            raise SinkError(
+            if is_system(error):
+                raise
+            raise ConfigError(
                 f"the encoder or the {container.format} format refuses what was asked for ({error.strerror}); "
                 "check codec, preset, pixel format and options"
             ) from error

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 from collections.abc import Generator
 
+from ..queues import AbortedError, FrameQueue
 from ..types import Frame
 from .info import SinkReport, SourceReport
 from .settings import EncoderSettings
 from .sink import FileSink
 from .source import Item, Source, open_source
 
-DEPTH = 16
-"""Decoded items on their way: enough to overlap decoding and encoding, few enough to stay small."""
+DEPTH = 8
+"""Decoded frames on their way: enough to overlap decoding and encoding, few enough to stay small."""
 
 
 def transcode(
@@ -43,35 +43,28 @@ def transcode(
 
 
 def ahead(source: Source, depth: int = DEPTH) -> Generator[Item, None, None]:
-    """`source.read()` on another thread, at most `depth` items ahead. Closing the generator ends the thread."""
-    ready: queue.Queue[Item | None] = queue.Queue(depth)
-    stop = threading.Event()
+    """`source.read()` on another thread, at most `depth` frames ahead. Closing the generator ends the thread."""
+    waiting: FrameQueue[Item] = FrameQueue(depth)
     failures: list[BaseException] = []
-
-    def put(item: Item | None) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                break
 
     def produce() -> None:
         try:
             for item in source.read():
-                put(item)
-                if stop.is_set():
-                    return
+                waiting.put(item, is_frame=isinstance(item, Frame))
+        except AbortedError:
+            pass
         except BaseException as error:  # Raised again on the consumer's thread.
             failures.append(error)
         finally:
-            put(None)
+            waiting.end()
 
     thread = threading.Thread(target=produce, name="stream-guard-decode", daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not None:
+        while (item := waiting.get()) is not None:
             yield item
     finally:
-        stop.set()
+        waiting.abort()
         thread.join()
     if failures:
         raise failures[0]

@@ -61,22 +61,29 @@ def writing(path: str) -> Iterator[None]:
         raise SinkError(_os_words("cannot write the output", path, error)) from error
 
 
+def is_system(error: BaseException) -> bool:
+    """Whether the system refused, not FFmpeg: a full disk, no permission and the like."""
+    return getattr(error, "errno", None) in _ADVICE
+
+
+_ADVICE = {
+    errno.ENOENT: "no such file or directory; check the path",
+    errno.EACCES: "permission denied; change the permissions or choose another place",
+    errno.EPERM: "operation not permitted; choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOSPC: "no space left on the device; free some or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some or choose another place",
+    errno.EFBIG: "the file is larger than the system allows; raise the limit or choose another place",
+    errno.EIO: "the device reports an input/output error",
+    errno.ENAMETOOLONG: "the file name is too long; choose a shorter one",
+    errno.ENOTDIR: "a part of the path is not a directory; check the path",
+    errno.EISDIR: "it is a directory; name a file",
+}
+
+
 def _os_words(what: str, path: str, error: BaseException) -> str:
-    advice = {
-        errno.ENOENT: "no such file or directory; check the path",
-        errno.EACCES: "permission denied; change the permissions or choose another place",
-        errno.EPERM: "operation not permitted; choose another place",
-        errno.EROFS: "the file system is read-only; choose another place",
-        errno.ENOSPC: "no space left on the device; free some or choose another place",
-        errno.EDQUOT: "the disk quota is used up; free some or choose another place",
-        errno.EFBIG: "the file is larger than the system allows; raise the limit or choose another place",
-        errno.EIO: "the device reports an input/output error",
-        errno.ENAMETOOLONG: "the file name is too long; choose a shorter one",
-        errno.ENOTDIR: "a part of the path is not a directory; check the path",
-        errno.EISDIR: "it is a directory; name a file",
-    }
     number = getattr(error, "errno", None)
-    return f"{what} {path!r}: {advice.get(number or 0) or _reason(error)}"
+    return f"{what} {path!r}: {_ADVICE.get(number or 0) or _reason(error)}"
 
 
 def _reason(error: BaseException) -> str:

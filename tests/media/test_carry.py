@@ -1,0 +1,157 @@
+"""Everything beside the protected picture reaches the output, or is named in a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+from av.stream import Disposition
+
+from stream_guard.errors import UsageError
+from stream_guard.media import EncoderSettings, SinkReport, open_source, transcode
+from tests.media.reading import read
+from tests.support import media, troubles
+
+QUICK = EncoderSettings(preset="ultrafast", threads=1)
+
+
+def carried(source: Path, target: Path, **more: object) -> SinkReport:
+    return transcode(str(source), str(target), QUICK, **more)[1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_all_sound_tracks_are_copied(suffix: str, tmp_path: Path) -> None:
+    source, target = troubles.several_audio(tmp_path, suffix=suffix), tmp_path / f"out{suffix}"
+    report = carried(source, target)
+    assert report.warnings == []
+    before, after = read(source), read(target)
+    assert after.payload == before.payload, "copied sound is copied byte by byte"
+    assert after.packets == before.packets
+    with av.open(str(source)) as a, av.open(str(target)) as b:
+        for was, now in zip(a.streams.audio, b.streams.audio, strict=True):
+            assert (now.name, now.language, now.disposition) == (was.name, was.language, was.disposition)
+            assert now.metadata.get("title") == was.metadata.get("title")
+
+
+def test_track_titles_become_handler_names_in_mp4(tmp_path: Path) -> None:
+    carried(troubles.several_audio(tmp_path, suffix=".mkv"), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        assert [s.metadata["handler_name"] for s in out.streams.audio] == ["Track eng", "Track deu", "Track fra"]
+
+
+def test_matroska_keeps_subtitles_attachment_chapters_and_tags(tmp_path: Path) -> None:
+    source, target = troubles.rich(tmp_path), tmp_path / "out.mkv"
+    assert carried(source, target).warnings == []
+    before, after = read(source), read(target)
+    assert after.payload == before.payload
+    assert after.packets == before.packets
+    with av.open(str(source)) as a, av.open(str(target)) as b:
+        assert b.metadata == a.metadata
+        assert b.chapters() == a.chapters()
+        (font,) = b.streams.attachments
+        assert (font.name, font.mimetype, font.data) == ("font.ttf", "application/x-truetype-font", font_data(a))
+        assert b.streams.subtitles[0].disposition == Disposition.forced
+        assert b.streams.subtitles[0].language == "deu"
+
+
+def font_data(container: av.container.InputContainer) -> bytes:
+    return container.streams.attachments[0].data
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtitle", "target", "codec"),
+    [
+        (".mkv", "subrip", ".mp4", "mov_text"),
+        (".mp4", "mov_text", ".mkv", "subrip"),
+        (".mkv", "ass", ".mp4", "mov_text"),
+        (".mkv", "subrip", ".webm", "webvtt"),
+    ],
+)
+def test_text_subtitles_are_turned_into_the_nearest(
+    suffix: str, subtitle: str, target: str, codec: str, tmp_path: Path
+) -> None:
+    source, out = troubles.rich(tmp_path, suffix=suffix, subtitle=subtitle), tmp_path / f"out{target}"
+    settings = EncoderSettings(threads=1) if target == ".webm" else QUICK
+    warnings = transcode(str(source), str(out), settings)[1].warnings
+    assert any(f"({subtitle})" in w or f"is written as {codec}" in w for w in warnings)
+    with av.open(str(out)) as container:
+        stream = container.streams.subtitles[0]
+        assert stream.codec_context.codec.canonical_name == codec
+        lines = {p.pts * p.time_base: bytes(p) for p in container.demux(stream) if p.size > 2}
+    assert [float(t) for t in lines] == [0, 0.4, 0.8]
+    for words, packet in zip((b"Hello", b"there", b"Bye"), lines.values(), strict=True):
+        assert words in packet
+
+
+def test_what_mpegts_cannot_hold_is_named(tmp_path: Path) -> None:
+    warnings = carried(troubles.rich(tmp_path), tmp_path / "out.ts").warnings
+    words = " | ".join(warnings)
+    for named in ("subtitle stream #2", "attachment stream #3", "2 chapters", "ARTIST"):
+        assert named in words
+
+
+def test_sound_that_the_container_refuses_is_encoded_anew(tmp_path: Path) -> None:
+    clip = media.Clip(audio=("libopus",), frames=25)
+    source, target = media.write(tmp_path / "in.mkv", clip), tmp_path / "out.mov"
+    warnings = carried(source, target).warnings
+    assert warnings == ["audio stream #1 (opus) is encoded anew as aac: mov does not hold its codec"]
+    with av.open(str(target)) as out:
+        times = [f.time for f in out.decode(audio=0)]
+        assert out.streams.audio[0].name == "aac"
+    assert times[0] == pytest.approx(0, abs=0.03)
+    assert times[-1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_sound_in_a_gif_is_named(tmp_path: Path) -> None:
+    report = transcode(str(media.plain(tmp_path, frames=5)), str(tmp_path / "out.gif"))[1]
+    assert report.warnings == ["audio stream #1 (aac) is left out of the gif output: the format holds no sound"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_cover_art_is_copied(suffix: str, tmp_path: Path) -> None:
+    source, target = troubles.cover_art(tmp_path), tmp_path / f"out{suffix}"
+    assert carried(source, target).warnings == []
+    with av.open(str(target)) as out:
+        (cover,) = [s for s in out.streams.video if s.disposition & Disposition.attached_pic]
+        assert (cover.codec_context.width, cover.codec_context.height) == (64, 64)
+    assert read(source).payload[2] == read(target).payload[2]
+
+
+def test_several_videos_are_refused_in_clear_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds 2 video streams .*--all-video"):
+        open_source(str(troubles.several_videos(tmp_path)))
+
+
+def test_all_videos_are_protected_when_asked_for(tmp_path: Path) -> None:
+    source, target = troubles.several_videos(tmp_path), tmp_path / "out.mp4"
+    carried(source, target, all_video=True)
+    assert read(target).frames == read(source).frames
+    assert set(read(target).frames) == {0, 1}
+
+
+def test_a_repeated_decoding_time_is_repaired_and_counted(tmp_path: Path) -> None:
+    source, target = troubles.duplicate_dts(tmp_path), tmp_path / "out.mp4"
+    report = carried(source, target)
+    assert report.dts_repaired == 9, "each tenth of 88, and the first, which was moved up to zero"
+    times = read(target).packets[1]
+    assert len(times) == len(read(source).packets[1]) == report.packets_copied
+    assert times == sorted(set(times))
+
+
+def test_tags_with_names_of_their_own_survive_in_mp4(tmp_path: Path) -> None:
+    clip = media.Clip(frames=5, setup=lambda out, video: out.metadata.update({"com.example.shot": "7", "title": "T"}))
+    source = media.write(tmp_path / "in.mp4", clip, container={"movflags": "use_metadata_tags"})
+    carried(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        assert out.metadata["com.example.shot"] == "7"
+        assert out.metadata["title"] == "T"
+
+
+def test_tags_in_another_encoding_do_not_end_the_run(tmp_path: Path) -> None:
+    source = media.write(
+        tmp_path / "in.mkv", media.Clip(frames=5, setup=lambda out, video: out.metadata.update({"title": "XXXXX"}))
+    )
+    source.write_bytes(source.read_bytes().replace(b"XXXXX", b"caf\xe9!"))
+    carried(source, tmp_path / "out.mkv")
+    assert b"caf\xe9!" in (tmp_path / "out.mkv").read_bytes()

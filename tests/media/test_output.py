@@ -1,0 +1,244 @@
+"""The output appears under its name only when it is whole, and nothing is left behind when it is not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stream_guard.errors import ConfigError, ExitCode, OutputRefusedError, SinkError, UnknownNameError, UsageError
+from stream_guard.media import EncoderSettings, FileSink, open_source, transcode
+from stream_guard.types import Frame
+from tests.media.reading import read
+from tests.support import media, troubles
+
+QUICK = EncoderSettings(preset="ultrafast", threads=1)
+NOBODY = 65534
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return media.plain(tmp_path / "in", frames=12)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_nothing_shows_before_the_end(clip: Path, folder: Path) -> None:
+    target = folder / "out.mp4"
+    with open_source(str(clip)) as source, FileSink(str(target), source, QUICK) as sink:
+        for item in source.read():
+            assert not target.exists()
+            assert all(name.startswith(".stream-guard-") for name in left_in(folder))
+            if isinstance(item, Frame):
+                sink.write(item)
+            else:
+                sink.write_packet(item)
+        assert not target.exists()
+        sink.close()
+        assert left_in(folder) == ["out.mp4"]
+        assert sink.report.bytes == target.stat().st_size
+        sink.close()
+        sink.abort()
+    assert left_in(folder) == ["out.mp4"], "closing twice and aborting afterwards change nothing"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("after", [0, 7])
+def test_an_error_leaves_nothing(error: type[BaseException], after: int, clip: Path, folder: Path) -> None:
+    def interrupted() -> None:
+        with open_source(str(clip)) as source, FileSink(str(folder / "out.mp4"), source, QUICK) as sink:
+            for index, item in enumerate(i for i in source.read() if isinstance(i, Frame)):
+                if index == after:
+                    raise error
+                sink.write(item)
+
+    with pytest.raises(error):
+        interrupted()
+    assert left_in(folder) == []
+
+
+def test_an_existing_file_is_replaced_only_when_asked(clip: Path, folder: Path) -> None:
+    target = folder / "out.mp4"
+    target.write_text("precious")
+    target.chmod(0o600)
+    with pytest.raises(OutputRefusedError, match="exists; give --overwrite"):
+        transcode(str(clip), str(target), QUICK)
+    assert target.read_text() == "precious"
+    transcode(str(clip), str(target), QUICK, overwrite=True)
+    assert len(read(target).video) == 12
+    assert target.stat().st_mode & 0o777 == 0o600, "the new file is not open to more people than the old one"
+    assert left_in(folder) == ["out.mp4"]
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(clip: Path, folder: Path) -> None:
+    target = folder / "out.mp4"
+    with open_source(str(clip)) as source:
+        sink = FileSink(str(target), source, QUICK)
+        target.write_text("somebody else's")
+        with pytest.raises(OutputRefusedError, match="exists"):
+            sink.close()
+    assert (left_in(folder), target.read_text()) == (["out.mp4"], "somebody else's")
+
+
+def test_a_failed_overwrite_keeps_the_old_file(clip: Path, folder: Path) -> None:
+    target = folder / "out.mp4"
+    target.write_text("precious")
+    with open_source(str(clip)) as source:
+        sink = FileSink(str(target), source, QUICK, overwrite=True)
+        sink.abort()
+    assert (left_in(folder), target.read_text()) == (["out.mp4"], "precious")
+
+
+def test_the_input_is_never_the_output(clip: Path, folder: Path) -> None:
+    (folder / "link.mp4").symlink_to(clip)
+    os.link(clip, folder / "hard.mp4")
+    before = clip.read_bytes()
+    for name in (clip, folder / "link.mp4", folder / "hard.mp4", clip.parent / "." / clip.name):
+        with pytest.raises(OutputRefusedError, match="is the input itself"):
+            transcode(str(clip), str(name), QUICK, overwrite=True)
+    assert clip.read_bytes() == before
+
+
+def test_a_link_to_a_file_is_followed(clip: Path, folder: Path) -> None:
+    (folder / "real.mp4").write_text("old")
+    (folder / "link.mp4").symlink_to(folder / "real.mp4")
+    transcode(str(clip), str(folder / "link.mp4"), QUICK, overwrite=True)
+    assert (folder / "link.mp4").is_symlink()
+    assert len(read(folder / "real.mp4").video) == 12
+
+
+def test_places_that_cannot_be_written_are_refused_before_decoding(clip: Path, folder: Path) -> None:
+    (folder / "dir.mp4").mkdir()
+    cases = {
+        folder / "missing" / "out.mp4": "does not exist",
+        folder / "dir.mp4": "is a directory",
+        folder / "out.xyz": "use one of: .mp4",
+        folder / "out": "names no format",
+    }
+    for path, words in cases.items():
+        with open_source(str(clip)) as source, pytest.raises((OutputRefusedError, UsageError), match=words) as caught:
+            FileSink(str(path), source, QUICK, overwrite=True)
+        assert caught.value.exit_code == ExitCode.USAGE
+        assert source.report.frames <= 4, "only the look at the first picture"
+    assert left_in(folder) == ["dir.mp4"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_no_permission_to_write(clip: Path, folder: Path) -> None:
+    for path in [clip.parent, folder, *folder.parents[:3]]:
+        path.chmod(0o755)
+    clip.chmod(0o644)
+    with open_source(str(clip)) as source:
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(OutputRefusedError, match="permission denied"):
+                FileSink(str(folder / "out.mp4"), source, QUICK)
+        finally:
+            os.seteuid(0)
+    assert left_in(folder) == []
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """The system refuses files above `size` bytes, as a full disk refuses the next block."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_a_file_that_may_not_grow(suffix: str, size: int, clip: Path, folder: Path) -> None:
+    lossless = EncoderSettings(preset="ultrafast", options={"qp": "0"}, threads=1)
+    with small_files(size), pytest.raises(SinkError, match="larger than the system allows"):
+        transcode(str(clip), str(folder / f"out{suffix}"), lossless)
+    assert left_in(folder) == []
+
+
+def test_a_full_disk(clip: Path, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        lossless = EncoderSettings(preset="ultrafast", options={"qp": "0"}, threads=1)
+        with pytest.raises(SinkError, match="no space left on the device"):
+            transcode(str(clip), str(place / "out.mp4"), lossless)
+        assert left_in(place) == []
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ({"codec": "libx256"}, UnknownNameError, "unknown video codec 'libx256'; choose one of: .*libx264"),
+        ({"preset": "warp"}, UnknownNameError, "unknown preset of libx264 'warp'; choose one of: .*veryfast"),
+        ({"crf": 99}, ConfigError, "crf 99 was given; libx264 takes 0 .best. to 51"),
+        ({"options": {"nonsense": "1"}}, UnknownNameError, "unknown option of libx264 'nonsense'"),
+        ({"options": {"crf": "many"}}, ConfigError, "refuses what was asked for"),
+        ({"pix_fmt": "rgb48"}, UnknownNameError, "unknown pixel format of libx264"),
+        ({"codec": "gif", "preset": "fast"}, ConfigError, "gif has no presets"),
+        ({"codec": "prores_ks"}, ConfigError, "mp4 does not hold prores video; choose one of: .*libx264"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_decoding(
+    asked: dict[str, object], error: type[Exception], words: str, clip: Path, folder: Path
+) -> None:
+    with open_source(str(clip)) as source, pytest.raises(error, match=words):
+        FileSink(str(folder / "out.mp4"), source, EncoderSettings(**asked))  # type: ignore[arg-type]
+    assert left_in(folder) == []
+
+
+@pytest.mark.parametrize("asked", [{"crf": 20, "bit_rate": 1000}, {"bit_rate": 0}, {"gop": 0}, {"threads": -1}])
+def test_settings_that_contradict_themselves(asked: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        EncoderSettings(**asked)  # type: ignore[arg-type]
+
+
+def test_settings_reach_the_encoder(clip: Path, folder: Path) -> None:
+    big, small, keys = (folder / f"{n}.mp4" for n in ("big", "small", "keys"))
+    transcode(str(clip), str(big), EncoderSettings(crf=5, threads=1))
+    transcode(str(clip), str(small), EncoderSettings(crf=40, threads=1))
+    transcode(str(clip), str(keys), EncoderSettings(gop=3, threads=1, preset="ultrafast"))
+    assert big.stat().st_size > 1.5 * small.stat().st_size
+    import av
+
+    with av.open(str(keys)) as container:
+        found = [p.is_keyframe for p in container.demux(video=0) if p.size]
+    assert found == [i % 3 == 0 for i in range(12)]
+
+
+def test_codecs_by_their_common_names(clip: Path, folder: Path) -> None:
+    for name, codec in (("h264", "h264"), ("h265", "hevc"), ("vp9", "vp9"), ("mpeg4", "mpeg4"), ("ffv1", "ffv1")):
+        target = folder / f"{name}.mkv"
+        transcode(str(clip), str(target), EncoderSettings(codec=name, threads=1))
+        with open_source(str(target)) as source:
+            assert source.info.video.codec == codec
+        assert read(target).video == read(clip).video
+
+
+def test_interlaced_material_in_a_codec_without_fields_is_a_warning(tmp_path: Path) -> None:
+    source = troubles.interlaced(tmp_path)
+    warnings = transcode(str(source), str(tmp_path / "out.webm"), EncoderSettings(threads=1))[1].warnings
+    assert any("interlaced" in w for w in warnings)

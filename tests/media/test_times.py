@@ -1,0 +1,115 @@
+"""Every frame keeps its time, in every container as finely as the container can say it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream_guard.media import EncoderSettings, open_source, transcode
+from stream_guard.media.clock import rescale
+from stream_guard.types import Frame
+from tests.media.reading import end, read
+from tests.support import media, troubles
+
+QUICK = EncoderSettings(preset="ultrafast", threads=1)
+TICKS = {
+    ".mp4": None,
+    ".mov": None,
+    ".m4v": None,
+    ".mkv": Fraction(1, 1000),
+    ".webm": Fraction(1, 1000),
+    ".flv": Fraction(1, 1000),
+    ".ts": Fraction(1, 90000),
+    ".gif": Fraction(1, 100),
+}
+
+
+def expected(times: list[Fraction], tick: Fraction | None) -> list[Fraction]:
+    return times if tick is None else [rescale(1, t, tick) * tick if t else t for t in times]
+
+
+def quick(suffix: str) -> EncoderSettings:
+    return EncoderSettings(threads=1) if suffix in (".webm", ".gif") else QUICK
+
+
+@pytest.mark.parametrize("suffix", TICKS)
+@pytest.mark.parametrize("make", [media.plain, media.vfr, troubles.late_start, troubles.b_frames])
+def test_frames_keep_their_times(make, suffix, tmp_path: Path) -> None:
+    source, target = make(tmp_path), tmp_path / f"out{suffix}"
+    transcode(str(source), str(target), quick(suffix))
+    before, after = read(source).video, read(target).video
+    if suffix == ".gif" and before[0]:
+        before = [t - before[0] for t in before]  # An animation has no late start; the sink says so.
+    assert after == expected(before, TICKS[suffix])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".flv", ".mov", ".webm"])
+def test_a_trip_within_one_container_is_exact(suffix: str, tmp_path: Path) -> None:
+    codec = {"codec": "libvpx-vp9", "audio": ("libopus",)} if suffix == ".webm" else {}
+    pts = [0, 40, 97, 120, 333, 334, 400, 1000, 1033, 1067]
+    clip = media.Clip(pts=pts, time_base=Fraction(1, 1000), **codec)
+    source = media.write(tmp_path / f"in{suffix}", clip)
+    target = tmp_path / f"out{suffix}"
+    transcode(str(source), str(target), quick(suffix))
+    before, after = read(source), read(target)
+    assert after.video == before.video
+    # Sound before zero, which only the encoder's warm-up is, may be left out where the container has no such times.
+    assert after.packets == before.packets
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".flv"])
+def test_sound_and_picture_stay_together(suffix: str, tmp_path: Path) -> None:
+    source, target = troubles.late_start(tmp_path), tmp_path / f"out{suffix}"
+    transcode(str(source), str(target), QUICK)
+    before, after = read(source), read(target)
+    kept = [t for t in before.packets[1] if t >= 0] if suffix != ".mp4" else before.packets[1]
+    tick = TICKS[suffix] or Fraction(1, 44100)
+    assert len(after.packets[1]) == len(kept)
+    assert max(abs(a - b) for a, b in zip(after.packets[1], kept, strict=True)) <= tick
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".gif"])
+def test_the_last_frame_lasts_as_long(suffix: str, tmp_path: Path) -> None:
+    clip = media.Clip(pts=[0, 100, 200, 300, 1300], time_base=Fraction(1, 1000), rate=Fraction(1), audio=())
+    source, target = media.write(tmp_path / "in.mp4", clip), tmp_path / f"out{suffix}"
+    transcode(str(source), str(target), quick(suffix))
+    assert end(source) == pytest.approx(2.3, abs=0.001)
+    assert end(target) == pytest.approx(2.3, abs=0.011)
+
+
+def test_an_edit_list_hides_what_it_hid(tmp_path: Path) -> None:
+    source, target = troubles.edit_list(tmp_path, hidden=5), tmp_path / "out.mp4"
+    report, _ = transcode(str(source), str(target), QUICK)
+    assert report.frames == 25
+    assert read(target).video == read(source).video == [Fraction(i, 25) for i in range(25)]
+
+
+def test_durations_are_those_of_presentation(tmp_path: Path) -> None:
+    with open_source(str(media.vfr(tmp_path))) as source:
+        frames = [item for item in source.read() if isinstance(item, Frame)]
+    assert [f.pts for f in frames] == list(media.VFR_PTS)
+    gaps = [b - a for a, b in zip(media.VFR_PTS, media.VFR_PTS[1:], strict=False)]
+    assert [f.duration for f in frames] == [*gaps, 512]
+    assert [f.index for f in frames] == list(range(len(frames)))
+
+
+gaps = st.lists(st.integers(1, 5000), min_size=1, max_size=24)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(gaps=gaps, start=st.integers(0, 30000), base=st.sampled_from([12800, 30000, 90000, 1000000]))
+def test_any_times_survive(gaps: list[int], start: int, base: int) -> None:
+    pts = [start]
+    for gap in gaps:
+        pts.append(pts[-1] + gap)
+    with TemporaryDirectory() as folder:
+        clip = media.Clip(size=(32, 32), pts=pts, time_base=Fraction(1, base), audio=())
+        source = media.write(Path(folder) / "in.mp4", clip, container={"movie_timescale": str(base)})
+        target = Path(folder) / "out.mp4"
+        transcode(str(source), str(target), QUICK)
+        assert read(target).video == [p * Fraction(1, base) for p in pts]
