@@ -1,10 +1,13 @@
-"""Writes the pages that repeat what the code knows: `python docs/generate.py`. A test keeps them current."""
+"""Writes the pages that repeat what code and results know: `python docs/generate.py`. A test runs it with --check."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+import results
 
 from stream_guard import metrics
 from stream_guard.config import PipelineSchema
@@ -70,10 +73,25 @@ def _yaml(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value)
 
 
-def pages() -> dict[str, str]:
-    return {"metrics.md": metrics_page(), "stages.md": stages_page()}
+def pages() -> dict[Path, str]:
+    """What each generated file should hold. The README's table needs the committed results of every benchmark."""
+    made = {HERE / "metrics.md": metrics_page(), HERE / "stages.md": stages_page()}
+    if all((results.RESULTS / f"{name}.json").is_file() for name in ("delivered", "throughput", "disrupter_speed")):
+        readme = HERE.parent / "README.md"
+        made[readme] = results.with_block(readme.read_text(encoding="utf-8"))
+    return made
+
+
+def main() -> int:
+    """Write the pages, or with --check say which are out of date."""
+    check = "--check" in sys.argv[1:]
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path.name} is {'out of date: run `python docs/generate.py`' if check else 'written'}")
+        if not check:
+            path.write_text(pages()[path], encoding="utf-8")
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
-    for name, text in pages().items():
-        (HERE / name).write_text(text, encoding="utf-8")
+    sys.exit(main())
