@@ -87,9 +87,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
     for entry in [*(StageEntry(n, t, "the built-ins") for n, t in BUILT_IN), *sorted(found, key=lambda e: e.origin)]:
         first = entries.setdefault(entry.name, entry)
         if first.target != entry.target:
-            problems.append(
-                f"stage {entry.name!r} of {entry.origin} is ignored: {first.origin} took that name first"
-            )
+            problems.append(f"stage {entry.name!r} of {entry.origin} is ignored: {first.origin} took that name first")
     return Registry(entries, tuple(problems))
 
 
