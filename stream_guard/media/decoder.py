@@ -24,7 +24,11 @@ class FrameClock:
         self._report = report
         self._last: int | None = None
 
+    def arrive(self, dts: int | None) -> None:
+        """A packet goes into the decoder; only clocks that count packets listen."""
+
     def stamp(self, pts: int | None, dts: int | None) -> int:
+        """The time of the next picture out of the decoder, from what it carries."""
         if pts is None:
             self._report.pts_invented += 1
             pts = self._invent(dts)
@@ -48,6 +52,28 @@ class FrameClock:
         return 0 if self._last is None else self._last + self._step
 
 
+class DecodingOrderClock(FrameClock):
+    """For AVI, which holds only decoding times: the n-th picture out is shown when the n-th packet came in.
+
+    The demuxer makes up presentation times there, and they are wrong where pictures are reordered.
+    """
+
+    def __init__(self, step: int, report: SourceReport) -> None:
+        super().__init__(step, report)
+        self._delay: int | None = None
+        self._first: int | None = None
+
+    def arrive(self, dts: int | None) -> None:
+        self._first = dts if self._first is None else self._first
+
+    def stamp(self, pts: int | None, dts: int | None) -> int:
+        if dts is None:
+            return super().stamp((self._last or 0) + self._step, None)
+        if self._delay is None:
+            self._delay = dts - (self._first or 0)
+        return super().stamp(dts - self._delay, dts)
+
+
 class StreamDecoder:
     """Decodes one video stream. Holds one frame back, because its duration is known when the next one comes."""
 
@@ -56,7 +82,8 @@ class StreamDecoder:
         self.time_base = fraction(stream.time_base) or Fraction(1, 90000)
         self._report = report
         rate = fraction(stream.average_rate) or fraction(stream.guessed_rate) or Fraction(25)
-        self._clock = FrameClock(max(round(1 / (rate * self.time_base)), 1), report)
+        clock = DecodingOrderClock if stream.container.format.name == "avi" else FrameClock
+        self._clock = clock(max(round(1 / (rate * self.time_base)), 1), report)
         self._held: Frame | None = None
         self._index = 0
         self._shape: tuple[int, int, str] | None = None
@@ -66,6 +93,8 @@ class StreamDecoder:
 
     def decode(self, packet: av.Packet[Any] | None) -> Iterator[Frame]:
         """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised."""
+        if packet is not None:
+            self._clock.arrive(packet.dts)
         try:
             pictures = self.stream.decode(packet)
         except FFmpegError:

@@ -132,6 +132,8 @@ class VideoTrack:
         context.pix_fmt = self.pix_fmt
         context.time_base = self.time_base
         stream.time_base = self.time_base
+        if self._encoder.codec == "hevc" and self._container.negative_times:
+            context.codec_tag = "hvc1"  # The name under which Apple's players know it.
         # Threads over frames, not slices: slices would cost bits.
         context.thread_type = "AUTO"
         context.thread_count = settings.threads

@@ -103,6 +103,8 @@ class SourceReport:
     """Frames that came without a timestamp and got one."""
     pts_repaired: int = 0
     """Frames whose timestamp was not above the one before and was moved up."""
+    jumps: int = 0
+    """Times that a transport stream's clock started anew and was joined on."""
     size_changes: int = 0
     """Times that the picture changed its size or format in mid-stream."""
     truncated: bool = False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from fractions import Fraction
-from math import lcm
 from types import TracebackType
 from typing import Any
 
@@ -18,21 +16,12 @@ from .carry import Carrier, file_tags, stream_tags
 from .containers import Container, container_for
 from .encoder import VideoTrack
 from .info import CopiedPacket, SinkReport
+from .movie import movie_options
 from .palette import gif_loop
 from .settings import EncoderSettings
 from .source import Source
 from .tracks import Track
 from .translate import is_system, writing
-
-# Tags that mp4 and mov write in their own fields; any other needs a field of its own.
-_TAGS = (
-    "title artist album_artist composer album date comment genre copyright grouping lyrics description synopsis show "
-    "episode_id network keywords creation_time track disc timecode location encoder compilation hd_video media_type "
-    "gapless_playback sort_name sort_artist sort_album sort_composer sort_album_artist sort_show episode_sort "
-    "season_number rating account_type purchase_date"
-)
-KNOWN_TAGS = frozenset(_TAGS.split())
-MAX_TIMESCALE = 0x7FFFFFFF
 
 
 class FileSink:
@@ -184,26 +173,10 @@ class FileSink:
 
 def _muxer_options(container: Container, source: Source, tags: dict[str, str]) -> dict[str, str]:
     if container.format in ("mp4", "mov", "ipod", "3gp"):
-        return _mp4_options(source, tags)
+        return movie_options(source, tags)
     if container.format == "mpegts":
         # Times as they are, instead of moved up by the muxer's own delay.
         return {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
     if container.format == "gif":
         return {"loop": gif_loop(source.path)}
     return {}
-
-
-def _mp4_options(source: Source, tags: dict[str, str]) -> dict[str, str]:
-    options = {}
-    if any(key.lower() not in KNOWN_TAGS for key in tags):
-        options["movflags"] = "+use_metadata_tags"
-    # A late start is written in ticks of the movie's clock: 1/1000 s unless it is made as fine as the streams'.
-    scale = 1
-    for stream in source.container.streams:
-        if stream.start_time and stream.time_base:
-            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
-            scale = lcm(scale, base.denominator)
-    if scale > 1:
-        video = source.info.video.time_base.denominator
-        options["movie_timescale"] = str(scale if scale <= MAX_TIMESCALE else min(video, MAX_TIMESCALE))
-    return options

@@ -18,6 +18,7 @@ from .decoder import StreamDecoder
 from .extent import Extent
 from .info import CopiedPacket, SourceInfo, SourceReport
 from .probe import check_video, choose_videos, describe, describe_stream
+from .timeline import Timeline
 from .translate import check_readable, reading
 
 TIMEOUT_SECONDS = 30.0
@@ -77,6 +78,7 @@ class Source:
         count = threads or min(os.cpu_count() or 1, MAX_THREADS)
         self._decoders = {v.index: StreamDecoder(v, self.report, count) for v in videos}
         self._extent = Extent(container, videos[0])
+        self._timeline = Timeline(container.format.name, self.report)
         self._flow = self._demux()
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
@@ -174,6 +176,7 @@ class Source:
         for packet in self._packets():
             if packet.size == 0 and packet.dts is None and packet.pts is None:
                 continue  # PyAV's mark of the end, one a stream; the decoders are drained below.
+            self._timeline.place(packet)
             self._extent.see(packet)
             self.report.corrupt_packets += packet.is_corrupt
             decoder = self._decoders.get(packet.stream_index)

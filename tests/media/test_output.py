@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -242,3 +245,39 @@ def test_interlaced_material_in_a_codec_without_fields_is_a_warning(tmp_path: Pa
     source = troubles.interlaced(tmp_path)
     warnings = transcode(str(source), str(tmp_path / "out.webm"), EncoderSettings(threads=1))[1].warnings
     assert any("interlaced" in w for w in warnings)
+
+
+def test_an_index_in_front_stays_in_front(tmp_path: Path) -> None:
+    clip = media.Clip(frames=5)
+    for flags, first in (({"movflags": "faststart"}, b"moov"), ({}, b"mdat")):
+        source = media.write(tmp_path / "in.mp4", clip, container=flags)
+        transcode(str(source), str(tmp_path / "out.mp4"), QUICK, overwrite=True)
+        data = (tmp_path / "out.mp4").read_bytes()
+        assert min((data.index(kind), kind) for kind in (b"moov", b"mdat"))[1] == first
+
+
+def test_hevc_in_mp4_carries_the_name_that_players_know(clip: Path, folder: Path) -> None:
+    transcode(str(clip), str(folder / "out.mp4"), EncoderSettings(codec="hevc", threads=1))
+    assert b"hvc1" in (folder / "out.mp4").read_bytes()
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path, folder: Path) -> None:
+    source = media.plain(tmp_path, frames=600, size=(320, 240))
+    code = (
+        "import sys; from stream_guard.media import transcode, EncoderSettings\n"
+        "print('go', flush=True)\n"
+        "try: transcode(sys.argv[1], sys.argv[2], EncoderSettings(preset='placebo', threads=1))\n"
+        "except KeyboardInterrupt: sys.exit(4)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(source), str(folder / "out.mp4")], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        assert child.stdout.readline() == "go\n"
+        deadline = time.monotonic() + 30
+        while not left_in(folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=30) == 4
+    assert left_in(folder) == []

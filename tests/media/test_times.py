@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,7 +95,7 @@ def test_durations_are_those_of_presentation(tmp_path: Path) -> None:
     with open_source(str(media.vfr(tmp_path))) as source:
         frames = [item for item in source.read() if isinstance(item, Frame)]
     assert [f.pts for f in frames] == list(media.VFR_PTS)
-    gaps = [b - a for a, b in zip(media.VFR_PTS, media.VFR_PTS[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(media.VFR_PTS)]
     assert [f.duration for f in frames] == [*gaps, 512]
     assert [f.index for f in frames] == list(range(len(frames)))
 
@@ -113,3 +115,35 @@ def test_any_times_survive(gaps: list[int], start: int, base: int) -> None:
         target = Path(folder) / "out.mp4"
         transcode(str(source), str(target), QUICK)
         assert read(target).video == [p * Fraction(1, base) for p in pts]
+
+
+def test_joined_transport_streams_become_one_timeline(tmp_path: Path) -> None:
+    once = media.plain(tmp_path, suffix=".ts", frames=40)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(once.read_bytes() * 3)
+    report, _ = transcode(str(joined), str(tmp_path / "out.mp4"), QUICK)
+    after = read(tmp_path / "out.mp4")
+    assert (report.jumps, report.frames, report.pts_repaired) == (2, 120, 0)
+    assert after.video == [Fraction(2, 25) + Fraction(i, 25) for i in range(120)]
+    # The sound goes on beside the picture, and does not pile up at the joints.
+    assert float(after.packets[1][-1]) == pytest.approx(float(after.video[-1]), abs=0.1)
+    steps = [b - a for a, b in pairwise(after.packets[1])]
+    assert max(steps) < 2 * sorted(steps)[len(steps) // 2]
+
+
+@pytest.mark.parametrize("clip", [{"options": {"bf": "2"}}, {"codec": "mpeg4", "options": {"bf": "2"}, "audio": ()}])
+def test_avi_has_no_presentation_times_of_its_own(clip: dict[str, Any], tmp_path: Path) -> None:
+    recipe = {"audio": ("libmp3lame",), **clip}
+    source = media.write(tmp_path / "in.avi", media.Clip(frames=30, **recipe))
+    report, _ = transcode(str(source), str(tmp_path / "out.mp4"), QUICK)
+    assert read(tmp_path / "out.mp4").video == [Fraction(i, 25) for i in range(30)]
+    assert (report.pts_repaired, report.pts_invented) == (0, 0)
+
+
+def test_a_change_of_size_in_mid_stream_is_counted_and_scaled(tmp_path: Path) -> None:
+    first = media.plain(tmp_path, suffix=".ts", frames=30)
+    second = media.write(tmp_path / "small.ts", media.Clip(size=(96, 64), frames=30))
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    report, _ = transcode(str(tmp_path / "both.ts"), str(tmp_path / "out.mp4"), QUICK)
+    assert (report.size_changes, report.frames) == (1, 60)
+    assert len(read(tmp_path / "out.mp4").video) == 60
