@@ -74,7 +74,7 @@ def protect(
         bool, typer.Option("--json", help="Print the report as JSON on stdout.", rich_help_panel=RUNNING)
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no summary.", rich_help_panel=RUNNING)
+        bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings still.", rich_help_panel=RUNNING)
     ] = False,
     metrics_port: Annotated[
         int | None,
@@ -150,8 +150,9 @@ def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: b
     if as_json:
         emit_json({"output": output, **report.to_json()})
     if not quiet:
-        for line in summary(report, output):
-            say(line)
+        say(summary(report, output))
+    for text in shortcomings(report):
+        warn(text)
     if report.truncation:
         kept = f"what is there was protected and written to {output}"
         (say if partial else warn)(
@@ -161,23 +162,27 @@ def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: b
     return ExitCode.ERROR if partial else ExitCode.DONE
 
 
-def summary(report: RunReport, output: Path) -> list[str]:
-    """A run in a few lines for a person; each thing that was not as it should be has its own."""
-    lines = [
+def summary(report: RunReport, output: Path) -> str:
+    """A run in a line for a person."""
+    return (
         f"{output}: {report.frames_out} pictures, {report.protected_faces} of {report.faces} faces protected, "
         f"{report.frames_without_face} pictures without a face; {report.seconds:.1f} s, {report.fps:.1f} fps"
-    ]
-    lines += [f"warning: {text}" for text in report.warnings]
+    )
+
+
+def shortcomings(report: RunReport) -> list[str]:
+    """Each thing that was not as it should be, in a sentence of its own."""
+    found = list(report.warnings)
     if report.faces == 0:
-        lines.append("warning: no face was found in any picture, so nothing was changed")
+        found.append("no face was found in any picture, so nothing was changed")
     for reason, count in report.unprotected_frames.items():
-        lines.append(f"warning: {count} pictures left with an unprotected face ({reason}): --on-failure pass allows it")
+        found.append(f"{count} pictures left with an unprotected face ({reason}): --on-failure pass allows it")
     for reason, count in report.blocked_frames.items():
-        lines.append(f"warning: {count} pictures were replaced (--on-failure {report.on_failure}): {reason}")
+        found.append(f"{count} pictures were replaced (--on-failure {report.on_failure}): {reason}")
     damage = (("corrupt_packets", "damaged packets"), ("corrupt_frames", "damaged pictures"))
-    found = [f"{report.source[key]} {words}" for key, words in damage if report.source.get(key)]
-    if found:
-        lines.append(f"warning: the input has {' and '.join(found)}; they were concealed as the decoder does")
+    damaged = [f"{report.source[key]} {words}" for key, words in damage if report.source.get(key)]
+    if damaged:
+        found.append(f"the input has {' and '.join(damaged)}; they were concealed as the decoder does")
     if report.sink.get("dts_repaired"):
-        lines.append(f"warning: {report.sink['dts_repaired']} copied packets had a repeated time and were repaired")
-    return lines
+        found.append(f"{report.sink['dts_repaired']} copied packets had a repeated time and were repaired")
+    return found
