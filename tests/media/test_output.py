@@ -91,6 +91,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(clip: Path, folder: Path)
     target = folder / "out.mp4"
     with open_source(str(clip)) as source:
         sink = FileSink(str(target), source, QUICK)
+        sink.write(next(item for item in source.read() if isinstance(item, Frame)))
         target.write_text("somebody else's")
         with pytest.raises(OutputRefusedError, match="exists"):
             sink.close()
