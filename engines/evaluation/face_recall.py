@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Count:
     faces: int = 0
     covered: int = 0
     found: int = 0
+    overlap: float = 0.0
     boxes: int = 0
     stray: int = 0
     frames_with_face: int = 0
@@ -53,9 +54,9 @@ class Count:
     numbers: set[int] = field(default_factory=set)
 
     def add(self, other: Count) -> None:
-        for name in ("frames", "faces", "covered", "found", "boxes", "stray", "frames_with_face", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.frames_all_covered += other.frames_all_covered
+        for count in fields(self):
+            if count.name != "numbers":
+                setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
 
     def row(self) -> dict[str, Any]:
         return {
@@ -65,12 +66,13 @@ class Count:
             "faces": self.faces,
             "covered": _share(self.covered, self.faces),
             "found": _share(self.found, self.faces),
+            "mean_iou": _share(self.overlap, self.faces),
             "stray_boxes": _share(self.stray, self.boxes),
             "ms_per_frame": round(1000 * self.seconds / max(1, self.frames), 2),
         }
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: float, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
@@ -120,7 +122,9 @@ def judge(frame: Frame, reference: Sequence[tuple[Box, float]], count: Count) ->
     count.frames += 1
     count.faces += len(true)
     count.covered += covered
-    count.found += sum(any(face.box.iou(box) >= 0.5 for face in frame.faces) for box in true)
+    overlaps = [max((face.box.iou(box) for face in frame.faces), default=0.0) for box in true]
+    count.overlap += sum(overlaps)
+    count.found += sum(overlap >= 0.5 for overlap in overlaps)
     count.boxes += len(frame.faces)
     count.stray += sum(all(face.box.iou(box) < 0.2 for box, _ in reference) for face in frame.faces)
     count.frames_with_face += bool(true)
