@@ -96,7 +96,7 @@ def find_template(template: Template, copies: Copies, box: Box) -> Match:
     # Of two places that look alike the nearer is likelier: a face seldom jumps.
     down, across = (np.linspace(-1, 1, 2 * reach + 1, dtype=np.float32) ** 2 for reach in (reach_y, reach_x))
     best = int(np.argmax(scores - 0.08 * (down[:, None] + across[None, :])))
-    y, x = divmod(best, scores.shape[1])
+    y, x = _climb(scores, *divmod(best, scores.shape[1]))
     dx = x0 - reach_x + x + _peak(scores[y, :], x) + columns / 2 - middle[0]
     dy = y0 - reach_y + y + _peak(scores[:, x], y) + rows / 2 - middle[1]
     return Match(_settled(dx) * scale, _settled(dy) * scale, float(scores[y, x]))
@@ -151,6 +151,17 @@ def _sums(values: Floats, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         total[rows:, columns:] - total[:-rows, columns:] - total[rows:, :-columns] + total[:-rows, :-columns]
     )
     return sums
+
+
+def _climb(scores: Floats, y: int, x: int) -> tuple[int, int]:
+    """Up to the top of the hill that (y, x) is on: the nearer place was preferred, but not a nearer slope."""
+    while True:
+        top, left = max(0, y - 1), max(0, x - 1)
+        near = scores[top : y + 2, left : x + 2]
+        row, column = divmod(int(np.argmax(near)), near.shape[1])
+        if near[row, column] <= scores[y, x]:
+            return y, x
+        y, x = top + row, left + column
 
 
 def _peak(line: Floats, at: int) -> float:
