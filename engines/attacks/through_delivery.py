@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..disrupter import objective
-from ..disrupter.network import GRID
+from ..disrupter.network import GRID, shrink, visibility_mask
 
 
 class ThroughDelivery:
@@ -28,19 +28,20 @@ class ThroughDelivery:
         rng = torch.Generator().manual_seed(self.seed)
         z = 0.3 * torch.randn(len(rgb), 3, self.grid, self.grid, generator=rng).to(rgb.device)
         z = z.requires_grad_(True)
+        mask = visibility_mask(shrink(rgb, 2 * self.grid))
         optimizer = torch.optim.Adam([z], self.lr)
         for k in range(self.iterations):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * (1 - 0.9 * k / self.iterations)
             view = objective.random_view(len(rgb), conditions, rng)
-            distance = objective.distances(generator, rgb, self.project(z), view)
+            distance = objective.distances(generator, rgb, self.project(z, mask), view)
             optimizer.zero_grad(set_to_none=True)
             (-torch.log(distance + 0.005).sum()).backward()
             optimizer.step()
-        return self.project(z).detach()
+        return self.project(z, mask).detach()
 
-    def project(self, z: Tensor) -> Tensor:
-        """Into both budgets: tanh for the hard one, scaled down where the head's root mean square is too large."""
-        delta = self.epsilon * torch.tanh(z)
+    def project(self, z: Tensor, mask: Tensor) -> Tensor:
+        """Into the budgets: tanh and the visibility mask for the hard one, scaled to the head's root mean square."""
+        delta = self.epsilon * mask * torch.tanh(z)
         scale = (self.rms / objective.head_rms(delta).clamp(min=1e-8)).clamp(max=1.0)
         return delta * scale[:, None, None, None]

@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stream_guard.media.loopback import h264_loopback, jpeg_loopback
-
-FEATHER = 0.1
-"""Share of the region's side over which the perturbation fades at each border; as the runtime's default."""
+from stream_guard.media.pixels import FEATHER
 
 _TO_RGB = ((1.0, 0.0, 1.5748), (1.0, -0.1873, -0.4681), (1.0, 1.8556, 0.0))
 

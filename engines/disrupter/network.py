@@ -14,6 +14,29 @@ SIZE = 128
 GRID = 64
 
 
+FLAT_SHARE = 0.35
+"""How much of the budget a flat area gets; a textured one gets all of it."""
+TEXTURED = 0.08
+"""The local standard deviation of luma, on [0, 1], from which an area hides the whole budget."""
+
+
+def visibility_mask(face: Tensor) -> Tensor:
+    """(N, 1, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
+
+    Texture masks: the local standard deviation of luma over 5 x 5 pixels, as just-noticeable-difference models use it.
+    Smooth skin shows a tint of a few levels that hair hides.
+    """
+    luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
+    mean = F.avg_pool2d(luma, 5, 1, 2)
+    spread = (F.avg_pool2d(luma * luma, 5, 1, 2) - mean * mean).clamp(min=0.0).sqrt()
+    return FLAT_SHARE + (1 - FLAT_SHARE) * (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
+
+
+def shrink(rgb: Tensor, size: int) -> Tensor:
+    """A square picture at `size` px, anti-aliased: as the runtime's swscale hands it to P."""
+    return F.interpolate(rgb, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
 def _conv(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1), nn.ReLU())
 
@@ -30,9 +53,12 @@ class Residual(nn.Module):
 
 
 class Disrupter(nn.Module):
-    """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon."""
+    """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon.
 
-    def __init__(self, epsilon: float = 8 / 255, width: int = 32) -> None:
+    In flat areas the bound is lower: `visibility_mask`.
+    """
+
+    def __init__(self, epsilon: float = 16 / 255, width: int = 32) -> None:
         super().__init__()
         w1, w2, w3 = width, width * 2, width * 3
         self.epsilon = epsilon
@@ -51,4 +77,4 @@ class Disrupter(nn.Module):
         c = c + self.context(c)
         b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
         a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))
-        return self.epsilon * torch.tanh(self.head(a))
+        return self.epsilon * visibility_mask(face) * torch.tanh(self.head(a))

@@ -7,20 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import pack
 from ..data.heads import Heads, crop, crop_theta
 from ..training import Run, pick_device, seed_everything
 from . import objective
-from .network import SIZE, Disrupter
+from .network import SIZE, Disrupter, shrink
 
 
 @dataclass(frozen=True)
 class Settings:
     width: int = 32
-    epsilon_levels: float = 10.0
+    epsilon_levels: float = 16.0
     psnr_db: float = 36.5
     start_psnr_db: float = 31.0
     c1: float = 8.0
@@ -56,7 +55,7 @@ class DisrupterTrainer:
 
     def step(self, progress: float) -> dict[str, float]:
         rgb = self.batch()
-        delta = self.p(F.interpolate(rgb, size=(SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True))
+        delta = self.p(shrink(rgb, SIZE))
         generator = self.generators[int(torch.randint(len(self.generators), (1,), generator=self.rng))]
         view = objective.random_view(len(rgb), self.conditions, self.rng)
         distance, rms = objective.distances(generator, rgb, delta, view), objective.head_rms(delta)

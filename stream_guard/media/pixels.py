@@ -22,7 +22,7 @@ from .upsampling import Weights, axis_weights, strips
 
 RGB = npt.NDArray[np.uint8]
 
-FEATHER = 0.08
+FEATHER = 0.1
 """Share of a region's side over which a perturbation fades at each border; disrupters are trained with it."""
 _LARGEST_REGION = 16384
 # Weights and products in float32 are exact to a few units in 1e7: keep what is a tie from rounding beyond the budget.

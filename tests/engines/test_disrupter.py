@@ -9,7 +9,7 @@ from torch import nn
 
 from engines.attacks.through_delivery import ThroughDelivery
 from engines.disrupter import delivery, objective
-from engines.disrupter.network import GRID, SIZE, Disrupter
+from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, visibility_mask
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
 from stream_guard.types import Box
@@ -85,10 +85,22 @@ def test_loss_is_equation_3():
     assert objective.loss(distance, rms, 0.01, c1=2.0, log=False) == pytest.approx(-0.2 + 2.0 * 0.5)
 
 
+def test_the_mask_spares_flat_areas():
+    face = torch.full((1, 3, 32, 32), 0.5)
+    face[..., 16:] += 0.3 * (torch.arange(16) % 2)
+    mask = visibility_mask(face)
+    assert mask.shape == (1, 1, 16, 16)
+    assert mask[..., :6].max() == pytest.approx(FLAT_SHARE)
+    assert mask[..., 10:14].min() == pytest.approx(1.0)
+
+
 def test_the_bound_disrupts_within_both_budgets(region):
+    region = (region + 0.3 * torch.rand(2, 3, 32, 32).repeat_interleave(3, 2).repeat_interleave(3, 3) - 0.15).clamp(
+        0, 1
+    )
     conditions = torch.tensor([[0.0], [0.2]])
-    delta = ThroughDelivery(36.0, 10 / 255, iterations=6)(Amplifier(), region, conditions)
-    assert delta.abs().max() <= 10 / 255
+    delta = ThroughDelivery(36.0, 16 / 255, iterations=6)(Amplifier(), region, conditions)
+    assert delta.abs().max() <= 16 / 255
     assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
     view = objective.View(
         delivery.Channel("h264", 23, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions

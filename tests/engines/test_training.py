@@ -60,4 +60,4 @@ def test_the_disrupter_learns_and_resumes(packed, tmp_path):
     assert run.step >= 1
     more = disrupter.train(packed[0], [Amplifier()], conditions, tmp_path / "p", 0.02, True, "cpu", settings)
     assert more.step > run.step
-    assert disrupter.load(tmp_path / "p", settings)(torch.rand(1, 3, 128, 128)).abs().max() <= 10 / 255
+    assert disrupter.load(tmp_path / "p", settings)(torch.rand(1, 3, 128, 128)).abs().max() <= 16 / 255
