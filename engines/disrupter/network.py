@@ -27,8 +27,8 @@ def visibility_mask(face: Tensor) -> Tensor:
     Smooth skin shows a tint of a few levels that hair hides.
     """
     luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
-    mean = F.avg_pool2d(luma, 5, 1, 2)
-    spread = (F.avg_pool2d(luma * luma, 5, 1, 2) - mean * mean).clamp(min=0.0).sqrt()
+    mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
+    spread = (F.avg_pool2d(luma * luma, 5, 1, 2, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
     return FLAT_SHARE + (1 - FLAT_SHARE) * (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
 
 

@@ -103,9 +103,7 @@ def test_the_bound_disrupts_within_both_budgets(region):
     assert delta.abs().max() <= 16 / 255
     assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
     view = objective.View(
-        delivery.Channel("h264", 23, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions
+        delivery.Channel("none", 0, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions
     )
-    assert (
-        objective.distances(Amplifier(), region, delta, view).mean()
-        > 3 * objective.distances(Amplifier(), region, delta * 0, view).mean()
-    )
+    assert objective.distances(Amplifier(), region, delta, view).min() > 0.005
+    assert objective.distances(Amplifier(), region, delta * 0, view).max() < 0.0005
