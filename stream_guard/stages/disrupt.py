@@ -50,7 +50,10 @@ class DisruptOptions(StageOptions):
         1, ge=1, le=30, description="pictures for which a perturbation is kept and moved along with its face"
     )
     min_face: int = Field(
-        24, ge=1, le=4096, description="faces whose box is smaller than this many pixels are left unprotected"
+        8,
+        ge=1,
+        le=4096,
+        description="faces whose box is smaller than this many pixels are left unprotected, and `on_failure` rules",
     )
     backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
     threads: int = Field(1, ge=1, le=64, description="threads of the engine")
