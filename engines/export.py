@@ -37,7 +37,7 @@ def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str, path
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # the tracer warns of every fixed shape; `parity` is the check
         torch.onnx.export(
             network,
             tuple(example.values()),
