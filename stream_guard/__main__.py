@@ -6,7 +6,7 @@ import os
 # on the cores that those need (27 ms of CPU a picture against 4.5). It reads this once, when numpy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from .cli import main  # noqa: E402
+from .cli import main
 
 if __name__ == "__main__":
     main()
