@@ -66,7 +66,7 @@ def beard_zone(mask: Tensor) -> Tensor:
 
 def _row_of(mask: Tensor, classes: tuple[int, ...], rows: Tensor, share: float) -> Tensor:
     """(N, 1, 1): between the top (0) and the bottom (1) row of the classes; the last row where there is none."""
-    there = sum((mask == k) for k in classes) > 0
+    there = torch.stack([mask == k for k in classes]).any(0)
     big = float(mask.shape[1])
     low = torch.where(there, rows, big).amin((1, 2), keepdim=True)
     high = torch.where(there, rows, -1.0).amax((1, 2), keepdim=True)

@@ -100,7 +100,11 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
         rows = zip(data["names"], data["split"], jpeg, mask, data["face"], strict=True)
         return [
             Head(
-                str(name), SPLITS[s], np.asarray(_image(j)), np.asarray(_image(m)) if m else None, tuple(map(float, f))
+                str(name),
+                SPLITS[s],
+                np.asarray(_image(j)),
+                np.asarray(_image(m)) if m else None,
+                (float(f[0]), float(f[1]), float(f[2]), float(f[3])),
             )
             for name, s, j, m, f in rows
             if SPLITS[s] in splits and (with_mask is None or bool(m) == with_mask)

@@ -63,7 +63,8 @@ def sides(threads: int) -> dict[str, Callable[[], object]]:
 
 def measure(repeats: int, threads: int) -> dict[str, Any]:
     """Median seconds a face of each side, taken in turns, and the ratios."""
-    runs, taken = sides(threads), {name: [] for name in ("pgd10", "network", "stage")}
+    runs = sides(threads)
+    taken: dict[str, list[float]] = {name: [] for name in runs}
     for name in runs:
         runs[name]()
     for _ in range(repeats):

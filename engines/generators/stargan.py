@@ -59,7 +59,8 @@ class Generator(nn.Module):
 
     def activations(self, x: Tensor, c: Tensor) -> list[Tensor]:
         """The output of each child of `main`, as the official forward returns them (after its in-place ReLU)."""
-        h, out = _with_condition(x, c), []
+        h = _with_condition(x, c)
+        out: list[Tensor] = []
         for layer in self.main:
             h = layer(h)
             if isinstance(layer, nn.ReLU):
