@@ -26,7 +26,7 @@ def examine(clip: Path, folder: Path, encoder: EncoderSettings, samples: int) ->
     """One clip's figures."""
     ours, plain = folder / "ours.mp4", folder / "plain.mp4"
     report = protect_file(clip, ours, load_pipeline("protect"), encoder=encoder, overwrite=True)
-    transcode(clip, plain, encoder, overwrite=True)
+    transcode(str(clip), str(plain), encoder, overwrite=True)
     probes = load_probes(["stargan-probe"])
     result = audit(clip, ours, probes, reference=plain, options=AuditOptions(samples=samples))
     summary: dict[str, Any] = dict(result.summary)
