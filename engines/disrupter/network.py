@@ -14,14 +14,14 @@ SIZE = 128
 GRID = 64
 
 
-FLAT_SHARE = 0.35
-"""How much of the budget a flat area gets; a textured one gets all of it."""
+FLAT_SHARE = (0.35, 0.2, 0.2)
+"""How much of the budget a flat area gets in Y, Cb and Cr; a textured one gets all. A tint shows more than a shade."""
 TEXTURED = 0.08
 """The local standard deviation of luma, on [0, 1], from which an area hides the whole budget."""
 
 
 def visibility_mask(face: Tensor) -> Tensor:
-    """(N, 1, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
+    """(N, 3, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
 
     Texture masks: the local standard deviation of luma over 5 x 5 pixels, as just-noticeable-difference models use it.
     Smooth skin shows a tint of a few levels that hair hides.
@@ -29,7 +29,8 @@ def visibility_mask(face: Tensor) -> Tensor:
     luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
     mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
     spread = (F.avg_pool2d(luma * luma, 5, 1, 2, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
-    return FLAT_SHARE + (1 - FLAT_SHARE) * (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
+    texture = (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
+    return torch.cat([share + (1 - share) * texture for share in FLAT_SHARE], 1)
 
 
 def shrink(rgb: Tensor, size: int) -> Tensor:

@@ -55,11 +55,15 @@ def _to_generator(rgb: Tensor, theta: Tensor, size: int) -> Tensor:
 
 
 def head_rms(delta: Tensor) -> Tensor:
-    """(N,): root mean square of the perturbation in RGB on [0, 1] over the head; PSNR is -20 log10 of it."""
+    """(N,): root mean square of the perturbation in RGB on [0, 1] over the head; PSNR is -20 log10 of it.
+
+    Where the rim around the head is perturbed more than the head, the whole region's counts: nobody should see a frame.
+    """
     grid = delta.shape[-1]
     margin = round(grid * (1 - HEAD_SHARE) / 2)
-    rgb = delivery.to_rgb(delta) * delivery.window(grid, delta.device)
-    return rgb[..., margin : grid - margin, margin : grid - margin].square().mean((1, 2, 3)).sqrt()
+    squared = (delivery.to_rgb(delta) * delivery.window(grid, delta.device)).square()
+    head = squared[..., margin : grid - margin, margin : grid - margin].mean((1, 2, 3))
+    return torch.maximum(head, squared.mean((1, 2, 3))).sqrt()
 
 
 def rms_of_psnr(psnr_db: float) -> float:

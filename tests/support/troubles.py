@@ -78,7 +78,7 @@ def rotated(folder: Path, degrees: int = 90, *, suffix: str = ".mp4") -> Path:
 def interlaced(folder: Path, *, suffix: str = ".mp4") -> Path:
     def setup(out: Any, video: av.VideoStream) -> None:
         video.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-        video.codec_context.field_order = 2
+        video.codec_context.options["field_order"] = "tt"
 
     return write(
         folder / f"interlaced{suffix}", Clip(frames=12, audio=(), setup=setup, options={"x264-params": "tff=1"})
