@@ -20,6 +20,7 @@ from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
 from .palette import Palette
 from .settings import ENCODERS, Encoder, EncoderSettings, encoder_named, encoder_options
+from .versions import reformat, set_field_order
 
 FALLBACK_RATE = Fraction(25)
 HEADROOM_SECONDS = 1.0
@@ -111,15 +112,7 @@ class VideoTrack:
         ranges = (self._colour_range(), self._colour_range())
         if is_rgb(picture.format.name) != is_rgb(self.pix_fmt):
             ranges = (FULL, LIMITED) if is_rgb(picture.format.name) else (ranges[0], FULL)
-        return self._reformatter.reformat(
-            picture,
-            info.width,
-            info.height,
-            self.pix_fmt,
-            src_color_range=ranges[0],
-            dst_color_range=ranges[1],
-            threads=1,
-        )
+        return reformat(self._reformatter, picture, info.width, info.height, self.pix_fmt, ranges=ranges)
 
     def _add(
         self, out: av.container.OutputContainer, options: dict[str, str], settings: EncoderSettings
@@ -175,7 +168,7 @@ class VideoTrack:
             return
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._info.field_order in INTERLACED:
-            context.field_order = self._info.field_order
+            set_field_order(context, self._info.field_order)
 
     def _hdr(self, options: dict[str, str], first: av.VideoFrame) -> None:
         for name in dynamic_hdr(first):
@@ -213,7 +206,8 @@ def is_opaque(picture: av.VideoFrame) -> bool:
     """Whether nothing of the picture is transparent, whatever its format could say."""
     if not has_alpha(picture.format.name):
         return True
-    return bool(picture.reformat(format="rgba", threads=1).to_ndarray()[..., 3].min() == 255)
+    rgba = reformat(VideoReformatter(), picture, picture.width, picture.height, "rgba")
+    return bool(rgba.to_ndarray()[..., 3].min() == 255)
 
 
 def fitting_time_base(info: VideoInfo, encoder: Encoder) -> Fraction:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from av.codec import Codec
-from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
+from av.codec.codec import find_best_pix_fmt_of_list
 from av.video.format import VideoFormat
 
 from ..errors import ConfigError, UnknownNameError
+from .versions import PixFmtLoss
 
 # Formats that name the full range in themselves: the same planes as their plain sisters.
 FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "yuvj440p": "yuv440p"}
@@ -78,7 +79,7 @@ def has_alpha(name: str) -> bool:
     return bool(found.has_palette or any(c.is_alpha for c in found.components))
 
 
-def _sentence(encoder: str, source: str, chosen: str, loss: PixFmtLoss, odd: bool) -> str:
+def _sentence(encoder: str, source: str, chosen: str, loss: int, odd: bool) -> str:
     lost = [word for flag, word in _WORDS.items() if loss & flag]
     if odd:
         return (

@@ -19,6 +19,7 @@ from ..types import Box
 from .colour import FULL, Colour, Grid, colour_of, readable_colour
 from .layouts import Component, Layout, PlaneGeometry, Samples, component_samples, find_layout, plane_groups
 from .upsampling import Weights, axis_weights, strips
+from .versions import EXACT_SCALING, reformat
 
 RGB = npt.NDArray[np.uint8]
 
@@ -27,8 +28,6 @@ FEATHER = 0.1
 _LARGEST_REGION = 16384
 # Weights and products in float32 are exact to a few units in 1e7: keep what is a tie from rounding beyond the budget.
 _INSIDE = 1 - 2e-6
-# Without these flags swscale averages chroma pairs for RGB and rounds down: up to 10 levels off, against 2.
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def read_rgb(picture: av.VideoFrame, box: Box, size: int) -> RGB:
     cut = av.VideoFrame(region.width, region.height, picture.format.name)
     for index, geometry in enumerate(layout.planes):
         _copy_region(plane_groups(picture, index, geometry), plane_groups(cut, index, geometry), region, geometry)
-    return _to_array(_SCALER.to(cut, size, size, "rgb24", colour, _EXACT), 3)
+    return _to_array(_SCALER.to(cut, size, size, "rgb24", colour, EXACT_SCALING), 3)
 
 
 def small_rgb(picture: av.VideoFrame, width: int, height: int) -> RGB:
@@ -82,7 +81,7 @@ def small_rgb(picture: av.VideoFrame, width: int, height: int) -> RGB:
 def whole_rgb(picture: av.VideoFrame) -> RGB:
     """The whole picture as full-range RGB (height, width, 3) at its own size, as exactly as `read_rgb`."""
     colour = readable_colour(picture)
-    return _to_array(_SCALER.to(picture, picture.width, picture.height, "rgb24", colour, _EXACT), 3)
+    return _to_array(_SCALER.to(picture, picture.width, picture.height, "rgb24", colour, EXACT_SCALING), 3)
 
 
 def small_luma(picture: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -245,23 +244,13 @@ class _Scaler(threading.local):
         self.contexts: dict[tuple[int, int, str], VideoReformatter] = {}
 
     def to(
-        self, picture: av.VideoFrame, width: int, height: int, format: str, colour: Colour, how: Interpolation
+        self, picture: av.VideoFrame, width: int, height: int, format: str, colour: Colour, how: int
     ) -> av.VideoFrame:
         if len(self.contexts) > 16:
             self.contexts.clear()
         context = self.contexts.setdefault((width, height, format), VideoReformatter())
-        return context.reformat(
-            picture,
-            width,
-            height,
-            format,
-            src_colorspace=colour.sws_colorspace,
-            dst_colorspace=colour.sws_colorspace,
-            interpolation=how,
-            src_color_range=colour.sws_range,
-            dst_color_range=FULL,
-            threads=1,
-        )
+        ranges = (colour.sws_range, FULL)
+        return reformat(context, picture, width, height, format, matrix=colour.sws_colorspace, ranges=ranges, how=how)
 
 
 _SCALER = _Scaler()

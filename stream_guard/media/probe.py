@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 
 from ..errors import SourceError, UsageError
 from .info import Colour, StreamInfo, VideoInfo
+from .versions import field_order
 
 MAX_SIDE = 16384
 MAX_PIXELS = 1 << 27
@@ -76,7 +77,7 @@ def check_rate(stream: VideoStream, path: str) -> None:
 
 def describe(stream: VideoStream, picture: av.VideoFrame) -> VideoInfo:
     """What the container says of the stream and what its first decoded picture shows."""
-    context = stream.codec_context
+    context, order = stream.codec_context, field_order(stream)
     base = fraction(stream.time_base) or Fraction(1, 90000)
     seconds = None if stream.duration is None else float(stream.duration * base)
     rate = _rate(stream)
@@ -94,8 +95,8 @@ def describe(stream: VideoStream, picture: av.VideoFrame) -> VideoInfo:
         rotation=picture.rotation,
         sample_aspect_ratio=fraction(stream.sample_aspect_ratio),
         colour=_colour(context, picture),
-        interlaced=picture.interlaced_frame or context.field_order in (2, 3, 4, 5),
-        field_order=context.field_order,
+        interlaced=picture.interlaced_frame or order in (2, 3, 4, 5),
+        field_order=order,
         bit_rate=context.bit_rate,
     )
 

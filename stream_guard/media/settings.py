@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import av
 from av.codec import Codec
 
 from ..errors import ConfigError, UnknownNameError
+from .versions import encoder_option_names
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
@@ -135,11 +135,13 @@ def _set_quality(options: dict[str, str], encoder: Encoder, settings: EncoderSet
 def _check_known(encoder: Encoder, settings: EncoderSettings) -> None:
     if not settings.options:
         return
-    known = av.CodecContext.create(encoder.name, "w").supported_options
-    names = {option.name for option in (*known.generic, *known.private)}
+    known = encoder_option_names(encoder.name)
+    if known is None:
+        return  # The sink names what is left over once the encoder is open.
+    general, own = known
     for name in settings.options:
-        if name not in names:
-            raise UnknownNameError(f"option of {encoder.name}", name, sorted(o.name for o in known.private))
+        if name not in general | own:
+            raise UnknownNameError(f"option of {encoder.name}", name, sorted(own))
 
 
 def _built_in(name: str) -> bool:

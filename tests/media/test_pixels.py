@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream_guard.media.colour import colour_of
 from stream_guard.media.layouts import find_layout
 from stream_guard.media.pixels import (
+    FEATHER,
     add_perturbation,
     hold_budget,
     read_rgb,
@@ -323,7 +324,7 @@ def _reference(component: object, layout: object, coarse: np.ndarray, region: ob
 
     def axis(side: int, step: int, first: bool) -> tuple[np.ndarray, np.ndarray]:
         at = (np.arange(side // step) * step + (0.5 if first else step / 2)) / side
-        ramp = np.clip(np.minimum(at, 1 - at) / 0.08, 0, 1)
+        ramp = np.clip(np.minimum(at, 1 - at) / FEATHER, 0, 1)
         return np.clip(at * grid - 0.5, 0, grid - 1), 0.5 - 0.5 * np.cos(np.pi * ramp)
 
     (ys, fy), (xs, fx) = axis(region.height, step_y, False), axis(region.width, step_x, cosited)
