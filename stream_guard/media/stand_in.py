@@ -29,6 +29,8 @@ def black(picture: av.VideoFrame) -> av.VideoFrame:
             format=picture.format.name,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            # On several threads swscale sometimes writes chroma into luma at 10 bits, where two slices meet.
+            threads=1,
         )
     except (OSError, ValueError) as exc:
         raise ValueError(f"no black picture can be made in the format {picture.format.name}: {exc}") from exc

@@ -55,8 +55,8 @@ def reformat(
 ) -> av.VideoFrame:
     """The picture converted on this thread. It keeps its transfer and primaries, which are never converted.
 
-    `matrix` (AVColorSpace, which swscale's numbers agree with: 1, 4, 5, 7 or 9) is that of source and target; None takes
-    the picture's own. `ranges` (AVColorRange) are those of source and target, `how` is swscale's flags.
+    `matrix` (AVColorSpace, with whose numbers swscale's agree: 1, 4, 5, 7 or 9) is that of source and target; None
+    takes the picture's own. `ranges` (AVColorRange) are those of source and target, `how` is swscale's flags.
     """
     source, target = ranges or (None, None)
     tags = picture.colorspace, picture.color_trc, picture.color_primaries

@@ -117,7 +117,7 @@ def test_full_range_stays_full_where_the_encoder_knows_no_such_format(tmp_path: 
     source = troubles.tagged(tmp_path, troubles.BT709, full=True)
     _, now, warnings = both(source, tmp_path / "out.webm", EncoderSettings(crf=4, threads=1))
     assert (now.colour.range, now.pix_fmt, warnings) == (2, "yuv420p", [])
-    a, b = (np.frombuffer(planes(p)[3], np.uint8).astype(int) for p in (source, tmp_path / "out.webm"))
+    a, b = (np.frombuffer(planes(p)[3], np.int64) for p in (source, tmp_path / "out.webm"))
     assert abs(a - b).mean() < 3, "the values are the same, not squeezed into the limited range"
 
 
