@@ -17,14 +17,15 @@ from ..support.pictures import noise, raw_samples
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(("codec", "suffix"), [("mpeg4", ".mkv"), ("ffv1", ".mkv"), ("mpeg4", ".mp4")])
+@pytest.mark.parametrize(("codec", "suffix"), [("mpeg4", ".mkv"), ("ffv1", ".mkv"), ("prores_ks", ".mov")])
 def test_the_field_order_is_read_by_either_way(codec: str, suffix: str, order: int, tmp_path: Path) -> None:
     def setup(out: object, video: av.VideoStream) -> None:
         if order > 1:
             video.codec_context.flags |= Flags.interlaced_dct
         versions.set_field_order(video.codec_context, order)
 
-    path = write(tmp_path / f"clip{suffix}", Clip(codec=codec, frames=3, audio=(), setup=setup))
+    depth = "yuv422p10le" if codec == "prores_ks" else "yuv420p"
+    path = write(tmp_path / f"clip{suffix}", Clip(codec=codec, pix_fmt=depth, frames=3, audio=(), setup=setup))
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert versions.field_order(stream) == versions._field_order_as_written(stream) == order
