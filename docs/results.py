@@ -69,7 +69,7 @@ def clips_line() -> str:
         return f"{min(values):{form}} to {max(values):{form}}"
 
     return (
-        f"On {data['clips']} real clips ({sum(row['frames'] for row in rows)} pictures, {data['pairs']} pairs, every face "
+        f"On {data['clips']} real clips ({sum(row['frames'] for row in rows)} pictures, {data['pairs']} pairs; faces "
         f"protected: {sum(row['protected_faces'] for row in rows)} of {sum(row['faces'] for row in rows)}) the default "
         f"pipeline disrupts {data['disrupted']:.1%}, by clip {span('disrupted', '.0%')}, at a face PSNR of "
         f"{span('face_net_psnr_db', '.1f')} dB and x{span('bitrate_ratio', '.2f')} the bits of the plain transcode. "
