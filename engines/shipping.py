@@ -60,7 +60,8 @@ def _ship_probe(run: Path) -> Path:
             "data": DATA
             + "; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist for them",
             "command": "python -m engines train stargan --data PACK --minutes 42 --set batch=4",
-            "notes": "Hair recoloured; Male paints a beard shadow; Not_Young greys hair, deepens lines. Blurrier and "
+            "notes": "Trained in four resumed runs (docs/training.md). "
+            "Hair recoloured; Male paints a beard shadow; Not_Young greys hair, deepens lines. Blurrier and "
             "stiffer than a StarGAN trained at full width on a GPU: figures hold for this surrogate only.",
             "inputs": [
                 {"name": "image", **image, "meaning": "RGB head crop"},
@@ -96,7 +97,8 @@ def _ship_disrupter(run: Path) -> Path:
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 3, with the delivery in the loop",
             "data": DATA,
             "command": "python -m engines train disrupter --data PACK --minutes 40 --target runs/stargan",
-            "notes": "Trained against one surrogate only; says nothing of others. 1,600 steps with a visibility "
+            "notes": "Trained against one surrogate only; says nothing of others. "
+            "Two runs: about 1,600 steps with a visibility "
             "mask of .35 in flat areas, the rest with .35 (Y) and .2 (Cb, Cr). The head's PSNR after the "
             f"perturbation alone is about {BUDGET_PSNR_DB:g} dB at strength 1.",
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],

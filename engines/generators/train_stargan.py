@@ -99,7 +99,7 @@ def train(
     resume: bool,
     device: str,
     settings: Settings | None = None,
-    supervised: float = 0.6,
+    supervised: float = 0.8,
 ) -> Run:
     """Train for `minutes`; the first `supervised` share of them without an adversary. Writes `out`/state.pt."""
     settings = settings or Settings()
