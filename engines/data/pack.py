@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,16 @@ def cut(image: Image.Image, region: Box, size: int, nearest: bool = False) -> Im
 
 
 def build(
-    images: Iterable[tuple[Path, Path | None, Box]], out: Path, size: int = SIZE, quality: int = 90
+    images: Iterable[tuple[Path, Path | None, Box]],
+    out: Path,
+    size: int = SIZE,
+    quality: int = 90,
+    extra: Mapping[str, npt.NDArray[np.generic]] | None = None,
 ) -> dict[str, int]:
-    """Pack (image, mask or None, face box) triples. Raises EngineError on an unreadable image or beyond 40 MiB."""
+    """Pack (image, mask or None, face box) triples. Raises EngineError on an unreadable image or beyond 40 MiB.
+
+    `extra` arrays are stored beside the heads under their own names (clips, say), and count towards the limit.
+    """
     jpeg, mask, names, split, face = [], [], [], [], []
     for path, mask_path, box in images:
         region = guard_region(box)
@@ -70,7 +77,8 @@ def build(
         side = region.width
         corners = (box.x0 - region.x0, box.y0 - region.y0, box.x1 - region.x0, box.y1 - region.y0)
         face.append([v / side for v in corners])
-    total = sum(map(len, jpeg)) + sum(map(len, mask))
+    extra = extra or {}
+    total = sum(map(len, jpeg)) + sum(map(len, mask)) + sum(a.nbytes for a in extra.values())
     if total > MAX_BYTES:
         raise EngineError(
             f"the pack would take {total / 2**20:.1f} MiB; at most 40: pack fewer images or a lower quality"
@@ -87,6 +95,7 @@ def build(
             names=np.array(names),
             split=np.array(split, np.uint8),
             face=np.array(face, np.float32),
+            **extra,
         )
     return {"images": len(names), "masks": sum(1 for b in mask if b), "bytes": total}
 

@@ -1,0 +1,36 @@
+"""What attacks, the disrupter and the tables see of a generator: one call, one kind of condition, whatever the family.
+
+A condition is always a flat row of floats: StarGAN's attributes, GANimation's action units, the key points of a
+driving pair for First Order Motion, nothing (zero columns) for CycleGAN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Target(nn.Module):
+    """A frozen generator: image (N, 3, size, size) RGB in [-1, 1] and condition (N, C) to the edited image, same range.
+
+    `conditions` (K, C) are the fixed rows that tables and `audit` use, `condition_names` name them.
+    """
+
+    conditions: Tensor
+
+    def __init__(
+        self, network: nn.Module, family: str, conditions: Tensor, condition_names: list[str], size: int = 128
+    ) -> None:
+        super().__init__()
+        if len(conditions) != len(condition_names):
+            raise ValueError(f"{len(conditions)} conditions and {len(condition_names)} names")
+        self.network, self.family, self.condition_names, self.size = network, family, condition_names, size
+        self.register_buffer("conditions", conditions.float())
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        return self.network(image, condition)
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """(n, C): random conditions for training. The fixed rows, unless a family overrides it with its whole range."""
+        return self.conditions[torch.randint(len(self.conditions), (n,), generator=rng).to(self.conditions.device)]
