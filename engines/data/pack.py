@@ -86,7 +86,7 @@ def build(
     if not names:
         raise EngineError("no image with a face to pack")
     with out.open("wb") as file:
-        np.savez(
+        np.savez(  # type: ignore[arg-type]  # numpy's stub takes the names of arrays for its own options
             file,
             jpeg=np.frombuffer(b"".join(jpeg), np.uint8),
             jpeg_end=np.cumsum([len(b) for b in jpeg]),
