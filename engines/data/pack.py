@@ -86,7 +86,7 @@ def build(
     if not names:
         raise EngineError("no image with a face to pack")
     with out.open("wb") as file:
-        np.savez(  # type: ignore[arg-type]  # numpy's stub takes the names of arrays for its own options
+        np.savez(
             file,
             jpeg=np.frombuffer(b"".join(jpeg), np.uint8),
             jpeg_end=np.cumsum([len(b) for b in jpeg]),
@@ -95,7 +95,7 @@ def build(
             names=np.array(names),
             split=np.array(split, np.uint8),
             face=np.array(face, np.float32),
-            **extra,
+            **extra,  # type: ignore[arg-type]  # the stub takes names of arrays for options
         )
     return {"images": len(names), "masks": sum(1 for b in mask if b), "bytes": total}
 
