@@ -12,6 +12,8 @@ from .disrupter import train as disrupter
 from .disrupter.network import GRID, SIZE
 from .export import OPSET, to_onnx, use_instance_statistics, write_card
 from .generators import train_stargan as stargan
+from .generators.stargan import CONDITION_NAMES as CONDITION_NAMES
+from .generators.stargan import CONDITIONS as CONDITIONS
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
@@ -19,15 +21,6 @@ RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
 BUDGET_PSNR_DB = disrupter.Settings().psnr_db
 EPSILON_LEVELS = disrupter.Settings().epsilon_levels
 EPSILON = EPSILON_LEVELS / 255
-
-CONDITION_NAMES = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Not_Young"]
-CONDITIONS = [
-    [1.0, 0.0, 0.0, 0.5, 0.5],
-    [0.0, 1.0, 0.0, 0.5, 0.5],
-    [0.0, 0.0, 1.0, 0.5, 0.5],
-    [0.0, 0.0, 0.0, 1.0, 0.5],
-    [0.0, 0.0, 0.0, 0.5, 0.0],
-]
 
 DATA = (
     "CelebAMask-HQ stills with parsing masks (non-commercial research) and synthetic faces; train split only, "

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
+import pickle
 import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from stream_guard.errors import EngineError, UsageError
+
+S = TypeVar("S")
+
+UNNAMED = "stargan"
+"""What a run folder holds that was written before runs carried their name."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,11 +39,64 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a run folder holds: the trained network's name, its settings, each part's state, steps and seconds spent."""
+
+    name: str
+    settings: dict[str, Any]
+    parts: dict[str, Any]
+    step: int
+    seconds: float
+
+
+def stored(folder: Path) -> Stored:
+    """The last checkpoint of a run. Raises UsageError where there is no run, EngineError where it is unreadable."""
+    path = folder / "state.pt"
+    if not path.exists():
+        raise UsageError(
+            f"{folder} is no run folder (no state.pt): train one with: python -m engines train NAME --out DIR"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return Stored(
+            str(state.get("name", UNNAMED)),
+            json.loads(state["settings"]),
+            state["parts"],
+            int(state["step"]),
+            float(state["seconds"]),
+        )
+    except pickle.UnpicklingError as error:
+        raise EngineError(f"{path} is a pickle that would run code when loaded: no checkpoint of a run") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{path} is not a readable checkpoint of a run ({error})") from error
+
+
+def settings_of(folder: Path, kind: type[S]) -> S:
+    """The settings that a run was trained with; those it did not know yet keep their defaults.
+
+    Raises EngineError where the run has settings that `kind` has not: it is of another network, or of another version.
+    """
+    found = stored(folder).settings
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(found) - known):
+        raise EngineError(f"{folder} was trained with settings that are not known here: {', '.join(unknown)}")
+    return kind(**found)
+
+
+def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:
+    """Fill a network from a run's checkpoint; raises EngineError when the run holds another one."""
+    try:
+        network.load_state_dict(stored(folder).parts[part])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise EngineError(f"the run in {folder} is not of {type(network).__qualname__}: {error}") from error
+
+
 @dataclass
 class Run:
     """A time-boxed, resumable run in a folder: `state.pt` (tensors and numbers only) and `log.jsonl`.
 
-    `settings` are stored; resuming with others is refused, because the result would be of neither.
+    `name` and `settings` are stored; resuming with others is refused, because the result would be of neither.
     """
 
     folder: Path
@@ -46,6 +106,7 @@ class Run:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
+    name: str = UNNAMED
 
     @property
     def spent_seconds(self) -> float:
@@ -54,6 +115,8 @@ class Run:
     @property
     def progress(self) -> float:
         """0 at the start of this call, 1 at the end of its time box."""
+        if self.minutes <= 0:
+            return 1.0
         return min((time.monotonic() - self.started) / (self.minutes * 60), 1.0)
 
     @property
@@ -61,24 +124,32 @@ class Run:
         return self.progress >= 1.0
 
     def resume(self, parts: dict[str, Any]) -> None:
-        """Load each part's state; raises UsageError when the run was made with other settings."""
-        path = self.folder / "state.pt"
-        if not path.exists():
+        """Load each part's state, where there is one. Raises UsageError when the run is of another network or settings.
+
+        A state that does not fit the parts is an EngineError.
+        """
+        if not (self.folder / "state.pt").exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["settings"] != json.dumps(self.settings, sort_keys=True):
+        state = stored(self.folder)
+        if state.name != self.name:
+            raise UsageError(f"{self.folder} holds a run of {state.name!r}, not of {self.name!r}: use another --out")
+        if json.dumps(state.settings, sort_keys=True) != json.dumps(self.settings, sort_keys=True):
             raise UsageError(
-                f"{path} was trained with {state['settings']}, not {json.dumps(self.settings, sort_keys=True)}: "
+                f"{self.folder} was trained with other settings ({_changes(state.settings, self.settings)}): "
                 "use the same settings, or another --out"
             )
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state.parts[name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise EngineError(f"the checkpoint in {self.folder} does not fit this network: {error}") from error
+        self.step, self.seconds = state.step, state.seconds
 
     def save(self, parts: dict[str, Any]) -> None:
         """Write the checkpoint beside the old one and swap them, so that a crash leaves one whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
+            "name": self.name,
             "settings": json.dumps(self.settings, sort_keys=True),
             "parts": {name: part.state_dict() for name, part in parts.items()},
             "step": self.step,
@@ -112,3 +183,11 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which settings differ, as `key was 1, now 2`."""
+    keys = sorted(set(before) | set(now))
+    return "; ".join(
+        f"{k} was {before.get(k, 'unknown')}, now {now.get(k, 'unknown')}" for k in keys if before.get(k) != now.get(k)
+    )

@@ -13,6 +13,16 @@ from torch import Tensor, nn
 
 ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 
+CONDITION_NAMES = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Not_Young"]
+CONDITIONS = [
+    [1.0, 0.0, 0.0, 0.5, 0.5],
+    [0.0, 1.0, 0.0, 0.5, 0.5],
+    [0.0, 0.0, 1.0, 0.5, 0.5],
+    [0.0, 0.0, 0.0, 1.0, 0.5],
+    [0.0, 0.0, 0.0, 0.5, 0.0],
+]
+"""One edit a row, as tables and `audit` use them; 0.5 leaves Male or Young as it is."""
+
 
 def _norm(channels: int) -> nn.InstanceNorm2d:
     return nn.InstanceNorm2d(channels, affine=True, track_running_stats=True)

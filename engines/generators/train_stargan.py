@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ..data import edits, pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
-from ..training import Run, pick_device, seed_everything
-from .stargan import Discriminator, Generator
+from ..export import use_instance_statistics
+from ..training import Run, load_part, pick_device, seed_everything, settings_of
+from .stargan import CONDITION_NAMES, CONDITIONS, Discriminator, Generator
+from .target import Target
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = StarGANTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes)
+    run = Run(out, asdict(settings), minutes, name="stargan")
     if resume:
         run.resume(trainer.parts)
     while not run.over:
@@ -116,9 +118,25 @@ def train(
     return run
 
 
-def load(folder: Path, settings: Settings | None = None) -> Generator:
+def load(folder: Path) -> Generator:
     """The trained generator of a run, frozen, in train mode (instance statistics), as the official solver uses it."""
-    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-    generator = Generator((settings or Settings()).conv_dim)
-    generator.load_state_dict(state["parts"]["g"])
+    generator = Generator(settings_of(folder, Settings).conv_dim)
+    load_part(folder, "g", generator)
     return generator.requires_grad_(False)
+
+
+class StarGANTarget(Target):
+    """Training draws from the surrogate's whole range of conditions; half of them are the rows of the tables."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        rows, free = super().sample(n, rng), random_conditions(n, rng).to(self.conditions.device)
+        idle = (free[:, :3].sum(1) == 0) & (free[:, 3:] == 0.5).all(1)  # asks for no edit: nothing to disrupt
+        keep = idle | (torch.rand(n, generator=rng) < 0.5).to(idle.device)
+        return torch.where(keep[:, None], rows, free)
+
+
+def target(folder: Path, data: Path | None = None) -> Target:
+    """The run's generator as an attacker runs it; `data` is not needed."""
+    network = use_instance_statistics(load(folder))
+    size = settings_of(folder, Settings).size
+    return StarGANTarget(network, "stargan", torch.tensor(CONDITIONS), CONDITION_NAMES, size)
