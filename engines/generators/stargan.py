@@ -65,11 +65,11 @@ class Generator(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        return self.main(_with_condition(x, c))
+        return self.main(with_condition(x, c))
 
     def activations(self, x: Tensor, c: Tensor) -> list[Tensor]:
         """The output of each child of `main`, as the official forward returns them (after its in-place ReLU)."""
-        h = _with_condition(x, c)
+        h = with_condition(x, c)
         out: list[Tensor] = []
         for layer in self.main:
             h = layer(h)
@@ -79,7 +79,7 @@ class Generator(nn.Module):
         return out
 
 
-def _with_condition(x: Tensor, c: Tensor) -> Tensor:
+def with_condition(x: Tensor, c: Tensor) -> Tensor:
     planes = c[:, :, None, None].expand(-1, -1, x.shape[2], x.shape[3])
     return torch.cat([x, planes.to(x.dtype)], dim=1)
 

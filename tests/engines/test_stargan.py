@@ -67,7 +67,7 @@ def test_public_layout_loads_and_drops_preprocessing(tmp_path: Path):
 
 
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path):
-    with pytest.raises(EngineError, match=r"not of Generator: \d+ missing .* extra"):
+    with pytest.raises(EngineError, match=r"not of stargan.Generator: \d+ missing .* extra"):
         load_into(Generator(8), Discriminator(128, 8).state_dict())
 
 
