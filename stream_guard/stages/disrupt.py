@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ..errors import ConfigError, EngineError
@@ -19,8 +18,6 @@ from .base import Stage, StageOptions
 
 if TYPE_CHECKING:
     import av
-
-Floats = npt.NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +60,7 @@ class DisruptOptions(StageOptions):
 class _Held:
     """A perturbation kept for a track, and for how many pictures it was used."""
 
-    delta: Floats
+    perturbation: pixels.Perturbation
     used: int = 0
 
 
@@ -121,33 +118,35 @@ class DisruptStage(Stage):
         written = self._write(picture, [(face, deltas[face.track]) for face in large if face.track in deltas])
         return tuple(self._judged(face, face in large, deltas, written) for face in faces)
 
-    def _judged(self, face: Face, large: bool, deltas: dict[int, Floats], written: dict[int, bool]) -> Face:
+    def _judged(
+        self, face: Face, large: bool, deltas: dict[int, pixels.Perturbation], written: dict[int, bool]
+    ) -> Face:
         if not large:
             return face.unprotected(TOO_SMALL)
         if face.track not in deltas:
             return face.unprotected(ENGINE_FAILED)
         return face.protected() if written[face.track] else face.unprotected(NO_CHANGE)
 
-    def _deltas(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, Floats]:
+    def _deltas(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, pixels.Perturbation]:
         """A perturbation for each face, by track: held ones that still serve, the others from one run of the engine."""
         due = [face for face in faces if not self._serves(face.track)]
         for face in due:
             self._held.pop(face.track, None)
         if due:
-            self._held.update((track, _Held(delta)) for track, delta in self._infer(picture, due).items())
+            self._held.update((track, _Held(made)) for track, made in self._infer(picture, due).items())
         usable = {face.track: self._held[face.track] for face in faces if face.track in self._held}
         for held in usable.values():
             held.used += 1
-        return {track: held.delta for track, held in usable.items()}
+        return {track: held.perturbation for track, held in usable.items()}
 
     def _serves(self, track: int) -> bool:
         return track in self._held and self._held[track].used < self.options.hold
 
-    def _infer(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, Floats]:
+    def _infer(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, pixels.Perturbation]:
         """Run the engine once on all faces; those for which it gives nothing usable are missing from the answer."""
-        if self._session is None or self._card is None:
+        if self._session is None or self._card is None or self._card.epsilon is None:
             raise EngineError("the disrupt stage is not open: no engine is loaded")
-        size = self._card.input_shape("face")[-1]
+        size, epsilon = self._card.input_shape("face")[-1], self._card.epsilon
         batch = np.stack([pixels.read_rgb(picture, guard_region(face.box), size) for face in faces])
         scaled = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         try:
@@ -157,31 +156,31 @@ class DisruptStage(Stage):
         if output.ndim != 4 or output.shape[:2] != (len(faces), 3) or output.shape[2] != output.shape[3]:
             return self._gave_nothing(f"delta has the shape {output.shape}, ({len(faces)}, 3, G, G) is needed")
         return {
-            face.track: delta
+            face.track: pixels.Perturbation(delta, self.options.strength, epsilon)
             for face, delta in zip(faces, output, strict=True)
             if np.isfinite(delta).all() and delta.any()
         }
 
-    def _gave_nothing(self, why: str) -> dict[int, Floats]:
+    def _gave_nothing(self, why: str) -> dict[int, pixels.Perturbation]:
         """Say once why the engine fails: the faces are counted, picture by picture, but without the words."""
         if not self._warned:
             _log.warning("the engine failed, faces stay unprotected: %s", why)
         self._warned = True
         return {}
 
-    def _write(self, picture: av.VideoFrame, wanted: Sequence[tuple[Face, Floats]]) -> dict[int, bool]:
+    def _write(self, picture: av.VideoFrame, wanted: Sequence[tuple[Face, pixels.Perturbation]]) -> dict[int, bool]:
         """Add each perturbation; where regions overlap, the sum is held to the budget of one."""
         if self._card is None or self._card.epsilon is None:
             raise EngineError("the disrupt stage is not open: no engine is loaded")
-        epsilon, strength = self._card.epsilon, self.options.strength
+        budget = self.options.strength * self._card.epsilon
         regions = [guard_region(face.box) for face, _ in wanted]
         before = [pixels.snapshot(picture, region) for i, region in enumerate(regions) if _meets(region, regions[:i])]
         written = {
-            face.track: pixels.add_perturbation(picture, region, delta, strength, epsilon)
-            for (face, delta), region in zip(wanted, regions, strict=True)
+            face.track: perturbation.add(picture, region)
+            for (face, perturbation), region in zip(wanted, regions, strict=True)
         }
         for kept in before:
-            pixels.hold_budget(picture, kept, strength * epsilon)
+            pixels.hold_budget(picture, kept, budget)
         return written
 
     def _forget(self, tracks: set[int]) -> None:

@@ -14,6 +14,7 @@ from stream_guard.media.colour import colour_of
 from stream_guard.media.layouts import find_layout
 from stream_guard.media.pixels import (
     FEATHER,
+    Perturbation,
     add_perturbation,
     hold_budget,
     read_rgb,
@@ -245,6 +246,36 @@ class TestWriting:
         assert not add_perturbation(picture, box, a_delta(), strength=0.0)
         assert not add_perturbation(picture, box.moved(200, 0), a_delta())
         assert add_perturbation(picture, box, a_delta())
+
+    @settings(max_examples=40, deadline=None)
+    @given(low=st.integers(0, 255), high=st.integers(0, 255), peak=st.integers(0, 126), seed=st.integers(0, 99))
+    @pytest.mark.parametrize("range", [1, 2])
+    def test_addition_in_bytes_is_addition_held_to_the_range(
+        self, range: int, low: int, high: int, peak: int, seed: int
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        picture = av.VideoFrame(64, 48, "gray")
+        picture.color_range = range
+        old = rng.integers(min(low, high), max(low, high) + 1, (48, 64)).astype(np.uint8)
+        np.frombuffer(picture.planes[0], np.uint8).reshape(48, -1)[:, :64] = old
+        delta = np.stack([rng.uniform(-peak, peak, (64, 64))] * 3).astype(np.float32) / 255
+        Perturbation(delta, 1.0, 1.0, feather=0).add(picture, Box(0, 0, 64, 64))
+        new = raw_samples(picture)["Y"].astype(int)
+        wanted = np.rint(delta[0, :48].astype(np.float64) * (219 if range == 1 else 255))
+        lowest, highest = (16, 235) if range == 1 else (0, 255)
+        held = np.clip(old + wanted, np.minimum(old, lowest), np.maximum(old, highest))
+        assert np.abs(new - held).max() <= 1  # ties of rounding in float32
+        assert (new != held).mean() < 0.01
+
+    @pytest.mark.parametrize("format", ["yuv420p", "nv12", "yuv422p10le", "p010le", "rgb24"])
+    def test_one_that_is_kept_writes_what_a_new_one_would(self, format: str) -> None:
+        kept = Perturbation(a_delta(), 1.0, EPSILON)
+        for step, side in ((0, 60), (3, 60), (-40, 60), (100, 60), (5, 90), (6, 60)):
+            pictures = [noise(format, 128, 96, step + 50) for _ in "ab"]
+            box = Box(20 + step, 10, 20 + step + side, 10 + side)
+            assert kept.add(pictures[0], box) == add_perturbation(pictures[1], box, a_delta(), 1.0, EPSILON)
+            first, second = map(raw_samples, pictures)
+            assert all((first[role] == second[role]).all() for role in first)
 
     @pytest.mark.parametrize("delta", [np.zeros((8, 8)), np.zeros((1, 8, 8)), np.zeros((3, 8, 4))])
     def test_a_delta_of_another_shape_is_refused(self, delta: np.ndarray) -> None:
