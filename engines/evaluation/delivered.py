@@ -19,11 +19,13 @@ from stream_guard.audit.disruption import l2
 from stream_guard.audit.interval import share_interval
 from stream_guard.audit.probes import Probe
 from stream_guard.media import pixels
-from stream_guard.media.loopback import h264_frames, to_yuv420
+from stream_guard.media.loopback import h264_frames
 from stream_guard.types import Box, head_region
 
 from ..disrupter.objective import DISRUPTED
 
+ITU709, LIMITED = 1, 1
+"""FFmpeg's numbers for the matrix BT.709 and for limited range."""
 FRAMES = 6
 MEASURED = 4
 """The frame that is looked at: a predicted one, in the middle of its group of pictures."""
@@ -75,7 +77,20 @@ def clip(still: Still, width: int) -> Iterator[tuple[av.VideoFrame, Box]]:
     face = Box(*(v * scale + 16 for v in (still.face.x0, still.face.y0, still.face.x1, still.face.y1)))
     height, wide = (v - v % 2 for v in (padded.shape[0] - FRAMES, padded.shape[1] - FRAMES))
     for k in range(FRAMES):
-        yield to_yuv420(np.ascontiguousarray(padded[k // 2 : k // 2 + height, k : k + wide])), face.moved(-k, -(k // 2))
+        window = np.ascontiguousarray(padded[k // 2 : k // 2 + height, k : k + wide])
+        yield to_bt709(window), face.moved(-k, -(k // 2))
+
+
+def to_bt709(rgb: npt.NDArray[np.uint8]) -> av.VideoFrame:
+    """An RGB picture of even sides as 4:2:0 that says what it is: HD's matrix, limited range, whatever its height."""
+    picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    return tagged(picture.reformat(format="yuv420p", dst_colorspace=ITU709, threads=1))
+
+
+def tagged(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture marked as BT.709, limited: untagged, a reader would guess from its height."""
+    picture.colorspace, picture.color_range = ITU709, LIMITED
+    return picture
 
 
 def measure(
@@ -105,7 +120,7 @@ def _deliver(still: Still, width: int, crf: int, perturb: Perturb | None) -> tup
             perturb(frame, box)
         frames.append(frame)
     decoded, size = h264_frames(frames, crf)
-    return decoded[MEASURED], size
+    return tagged(decoded[MEASURED]), size
 
 
 def _squared_error(a: av.VideoFrame, b: av.VideoFrame, head: Box) -> float:

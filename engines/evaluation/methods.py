@@ -36,11 +36,11 @@ def disrupter(stage: DisruptStage) -> Perturb:
     return perturb
 
 
-def fixed(delta: np.ndarray, region: Callable[[Box], Box]) -> Perturb:
+def fixed(delta: np.ndarray, region: Callable[[Box], Box], feather: float = pixels.FEATHER) -> Perturb:
     """One precomputed delta (3, G, G) for every frame of the clip, moved along with the face."""
 
     def perturb(picture: av.VideoFrame, box: Box) -> None:
-        pixels.add_perturbation(picture, region(box), delta, 1.0, 1.0)
+        pixels.add_perturbation(picture, region(box), delta, 1.0, 1.0, feather)
 
     return perturb
 

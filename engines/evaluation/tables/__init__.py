@@ -1,0 +1,138 @@
+"""The tables of the papers and ours, by name: `python -m engines evaluate NAME` regenerates one into results/NAME.json.
+
+`TABLES[name].add(parser)` gives its options; `run(arguments)` measures it, writes the JSON and returns it. `arguments`
+has `table`, the name. Several tables share faces, deliveries and attacks in one run of `all`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stream_guard.errors import UsageError
+
+from ..channels import STANDARD, channels
+from . import disruption
+from .bench import Bench
+from .document import Rows, device_words, document
+from .progress import Progress
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+CRITERION = "mean squared error on [-1, 1] between G(what arrives) and G(original) of at least 0.05"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what it measures, on how many faces and in which columns unless told otherwise."""
+
+    title: str
+    measure: Callable[[Bench], Rows]
+    faces: int
+    channels: tuple[str, ...] = STANDARD
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """The options; they are the same for every table, so that one command line may run several."""
+        add_arguments(parser)
+
+
+TABLES: dict[str, Table] = {
+    "table6": Table("Transfer between generators", disruption.table6, 24),
+    "table8": Table("L2 and share of disrupted images by method", disruption.table8, 24),
+    "transfer": Table("Generators never trained on", disruption.transfer, 24),
+    "robustness": Table("After codecs, resizing, cropping and blur", disruption.robustness, 12, disruption.ROBUSTNESS),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the faces, networks and figures come from and go to."""
+    paths: dict[str, Any] = {"type": Path, "metavar": "DIR"}
+    parser.add_argument("--targets", nargs="*", default=[], **paths, help="runs of generators it was trained against")
+    parser.add_argument("--unseen", nargs="*", default=[], **paths, help="runs of generators it never saw")
+    parser.add_argument("--detectors", nargs="*", default=[], **paths, help="runs of detectors")
+    parser.add_argument("--disrupter", help="a name in the zoo or the folder of an engine (default: the zoo's default)")
+    parser.add_argument(
+        "--trained",
+        nargs="*",
+        default=[],
+        metavar="KIND:NAME=DIR",
+        help="disrupters trained on one generator, detector or condition alone, for tables 6, 5 and 7",
+    )
+    parser.add_argument("--data", type=Path, metavar="PACK", help="a data pack: faces of its test split")
+    parser.add_argument("--media", **paths, help="take whole stills of the test split from this folder instead")
+    parser.add_argument("--faces", type=int, help="how many held-out faces (default: the table's own)")
+    parser.add_argument("--conditions", type=int, default=2, help="conditions a face, all in turn over the faces")
+    parser.add_argument("--width", type=int, default=256, help="of the face in the delivered frame, in pixels")
+    parser.add_argument("--widths", type=int, nargs="*", default=[128, 384], help="table8: other widths of the face")
+    parser.add_argument(
+        "--bound-faces", type=int, default=4, help="table8: faces for PGD through the codec; 0 for none"
+    )
+    parser.add_argument("--bound-iterations", type=int, default=80)
+    parser.add_argument("--channels", nargs="+", help="columns (default: the table's own)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, auto")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--out", type=Path, help="default: engines/evaluation/results/NAME.json")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the table `arguments.table`, write its JSON and return it. Raises UsageError where inputs are missing."""
+    name = arguments.table
+    if name not in TABLES:
+        raise UsageError(f"unknown table {name!r}; choose one of: {', '.join(TABLES)}")
+    table, start = TABLES[name], time.monotonic()
+    if arguments.data is None and arguments.media is None:
+        raise UsageError("say where the held-out faces are: --data PACK or --media DIR")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    with Progress() as progress:
+        bench = Bench(
+            arguments, arguments.faces or table.faces, channels(arguments.channels or table.channels), progress
+        )
+        rows = table.measure(bench)
+    made = document({**facts(name, table, bench), "seconds": round(time.monotonic() - start, 1)}, rows)
+    out = arguments.out or RESULTS / f"{name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
+    arguments = bench.arguments
+    where = "whole stills" if arguments.media is not None else "heads of the pack"
+    return {
+        "table": name,
+        "title": table.title,
+        "command": command(sys.argv[1:], arguments),
+        "seed": bench.seed,
+        "device": device_words(bench.device),
+        "data": f"{where}, test split: identities that no network was trained on; clips of 6 frames that drift, 4:2:0",
+        "faces": len(bench.stills),
+        "face_px": bench.width,
+        "criterion": CRITERION,
+        "disrupter": {
+            "name": bench.engine.card.name,
+            "sha256": bench.engine.card.sha256,
+            "budget_psnr_db": bench.engine.budget_psnr_db,
+            "input_px": bench.engine.card.input_shape("face")[-1],
+            "grid": bench.engine.grid,
+        },
+        "generators": [generator.facts() for generator in bench.generators],
+        "detectors": [],
+    }
+
+
+def command(argv: Sequence[str], arguments: argparse.Namespace) -> str:
+    """The command line with words in place of this machine's folders."""
+    words = {str(arguments.data): "PACK", str(arguments.media): "MEDIA", str(arguments.out): "OUT"}
+    folders = {str(p): f"runs/{p.name}" for p in (*arguments.targets, *arguments.unseen, *arguments.detectors)}
+    return "python -m engines " + shlex.join({**folders, **words}.get(word, word) for word in argv)

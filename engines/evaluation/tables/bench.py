@@ -1,0 +1,169 @@
+"""What every table works on: held-out faces, targets, detectors, methods and their deliveries, each made once a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stream_guard.errors import UsageError
+from stream_guard.types import Box
+
+from ...attacks.base import Linf
+from ...attacks.pgd import IFGSM, PGD
+from ...data import pack
+from ...generators.families import target_of
+from ...generators.target import Target
+from ...training import pick_device, stored
+from .. import protectors
+from ..channels import Channel
+from ..delivered import Still
+from ..deliveries import Deliveries, Treated
+from ..protectors import Engine, open_engine
+from ..run import held_out
+from .progress import Progress
+
+EPSILON = 0.05
+"""The budget of I-FGSM, PGD and the universal perturbation on [-1, 1], and 10 steps of 0.01 (Ruiz et al. 2020)."""
+BATCH = 16
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A target of a run folder. `seen` says whether the disrupter was trained against it."""
+
+    name: str
+    target: Target
+    seen: bool
+    steps: int
+    minutes: float
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "family": self.target.family,
+            "seen": self.seen,
+            "steps": self.steps,
+            "training_minutes": self.minutes,
+            "parameters": sum(p.numel() for p in self.target.network.parameters()),
+            "size": self.target.size,
+        }
+
+
+class Bench:
+    """Made from the command line; `faces` and `conditions` are the table's own defaults unless given."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, faces: int, columns: Sequence[Channel], progress: Progress
+    ) -> None:
+        self.arguments, self.progress, self.seed = arguments, progress, int(arguments.seed)
+        self.device = pick_device(arguments.device)
+        self.channels = list(columns)
+        self.width: int = arguments.width
+        self.stills = held_out_faces(arguments, faces)
+        self.names = [still.name for still in self.stills]
+        self.generators = [self._generator(folder, True) for folder in arguments.targets]
+        self.generators += [self._generator(folder, False) for folder in arguments.unseen]
+        self.engine: Engine = open_engine(arguments.disrupter, arguments.threads or 1)
+        self._treated: dict[str, Treated] = {}
+        self._references: dict[tuple[str, int, float], Tensor] = {}
+        self._deliveries: Deliveries | None = None
+
+    def _generator(self, folder: Path, seen: bool) -> Generator:
+        run, target = stored(folder), target_of(folder, self.arguments.data)
+        return Generator(folder.resolve().name, target.to(self.device), seen, run.step, round(run.seconds / 60, 1))
+
+    @property
+    def deliveries(self) -> Deliveries:
+        if self._deliveries is None:
+            sizes = sorted({g.target.size for g in self.generators})
+            self._deliveries = Deliveries(self.stills, sizes, self.channels, self.progress.begin, self.progress.tick)
+        return self._deliveries
+
+    def method(self, name: str, generator: Generator | None = None, engine: Engine | None = None) -> Treated:
+        """`none`, `ours`, or `ifgsm`, `pgd`, `bound` against a generator; made once."""
+        key = f"{name} on {generator.name}" if generator else f"{name} {(engine or self.engine).card.sha256}"
+        if key not in self._treated:
+            self._treated[key] = self._treat(name, key, generator, engine or self.engine)
+        return self._treated[key]
+
+    def _treat(self, name: str, key: str, generator: Generator | None, engine: Engine) -> Treated:
+        stills = self.deliveries.stills
+        if name == "none":
+            return protectors.none(stills)
+        if name == "ours":
+            return protectors.ours(engine, stills)
+        if generator is None:
+            raise UsageError(f"the method {name!r} needs a generator to attack")
+        if name == "bound":
+            stills = stills[: self.arguments.bound_faces]
+        self.progress.begin(f"attacking: {key}", len(stills))
+        tick = self.progress.tick
+        if name == "bound":
+            return protectors.bound(
+                key, engine, generator.target, stills, self.arguments.bound_iterations, self.seed, tick
+            )
+        attack = {"ifgsm": IFGSM(Linf(EPSILON)), "pgd": PGD(Linf(EPSILON), seed=self.seed)}[name]
+        return protectors.iterated(key, attack, generator.target, stills, tick)
+
+    def edit(self, generator: Generator, images: Tensor, rows: Rows) -> Tensor:
+        """`images` (N, 3, S, S) edited under condition `rows` (N,) of the target, in batches, on the CPU."""
+        target, out = generator.target, []
+        with torch.no_grad():
+            for i in range(0, len(images), BATCH):
+                condition = target.conditions[torch.from_numpy(rows[i : i + BATCH]).to(self.device)]
+                out.append(target(images[i : i + BATCH].to(self.device), condition).cpu())
+        return torch.cat(out)
+
+    def reference(self, generator: Generator, width: int, crop: float) -> Tensor:
+        """G(x) of every pair of `pairs`, kept: x is the original, cropped as the attacker crops."""
+        key = generator.name, width, crop
+        if key not in self._references:
+            faces, rows = self.pairs(generator)
+            clean = self.deliveries.clean(width, generator.target.size, crop)
+            self._references[key] = self.edit(generator, clean[faces], rows)
+        return self._references[key]
+
+    def trained(self, kind: str) -> dict[str, Engine]:
+        """Disrupters of `--trained KIND:NAME=DIR`, by NAME: trained on one generator, detector or condition alone."""
+        given = [entry for entry in self.arguments.trained if entry.startswith(f"{kind}:")]
+        return {
+            name: open_engine(Path(folder), self.arguments.threads or 1)
+            for name, _, folder in (entry.partition(":")[2].partition("=") for entry in given)
+        }
+
+    def pairs(self, generator: Generator, a_face: int | None = None) -> tuple[Rows, Rows]:
+        """(face, condition) of each pair: `a_face` conditions for each face, all of them in turn over the faces."""
+        count = len(generator.target.conditions)
+        each = min(a_face or self.arguments.conditions, count)
+        faces = np.repeat(np.arange(len(self.stills)), each)
+        return faces, np.arange(len(self.stills) * each) % count
+
+
+def held_out_faces(arguments: argparse.Namespace, count: int) -> list[Still]:
+    """`count` faces of the test split: whole stills of `--media` where given, else the pack's heads."""
+    if arguments.media is not None:
+        found = held_out(arguments.media, count, arguments.seed)
+    else:
+        heads = pack.read(arguments.data, ["test"])
+        order = np.random.default_rng(arguments.seed).permutation(len(heads))[:count]
+        found = [Still(heads[k].name, heads[k].rgb, _box(heads[k])) for k in order]
+    if not found:
+        raise UsageError(
+            "no held-out face was found: the tables need --data PACK or --media with faces of the test split"
+        )
+    return found
+
+
+def _box(head: pack.Head) -> Box:
+    side = head.rgb.shape[0]
+    x0, y0, x1, y1 = (side * v for v in head.face)
+    return Box(x0, y0, x1, y1)
