@@ -9,19 +9,28 @@ from torch import Tensor
 
 from stream_guard.types import GUARD_SCALE, HEAD_SCALE
 
+from .action_units import MIRRORED, POINTS, UNITS
 from .pack import Head
 
 HEAD_SHARE = HEAD_SCALE / GUARD_SCALE
 
 
 class Heads:
-    """All heads of a split on one device: `rgb` (N, 3, S, S) uint8 and `mask` (N, S, S) uint8 (0: none)."""
+    """All heads of a split on one device: `rgb` (N, 3, S, S) uint8 and `mask` (N, S, S) uint8 (0: none).
+
+    `landmarks` (N, 66, 2) as shares of the side and `action_units` (N, 17) are NaN for heads without.
+    """
 
     def __init__(self, heads: list[Head], device: torch.device) -> None:
         self.names = [h.name for h in heads]
         self.rgb = torch.from_numpy(np.stack([h.rgb for h in heads])).permute(0, 3, 1, 2).contiguous().to(device)
         blank = np.zeros(heads[0].rgb.shape[:2], np.uint8)
         self.mask = torch.from_numpy(np.stack([h.mask if h.mask is not None else blank for h in heads])).to(device)
+        lost, unknown = np.full((POINTS, 2), np.nan, np.float32), np.full(len(UNITS), np.nan, np.float32)
+        points = np.stack([lost if h.landmarks is None else h.landmarks for h in heads])
+        units = np.stack([unknown if h.action_units is None else h.action_units for h in heads])
+        self.landmarks = torch.from_numpy(points).to(device)
+        self.action_units = torch.from_numpy(units).to(device)
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -50,3 +59,11 @@ def crop(image: Tensor, theta: Tensor, size: int, mode: str = "bilinear") -> Ten
         image = F.avg_pool2d(image, factor)
     grid = F.affine_grid(theta.to(image.device), [len(theta), image.shape[1], size, size], align_corners=False)
     return F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def crop_points(points: Tensor, theta: Tensor) -> Tensor:
+    """Landmarks (N, 66, 2), shares of the head's side, in the crop's coordinates in [-1, 1], mirrored where it is."""
+    theta = theta.to(points.device)
+    scale = torch.stack([theta[:, 0, 0], theta[:, 1, 1]], 1)[:, None]
+    moved = (points * 2 - 1 - theta[:, None, :, 2]) / scale
+    return torch.where(scale[:, :, :1] < 0, moved[:, MIRRORED], moved)

@@ -2,7 +2,8 @@
 
 A head is the `guard_region` of the best face of an image, reflected where it leaves the picture, at `SIZE` px. An
 .npz without pickles: `jpeg` and `mask` (bytes end to end), `jpeg_end` and `mask_end` (offsets), `names`, `split`,
-`face` (the face box inside the head, as shares of its side). At most 40 MiB, so that it travels to a training
+`face` (the face box inside the head, as shares of its side), `landmarks` (N, 66, 2, shares of the side; NaN where no
+face was seen) and `action_units` (N, 17) where they were asked for. At most 40 MiB, so that it travels to a training
 machine.
 """
 
@@ -10,31 +11,46 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, UnidentifiedImageError
 
 from stream_guard.errors import EngineError
 from stream_guard.types import Box, guard_region
 
+from .action_units import POINTS, action_units
+
 SIZE = 288
 MAX_BYTES = 40 * 2**20
 SPLITS = ("train", "val", "test")
 
+Face = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as shares of the head's side."""
+Finder = Callable[[npt.NDArray[np.uint8], Face], "npt.NDArray[np.float32] | None"]
+"""A head and its face box to landmarks (66, 2) as shares of the side, or None."""
+
 
 @dataclass(frozen=True)
 class Head:
-    """One packed face: `rgb` (SIZE, SIZE, 3) uint8; `mask` (SIZE, SIZE) uint8 of CelebAMask-HQ classes, or None."""
+    """One packed face: `rgb` (SIZE, SIZE, 3) uint8; `mask` (SIZE, SIZE) uint8 of CelebAMask-HQ classes, or None.
+
+    `landmarks` (66, 2) are shares of the side, NaN where no face was seen, and `action_units` (17,) are measured on
+    them; both None in a pack without landmarks. See data/action_units.py.
+    """
 
     name: str
     split: str
     rgb: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.uint8] | None
-    face: tuple[float, float, float, float]
+    face: Face
+    landmarks: npt.NDArray[np.float32] | None = None
+    action_units: npt.NDArray[np.float32] | None = None
 
 
 def split_of(name: str) -> str:
@@ -62,22 +78,27 @@ def build(
     size: int = SIZE,
     quality: int = 90,
     extra: Mapping[str, npt.NDArray[np.generic]] | None = None,
+    finder: Finder | None = None,
 ) -> dict[str, int]:
     """Pack (image, mask or None, face box) triples. Raises EngineError on an unreadable image or beyond 40 MiB.
 
     `extra` arrays are stored beside the heads under their own names (clips, say), and count towards the limit.
+    `finder` adds landmarks and action units.
     """
-    jpeg, mask, names, split, face = [], [], [], [], []
+    jpeg, mask, names, split, face, points = [], [], [], [], [], []
     for path, mask_path, box in images:
         region = guard_region(box)
-        jpeg.append(_encode(cut(_open(path).convert("RGB"), region, size), "JPEG", quality=quality))
-        mask.append(b"" if mask_path is None else _encode(cut(_open(mask_path), region, size, True), "PNG"))
+        head = cut(_open(path).convert("RGB"), region, size)
+        jpeg.append(encode_image(head, "JPEG", quality=quality))
+        mask.append(b"" if mask_path is None else encode_image(cut(_open(mask_path), region, size, True), "PNG"))
         names.append(path.stem)
         split.append(SPLITS.index(split_of(path.stem)))
         side = region.width
         corners = (box.x0 - region.x0, box.y0 - region.y0, box.x1 - region.x0, box.y1 - region.y0)
         face.append([v / side for v in corners])
-    extra = extra or {}
+        if finder is not None:
+            points.append(_found(finder, np.asarray(head), _face(face[-1])))
+    extra = dict(extra or {}) | _labels(points)
     total = sum(map(len, jpeg)) + sum(map(len, mask)) + sum(a.nbytes for a in extra.values())
     if total > MAX_BYTES:
         raise EngineError(
@@ -97,7 +118,26 @@ def build(
             face=np.array(face, np.float32),
             **extra,  # type: ignore[arg-type]  # the stub takes names of arrays for options
         )
-    return {"images": len(names), "masks": sum(1 for b in mask if b), "bytes": total}
+    facts = {"images": len(names), "masks": sum(1 for b in mask if b), "bytes": total}
+    return facts | ({"landmarks": sum(1 for p in points if np.isfinite(p).all())} if points else {})
+
+
+def _face(values: Sequence[Any]) -> Face:
+    return float(values[0]), float(values[1]), float(values[2]), float(values[3])
+
+
+def _found(finder: Finder, head: npt.NDArray[np.uint8], face: Face) -> npt.NDArray[np.float32]:
+    points = finder(head, face)
+    return np.full((POINTS, 2), np.nan, np.float32) if points is None else points
+
+
+def _labels(points: list[npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.generic]]:
+    """Half precision is a seventh of a pixel of a head; the units are measured on what is stored."""
+    if not points:
+        return {}
+    stored = np.stack(points).astype(np.float16)
+    units = action_units(torch.from_numpy(stored.astype(np.float32))).numpy()
+    return {"landmarks": stored, "action_units": units.astype(np.float16)}
 
 
 def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = None) -> list[Head]:
@@ -105,23 +145,34 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
     try:
         with np.load(path, allow_pickle=False) as pack:
             data = {key: pack[key] for key in pack.files}
-        jpeg, mask = _parts(data["jpeg"], data["jpeg_end"]), _parts(data["mask"], data["mask_end"])
-        rows = zip(data["names"], data["split"], jpeg, mask, data["face"], strict=True)
+        jpeg, mask = split_parts(data["jpeg"], data["jpeg_end"]), split_parts(data["mask"], data["mask_end"])
+        rows = zip(
+            data["names"], data["split"], jpeg, mask, data["face"], *_stored_labels(data, len(jpeg)), strict=True
+        )
         return [
             Head(
                 str(name),
                 SPLITS[s],
-                np.asarray(_image(j)),
-                np.asarray(_image(m)) if m else None,
-                (float(f[0]), float(f[1]), float(f[2]), float(f[3])),
+                np.asarray(decode_image(j)),
+                np.asarray(decode_image(m)) if m else None,
+                _face(f),
+                points,
+                units,
             )
-            for name, s, j, m, f in rows
+            for name, s, j, m, f, points, units in rows
             if SPLITS[s] in splits and (with_mask is None or bool(m) == with_mask)
         ]
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(
             f"{path} is not a readable data pack ({error}); make one with: python -m engines pack"
         ) from error
+
+
+def _stored_labels(data: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Landmarks and action units of each head; None in a pack that was made without."""
+    if "landmarks" not in data:
+        return [None] * count, [None] * count
+    return list(data["landmarks"].astype(np.float32)), list(data["action_units"].astype(np.float32))
 
 
 def _open(path: Path) -> Image.Image:
@@ -133,18 +184,18 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _encode(image: Image.Image, form: str, **options: int) -> bytes:
+def encode_image(image: Image.Image, form: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def _image(data: bytes) -> Image.Image:
+def decode_image(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
 
 
-def _parts(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> list[bytes]:
+def split_parts(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> list[bytes]:
     raw, starts = data.tobytes(), [0, *ends[:-1].tolist()]
     return [raw[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]
