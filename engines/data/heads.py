@@ -61,6 +61,16 @@ def crop(image: Tensor, theta: Tensor, size: int, mode: str = "bilinear") -> Ten
     return F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)
 
 
+def sample(image: Tensor, grid: Tensor, theta: Tensor) -> Tensor:
+    """`crop`, bent: the pixels of (N, C, H, W) at `grid` (N, S, S, 2) of the crop's coordinates. For heads whose crop
+    is less than twice as large as the result: it does not pool first."""
+    theta = theta.to(image.device)
+    scale = torch.stack([theta[:, 0, 0], theta[:, 1, 1]], 1)[:, None, None]
+    return F.grid_sample(
+        image, grid * scale + theta[:, None, None, :, 2], padding_mode="reflection", align_corners=False
+    )
+
+
 def crop_points(points: Tensor, theta: Tensor) -> Tensor:
     """Landmarks (N, 66, 2), shares of the head's side, in the crop's coordinates in [-1, 1], mirrored where it is."""
     theta = theta.to(points.device)

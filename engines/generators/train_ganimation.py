@@ -1,0 +1,256 @@
+"""GANimation: an action-unit editor taught by expressions drawn on stills, then by the published losses.
+
+The published recipe (WGAN-GP, action units regressed by the critic, cycle, attention saturation and smoothness) needs
+GPU hours. Here drawn pairs (data/expressions.py) teach the same architecture visible expressions within minutes, and
+the end of each run adds a share of the published losses, with the hinge instead of WGAN-GP. The attention of a
+GANimation likes to settle on "copy everything": the drawn targets pay for that, and `saturation` leans against it.
+The settings reach the published recipe: --set supervised=0 warmup=0 adversarial=1 saturation=0.1 wgan=1 critic=5
+conv_dim=64 adversary_dim=64 lr=1e-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stream_guard.errors import EngineError
+
+from ..data import pack
+from ..data.action_units import UNITS, action_units, condition
+from ..data.expressions import Expression, pose
+from ..data.heads import HEAD_SHARE, Heads, crop, crop_points, crop_theta, sample
+from ..export import use_instance_statistics
+from ..training import Run, load_part, pick_device, seed_everything, settings_of
+from .ganimation import Discriminator, Generator, compose
+from .target import Target
+
+NAME = "ganimation"
+CARD = {
+    "title": "GANimation surrogate",
+    "paper": "Pumarola et al.: GANimation, ECCV 2018",
+    "data": "CelebAMask-HQ stills (non-commercial research) and synthetic faces; train split only, identities split by "
+    "a hash of the name; action units measured on landmarks (engines/data/action_units.py): no labels exist for them",
+    "notes": "Learned expressions drawn by landmark warps with a painted mouth (engines/data/expressions.py), then a "
+    "share of the published losses. Softer than a GANimation trained at full width on a GPU: figures hold for this "
+    "surrogate only. AU6, AU9, AU14 and AU17 do nothing.",
+    "condition": "intensity / 5 of AU1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45; 0 is a face at rest",
+}
+
+EXPRESSIONS: dict[str, dict[int, float]] = {
+    "smile": {12: 1.0, 25: 1.0, 26: 0.15},
+    "open_mouth": {25: 1.0, 26: 1.0},
+    "surprise": {1: 1.0, 2: 1.0, 5: 1.0, 25: 1.0, 26: 0.6},
+    "frown": {4: 1.0, 15: 1.0},
+    "eyes_shut": {45: 1.0},
+    "grimace": {4: 0.7, 10: 1.0, 20: 1.0, 25: 1.0},
+}
+"""The conditions of the tables and of `audit`."""
+
+Choices = tuple[dict[int, float], ...]
+BROWS: Choices = ({}, {1: 1.0, 2: 1.0}, {1: 1.0}, {2: 1.0}, {4: 1.0})
+EYES: Choices = ({}, {}, {5: 1.0}, {7: 1.0}, {45: 1.0})
+MOUTH: Choices = (
+    {},
+    {12: 1.0, 25: 1.0, 26: 0.2},
+    {12: 1.0},
+    {25: 1.0, 26: 1.0},
+    {15: 1.0},
+    {10: 1.0, 20: 1.0, 25: 1.0},
+    {23: 1.0},
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    conv_dim: int = 16
+    size: int = 128
+    batch: int = 4
+    lr: float = 1e-3
+    adversary_dim: int = 16
+    warmup: float = 0.8
+    """Share of the time box without an adversary."""
+    supervised: float = 1.0
+    """Weight of the drawn pairs; 0 leaves the published, unpaired losses."""
+    adversarial: float = 0.03
+    """Weight of realness, units and cycle together."""
+    units: float = 160.0
+    """Weight of the critic's action-unit error beside its realness, as published."""
+    cycle: float = 10.0
+    saturation: float = 0.002
+    """Weight of the mean attention; published 0.1."""
+    smooth: float = 1e-6
+    """Weight of the attention's total variation (a sum over pixels, mean over images); published 1e-4."""
+    wgan: bool = False
+    """WGAN-GP as published, instead of the hinge with lazy R1."""
+    critic: int = 1
+    """Critic steps a generator step; published 5."""
+    seed: int = 0
+
+
+def random_units(n: int, base: Tensor, rng: torch.Generator) -> Tensor:
+    """(n, 17): `base` with the brows, the eyes and the mouth each left alone or set to something, at .3 to 1."""
+    units = base.clone()
+    for choices in (BROWS, EYES, MOUTH):
+        touched = sorted({UNITS.index(unit) for choice in choices for unit in choice})
+        table = torch.tensor([condition(dict(choice)) for choice in choices])
+        row = table[torch.randint(len(table), (n,), generator=rng)].to(base)
+        strength = (0.3 + 0.7 * torch.rand(n, 1, generator=rng)).to(base)
+        change = (torch.rand(n, 1, generator=rng) < 0.7).to(base.device)
+        units[:, touched] = torch.where(change, (row * strength)[:, touched], units[:, touched])
+    return units
+
+
+class GANimationTrainer:
+    def __init__(self, settings: Settings, data: Path, device: torch.device) -> None:
+        self.s, self.device = settings, device
+        self.heads = Heads(with_landmarks(data, ["train"]), device)
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.g = Generator(settings.conv_dim).to(device)
+        self.d = Discriminator(settings.size, settings.adversary_dim).to(device)
+        self.opt_g = torch.optim.Adam(self.g.parameters(), settings.lr, (0.5, 0.99))
+        self.opt_d = torch.optim.Adam(self.d.parameters(), min(settings.lr, 4e-4), (0.0, 0.99))
+
+    @property
+    def parts(self) -> dict[str, object]:
+        return {"g": self.g, "d": self.d, "opt_g": self.opt_g, "opt_d": self.opt_d}
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(images, drawn targets, both in [-1, 1]; units of the images, units of the targets)."""
+        index = self.heads.pick(self.s.batch, self.rng)
+        theta = crop_theta(len(index), HEAD_SHARE, 0.12, self.rng, flip=True).to(self.device)
+        points = crop_points(self.heads.landmarks[index], theta)
+        own = action_units(points)
+        kind = torch.rand(len(index), 1, generator=self.rng).to(self.device)
+        base = torch.where(kind < 0.5, 0 * own, torch.where(kind < 0.75, own, own.roll(1, 0)))
+        return (*draw(self.heads.rgb[index], theta, points, random_units(len(index), base, self.rng), self.s.size), own)
+
+    def step(self, number: int, adversarial: bool) -> dict[str, float]:
+        x, target, c, own = self.batch()
+        report: dict[str, float] = {}
+        if adversarial:
+            for k in range(self.s.critic):
+                if k:
+                    x, target, c, own = self.batch()
+                report["d"] = self._discriminate(x, own, c, number)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            attention, colour = self.g.masks(x, c)
+        attention, fake = attention.float(), compose(x, attention.float(), colour.float())
+        # The moved pixels are few: weight them up, or "change nothing" is the best first answer.
+        weight = 1 + 6 * (target - x).abs().mean(1, keepdim=True)
+        paired = ((fake - target).abs() * weight).mean()
+        loss = self.s.supervised * paired + self.s.saturation * attention.mean()
+        loss = loss + self.s.smooth * total_variation(attention)
+        report |= {"l1": paired.item(), "attention": attention.mean().item()}
+        if adversarial:
+            loss = loss + self.s.adversarial * self._unpaired(x, fake, own, c)
+        self.opt_g.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_g.step()
+        return report
+
+    def _unpaired(self, x: Tensor, fake: Tensor, own: Tensor, c: Tensor) -> Tensor:
+        """The published losses of the generator: realness, the asked units, the way back."""
+        real, units = self.d(fake)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            back = self.g(fake, own).float()
+        return -real.mean() + self.s.units * F.mse_loss(units, c) + self.s.cycle * (back - x).abs().mean()
+
+    def _discriminate(self, x: Tensor, own: Tensor, c: Tensor, number: int) -> float:
+        """One critic step; returns its loss. The units are learned on photographs, as published."""
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            fake = self.g(x, c).float()
+        lazy = not self.s.wgan and number % 8 == 0
+        x = x.detach().requires_grad_(lazy)
+        (real, units), (unreal, _) = self.d(x), self.d(fake)
+        loss = self.s.units * F.mse_loss(units, own)
+        if self.s.wgan:
+            loss = loss + unreal.mean() - real.mean() + 10 * gradient_penalty(self.d, x, fake)
+        else:
+            loss = loss + F.relu(1 - real).mean() + F.relu(1 + unreal).mean()
+        if lazy:
+            (grad,) = torch.autograd.grad(real.sum(), x, create_graph=True)
+            loss = loss + 8 * 0.5 * grad.square().sum((1, 2, 3)).mean()
+        self.opt_d.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_d.step()
+        return loss.item()
+
+
+def with_landmarks(data: Path, splits: Sequence[str]) -> list[pack.Head]:
+    """The heads on which landmarks were found. Raises EngineError when the pack was made without."""
+    heads = [h for h in pack.read(data, splits) if h.landmarks is not None and bool((h.landmarks == h.landmarks).all())]
+    if not heads:
+        raise EngineError(f"{data} has no landmarks: make one with: python -m engines pack --landmarks MODEL.onnx")
+    return heads
+
+
+def draw(rgb: Tensor, theta: Tensor, points: Tensor, units: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(crops, the same with the asked expression, the units that shows) of heads (N, 3, S, S) uint8.
+
+    `points` (N, 66, 2) lie in the crops' coordinates. What is shown is what was asked, up to what pose can do.
+    """
+    image = rgb.float() / 255
+    expression = Expression(points, pose(points, units))
+    before = crop(image, theta, size).clamp(0, 1)
+    after = expression.paint_mouth(sample(image, expression.flow(size), theta).clamp(0, 1))
+    return before * 2 - 1, after * 2 - 1, expression.units
+
+
+def total_variation(attention: Tensor) -> Tensor:
+    """The published smoothness: squared differences of neighbours, summed over pixels, mean over images."""
+    down, across = attention.diff(dim=2), attention.diff(dim=3)
+    return (down.square().sum() + across.square().sum()) / len(attention)
+
+
+def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    """WGAN-GP: (|grad| - 1)^2 of the critic's mean realness at random blends."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    blend = (share * real.detach() + (1 - share) * fake).requires_grad_(True)
+    (grad,) = torch.autograd.grad(critic(blend)[0].mean((1, 2)).sum(), blend, create_graph=True)
+    return (grad.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def train(data: Path, out: Path, minutes: float, resume: bool, device: str, settings: Settings | None = None) -> Run:
+    """Train for `minutes`; the last `1 - warmup` share of them with the adversary. Writes `out`/state.pt."""
+    settings = settings or Settings()
+    seed_everything(settings.seed)
+    trainer = GANimationTrainer(settings, data, pick_device(device))
+    run = Run(out, asdict(settings), minutes, name=NAME)
+    if resume:
+        run.resume(trainer.parts)
+        trainer.rng.manual_seed(settings.seed + run.step)
+    while not run.over:
+        for group in trainer.opt_g.param_groups:
+            group["lr"] = settings.lr * (1 if run.progress < 0.3 else 1.4 * (1 - run.progress) + 0.02)
+        run.tick(trainer.step(run.step, run.progress >= settings.warmup), trainer.parts)
+    run.save(trainer.parts)
+    return run
+
+
+def load(folder: Path) -> Generator:
+    """The trained generator of a run, frozen, in train mode (instance statistics), as the official code runs it."""
+    generator = Generator(settings_of(folder, Settings).conv_dim)
+    load_part(folder, "g", generator)
+    return generator.requires_grad_(False)
+
+
+class GANimationTarget(Target):
+    """Training draws random expressions; half of them are the rows of the tables."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        rows = super().sample(n, rng)
+        free = random_units(n, torch.zeros_like(rows), rng)
+        keep = (free.amax(1) < 0.3) | (torch.rand(n, generator=rng) < 0.5).to(rows.device)  # at rest: no edit
+        return torch.where(keep[:, None], rows, free)
+
+
+def target(folder: Path, data: Path | None = None) -> Target:
+    """The run's generator as an attacker runs it; `data` is not needed."""
+    network = use_instance_statistics(load(folder))
+    rows = torch.tensor([condition(units) for units in EXPRESSIONS.values()])
+    return GANimationTarget(network, NAME, rows, list(EXPRESSIONS), settings_of(folder, Settings).size)
