@@ -9,58 +9,110 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .evaluation.tables import TABLES
+from .evaluation.tables import run as run_table
+from .settings import described
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m engines", description=__doc__)
-    sub = top.add_subparsers(dest="command", required=True)
+    sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _pack(sub.add_parser("pack", help="pack a folder of faces into one file of at most 40 MiB"))
+    _train(sub.add_parser("train", help="train a network for some minutes; resumable"))
+    _sheet(sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces"))
+    _export(sub.add_parser("export", help="write a trained network and its card into the zoo"))
+    _evaluate(sub.add_parser("evaluate", help="measure one table and write its figures to commit"))
+    return top
 
-    pack = sub.add_parser("pack", help="pack a folder of faces into one file of at most 40 MiB")
+
+def _pack(pack: argparse.ArgumentParser) -> None:
     pack.add_argument(
         "--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/synthetic"
     )
     pack.add_argument("--out", type=Path, required=True)
     pack.add_argument("--synthetic", type=int, default=700, help="how many synthetic faces to add (no masks)")
+    pack.add_argument("--quality", type=int, default=90, help="of the JPEG heads")
+    pack.add_argument(
+        "--landmarks", type=Path, help="OpenSeeFace's 66-point model (.onnx): adds landmarks and action units"
+    )
+    pack.add_argument("--clips", type=Path, help="folder of talking heads: adds their frames")
     pack.set_defaults(run=commands.pack)
 
-    train = sub.add_parser("train", help="train a network for some minutes; resumable")
-    train.add_argument("name", choices=sorted(commands.TRAINABLE))
-    train.add_argument("--data", type=Path, required=True, help="a data pack")
-    train.add_argument("--minutes", type=float, required=True)
-    train.add_argument("--out", type=Path, help="run folder (default runs/NAME)")
-    train.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting")
-    train.add_argument(
-        "--target", type=Path, default=Path("runs/stargan"), help="disrupter: run folder of the generator"
-    )
-    train.set_defaults(run=commands.train)
 
-    sheet = sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces")
+def _train(train: argparse.ArgumentParser) -> None:
+    names = train.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, module in sorted(commands.trainables().items()):
+        title = (module.__doc__ or name).strip().splitlines()[0]
+        one = names.add_parser(
+            name,
+            help=title,
+            description=title,
+            epilog="settings (--set KEY=VALUE) and their defaults:\n" + described(module.Settings),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("--data", type=Path, required=True, help="a data pack")
+        one.add_argument("--minutes", type=float, required=True, help="stop after this long; 0 only writes the run")
+        one.add_argument("--out", type=Path, help=f"run folder (default runs/{name})")
+        one.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        one.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda")
+        one.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+        one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, see below")
+        if name == "disrupter":
+            _against(one)
+        one.set_defaults(run=commands.train)
+
+
+def _against(disrupter: argparse.ArgumentParser) -> None:
+    disrupter.add_argument(
+        "--targets",
+        type=Path,
+        nargs="+",
+        default=[Path("runs/stargan")],
+        metavar="DIR",
+        help="run folders of the generators to protect from",
+    )
+    disrupter.add_argument(
+        "--detectors",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="run folders of the detectors that must call the edits fake and the protected faces real",
+    )
+
+
+def _sheet(sheet: argparse.ArgumentParser) -> None:
     sheet.add_argument("--data", type=Path, required=True)
-    sheet.add_argument("--generator", type=Path, default=Path("runs/stargan"))
+    sheet.add_argument("--generator", type=Path, default=Path("runs/stargan"), help="run folder, of any family")
     sheet.add_argument("--out", type=Path, required=True, help="a .png")
     sheet.set_defaults(run=commands.sheet)
 
-    export = sub.add_parser("export", help="write a trained network and its card into the zoo")
-    export.add_argument("name", choices=sorted(commands.TRAINABLE))
+
+def _export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("name", choices=sorted(commands.trainables()), metavar="NAME", help="what the run holds")
     export.add_argument("--from", dest="source", type=Path, help="run folder (default runs/NAME)")
+    export.add_argument("--as", dest="zoo_name", help="name in the zoo (a generator's default: NAME-probe)")
     export.set_defaults(run=commands.export)
 
-    evaluate = sub.add_parser("evaluate", help="measure the disruption on delivered video and commit the figures")
-    evaluate.add_argument("--media", type=Path, required=True)
-    evaluate.add_argument(
+
+def _evaluate(evaluate: argparse.ArgumentParser) -> None:
+    tables = evaluate.add_subparsers(dest="table", required=True, metavar="TABLE")
+    delivered = tables.add_parser("delivered", help="the disruption on delivered video, by face width and crf")
+    delivered.add_argument("--media", type=Path, required=True)
+    delivered.add_argument(
         "--target", type=Path, default=Path("runs/stargan"), help="run folder of the generator, for the bound"
     )
-    evaluate.add_argument("--faces", type=int, default=48)
-    evaluate.add_argument("--bound-faces", type=int, default=24, help="faces for PGD through the codec (minutes)")
-    evaluate.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
-    evaluate.add_argument("--crf", type=int, nargs="+", default=[20])
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--out", type=Path, default=Path("engines/evaluation/results/delivered.json"))
-    evaluate.set_defaults(run=commands.evaluate)
-    return top
+    delivered.add_argument("--faces", type=int, default=48)
+    delivered.add_argument("--bound-faces", type=int, default=24, help="faces for PGD through the codec (minutes)")
+    delivered.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
+    delivered.add_argument("--crf", type=int, nargs="+", default=[20])
+    delivered.add_argument("--seed", type=int, default=0)
+    delivered.add_argument("--out", type=Path, default=Path("engines/evaluation/results/delivered.json"))
+    delivered.set_defaults(run=commands.delivered)
+    for name, table in TABLES.items():
+        one = tables.add_parser(name, help=table.title)
+        table.add(one)
+        one.set_defaults(run=run_table)
 
 
 def main(argv: list[str] | None = None) -> int:

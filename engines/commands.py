@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import hashlib
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,78 +17,94 @@ from PIL import Image
 from stream_guard.errors import UsageError
 
 from . import shipping
+from .data import clips
 from .data import pack as packs
+from .data.action_units import LandmarkFinder
 from .data.detect import still_detector
 from .data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from .data.media import listed
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
-from .export import use_instance_statistics
-from .generators import train_stargan as stargan
+from .generators.families import FAMILIES, target_of
+from .settings import with_changes
 
-TRAINABLE = {"stargan": stargan.Settings, "disrupter": disrupter.Settings}
+SHEET_FACES = 8
+SHEET_CONDITIONS = 8
 
-S = TypeVar("S")
+
+def trainables() -> dict[str, Any]:
+    """Name to the module with its `Settings` and `train`: generators, detectors and the disrupter."""
+    return {**FAMILIES, "disrupter": disrupter}
 
 
 def pack(arguments: argparse.Namespace) -> None:
-    rows = listed(arguments.media, arguments.synthetic, still_detector())
-    print(json.dumps(packs.build(rows, arguments.out)))
+    """Stills, and where they are asked for, landmarks with action units, and the frames of clips."""
+    detect = still_detector()
+    finder = LandmarkFinder(arguments.landmarks) if arguments.landmarks else None
+    extra = clips.collect(arguments.clips, detect, finder) if arguments.clips else None
+    rows = listed(arguments.media, arguments.synthetic, detect)
+    print(json.dumps(packs.build(rows, arguments.out, quality=arguments.quality, extra=extra, finder=finder)))
 
 
 def train(arguments: argparse.Namespace) -> None:
+    """Train one network, or the disrupter against the runs in `targets` and `detectors`."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.minutes < 0:
+        raise UsageError(f"--minutes must be 0 or more, got {arguments.minutes:g}")
+    module = trainables()[arguments.name]
     out = arguments.out or Path("runs") / arguments.name
-    settings = with_changes(TRAINABLE[arguments.name](), arguments.set)
+    if (out / "state.pt").exists() and not arguments.resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on from it, another --out starts anew")
+    settings = with_changes(module.Settings(), arguments.set)
     common = (out, arguments.minutes, arguments.resume, arguments.device, settings)
-    if arguments.name == "stargan":
-        stargan.train(arguments.data, *common)
+    if arguments.name == "disrupter":
+        targets, detectors = arguments.targets, arguments.detectors
+        notes = {"targets": shipping.opponents(targets), "detectors": shipping.opponents(detectors)}
+        disrupter.train(
+            arguments.data,
+            {folder.name: target_of(folder, arguments.data) for folder in targets},
+            {},
+            *common,
+            notes,
+        )
     else:
-        target = use_instance_statistics(stargan.load(arguments.target))
-        disrupter.train(arguments.data, [target], torch.tensor(shipping.CONDITIONS), *common)
+        module.train(arguments.data, *common)
 
 
 def sheet(arguments: argparse.Namespace) -> None:
     """Rows: the original, then each condition; columns: held-out faces."""
-    heads = Heads(packs.read(arguments.data, ["test"], with_mask=True)[:8], torch.device("cpu"))
-    generator = use_instance_statistics(stargan.load(arguments.generator))
-    x = crop(heads.rgb.float() / 255, crop_theta(len(heads), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)
+    target = target_of(arguments.generator, arguments.data)
+    heads = Heads(packs.read(arguments.data, ["test"], with_mask=True)[:SHEET_FACES], torch.device("cpu"))
+    theta = crop_theta(len(heads), HEAD_SHARE, 0.0, None)
+    x = crop(heads.rgb.float() / 255, theta, target.size).clamp(0, 1)
     rows = [x]
-    for condition in torch.tensor(shipping.CONDITIONS):
-        rows.append((generator(x * 2 - 1, condition.expand(len(x), -1)) + 1) / 2)
+    with torch.no_grad():
+        for condition in target.conditions[:SHEET_CONDITIONS]:
+            rows.append((target(x * 2 - 1, condition.expand(len(x), -1)) + 1) / 2)
     picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1).permute(1, 2, 0)
-    Image.fromarray((picture.detach().numpy() * 255).round().astype(np.uint8)).save(arguments.out)
-    print(arguments.out)
+    Image.fromarray((picture.clamp(0, 1).numpy() * 255).round().astype(np.uint8)).save(arguments.out)
+    print(f"{arguments.out}: {', '.join(['original', *target.condition_names[:SHEET_CONDITIONS]])}")
 
 
 def export(arguments: argparse.Namespace) -> None:
     source = arguments.source or Path("runs") / arguments.name
-    print(shipping.ship(arguments.name, source))
+    print(shipping.ship(arguments.name, source, arguments.zoo_name))
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
-    generator = use_instance_statistics(stargan.load(arguments.target))
+def delivered(arguments: argparse.Namespace) -> None:
+    """The disruption on delivered video by face width and crf, beside PGD-10 and the bound."""
+    generator = target_of(arguments.target)
     stills = evaluation.held_out(arguments.media, arguments.faces, arguments.seed)
     rows = evaluation.table(
         stills, min(arguments.bound_faces, len(stills)), generator, arguments.widths, arguments.crf, arguments.seed
     )
+    shipped = shipping.ZOO / "disrupter" / "model.onnx"
     command = "python -m engines " + shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({**evaluation.facts(arguments.seed, command), "rows": rows}, indent=1) + "\n")
+    facts = {
+        **evaluation.facts(arguments.seed, command),
+        "disrupter_sha256": hashlib.sha256(shipped.read_bytes()).hexdigest(),
+    }
+    arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     print(arguments.out)
-
-
-def with_changes(settings: S, changes: list[str]) -> S:
-    """Settings with KEY=VALUE changes of the field's own type. Raises UsageError listing the keys there are."""
-    fields = {f.name: type(getattr(settings, f.name)) for f in dataclasses.fields(settings)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for change in changes:
-        key, _, text = change.partition("=")
-        if key not in fields:
-            raise UsageError(f"unknown setting {key!r}; choose one of: {', '.join(sorted(fields))}")
-        try:
-            values[key] = text.lower() in ("1", "true", "yes") if fields[key] is bool else fields[key](text)
-        except ValueError as error:
-            raise UsageError(f"setting {key} takes a {fields[key].__name__}, got {text!r}") from error
-    return dataclasses.replace(settings, **values)  # type: ignore[type-var]

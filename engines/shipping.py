@@ -1,19 +1,24 @@
-"""What goes into the zoo: names, budgets, conditions and the words of each card."""
+"""What goes into the zoo: budgets, names and the words of each card, taken from what the run itself says."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
+from stream_guard.errors import UsageError
 
 from .disrupter import train as disrupter
 from .disrupter.network import GRID, SIZE
-from .export import OPSET, to_onnx, use_instance_statistics, write_card
-from .generators import train_stargan as stargan
+from .export import OPSET, to_onnx, write_card
+from .generators.families import FAMILIES
 from .generators.stargan import CONDITION_NAMES as CONDITION_NAMES
 from .generators.stargan import CONDITIONS as CONDITIONS
+from .training import Stored, settings_of, stored
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
@@ -29,103 +34,161 @@ DATA = (
 )
 
 
-def ship(name: str, run: Path) -> Path:
-    """Export a trained network into the zoo with its card; returns its folder."""
-    return _ship_probe(run) if name == "stargan" else _ship_disrupter(run)
+def ship(name: str, run: Path, zoo_name: str | None = None) -> Path:
+    """Export a trained network into the zoo, as `zoo_name`, with its card; returns its folder.
+
+    Raises UsageError when the run holds another network than `name`.
+    """
+    found = stored(run)
+    if found.name != name:
+        raise UsageError(f"{run} holds a run of {found.name!r}, not of {name!r}: export {found.name} --from {run}")
+    if name == disrupter.NAME:
+        return _ship_disrupter(run, found, zoo_name or name)
+    return _ship_probe(run, found, zoo_name or f"{name}-probe")
 
 
-def _ship_probe(run: Path) -> Path:
-    folder = ZOO / "stargan-probe"
-    network = use_instance_statistics(stargan.load(run))
+def opponents(folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """What a disrupter's run notes of each generator and detector it is trained against, by the run folder's name."""
+    notes = {}
+    for folder in folders:
+        found = stored(folder)
+        if folder.name in notes:
+            raise UsageError(f"two run folders are called {folder.name!r}: the disrupter tells them apart by that name")
+        notes[folder.name] = {"name": found.name, "steps": found.step, "settings": found.settings}
+    return notes
+
+
+def _ship_probe(run: Path, found: Stored, zoo_name: str) -> Path:
+    """A generator as `audit` asks it: its instance statistics, one condition a row."""
+    module, folder = FAMILIES[found.name], ZOO / zoo_name
+    target, words = module.target(run), module.CARD
     torch.manual_seed(0)
-    example = {"image": torch.rand(2, 3, 128, 128) * 2 - 1, "condition": torch.tensor(CONDITIONS[:2])}
-    difference = to_onnx(network, example, "edited", folder / "model.onnx")
-    image = {"shape": [-1, 3, 128, 128], "range": [-1, 1]}
+    example = {
+        "image": torch.rand(2, 3, target.size, target.size) * 2 - 1,
+        "condition": target.conditions[:2].expand(2, -1).clone(),
+    }
+    difference = to_onnx(target, example, "edited", folder / "model.onnx")
+    image = {"shape": [-1, 3, target.size, target.size], "range": [-1, 1]}
+    rows = target.conditions.tolist()
+    values = [v for row in rows for v in row] or [0.0]
+    condition = {
+        "name": "condition",
+        "shape": [-1, target.conditions.shape[1]],
+        "range": [min(0.0, *values), max(1.0, *values)],
+        "meaning": words["condition"],
+    }
     write_card(
         folder,
-        _common(run)
+        _common()
         | {
-            "name": "stargan-probe",
+            "name": zoo_name,
             "kind": "generator",
-            "title": "StarGAN surrogate at a quarter of the published width (evaluation only)",
+            "title": f"{words['title']}, {_millions(target)} M parameters (evaluation only)",
             "evaluation_only": True,
-            "paper": "Choi et al.: StarGAN, CVPR 2018. Our own surrogate, not the published weights",
-            "data": DATA
-            + "; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist for them",
-            "command": "python -m engines train stargan --data PACK --minutes 42 --set batch=4",
-            "notes": "Trained in four resumed runs (docs/training.md). "
-            "Hair recoloured; Male paints a beard shadow; Not_Young greys hair, deepens lines. Blurrier and "
-            "stiffer than a StarGAN trained at full width on a GPU: figures hold for this surrogate only.",
-            "inputs": [
-                {"name": "image", **image, "meaning": "RGB head crop"},
-                {
-                    "name": "condition",
-                    "shape": [-1, 5],
-                    "range": [0, 1],
-                    "meaning": "see conditions; 0.5 leaves Male, Young",
-                },
-            ],
+            "paper": f"{words['paper']}. Our own surrogate, not the published weights",
+            "data": words["data"],
+            "command": _command(module.Settings(), found),
+            "notes": words["notes"],
+            "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}, condition],
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
-            "conditions": {"names": CONDITION_NAMES, "rows": CONDITIONS},
-            "results": {"parity_torch_onnx": difference, **_run_facts(run)},
+            "conditions": {"names": target.condition_names, "rows": rows},
+            "results": {"parity_torch_onnx": difference, **_run_facts(found)},
         },
     )
     return folder
 
 
-def _ship_disrupter(run: Path) -> Path:
-    folder = ZOO / "disrupter"
-    network = disrupter.load(run)
+def _ship_disrupter(run: Path, found: Stored, zoo_name: str) -> Path:
+    folder = ZOO / zoo_name
+    network, settings = disrupter.load(run), settings_of(run, disrupter.Settings)
     torch.manual_seed(0)
     difference = to_onnx(network, {"face": torch.rand(2, 3, SIZE, SIZE)}, "delta", folder / "model.onnx")
+    epsilon = settings.epsilon_levels / 255
     write_card(
         folder,
-        _common(run)
+        _common()
         | {
-            "name": "disrupter",
+            "name": zoo_name,
             "kind": "disrupter",
-            "title": "Disrupter: a 0.63 M parameter U-Net trained through H.264 against the StarGAN surrogate",
-            "default": True,
-            "epsilon": EPSILON,
-            "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 3, with the delivery in the loop",
+            "title": f"Disrupter: a {_millions(network)} M parameter network trained through H.264 and JPEG",
+            "default": zoo_name == disrupter.NAME,
+            "epsilon": epsilon,
+            "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
             "data": DATA,
-            "command": "python -m engines train disrupter --data PACK --minutes 40 --target runs/stargan",
-            "notes": "Trained against one surrogate only; says nothing of others. "
-            "Two runs: about 1,600 steps with a visibility "
-            "mask of .35 in flat areas, the rest with .35 (Y) and .2 (Cb, Cr). The head's PSNR after the "
-            f"perturbation alone is about {BUDGET_PSNR_DB:g} dB at strength 1.",
+            "command": _command(disrupter.Settings(), found),
+            "notes": f"{_against(found)} The head's PSNR after the perturbation alone was held to about "
+            f"{settings.psnr_db:g} dB at strength 1.",
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
             "outputs": [
                 {
                     "name": "delta",
                     "shape": [-1, 3, GRID, GRID],
-                    "range": [-EPSILON, EPSILON],
+                    "range": [-epsilon, epsilon],
                     "meaning": "Y, Cb, Cr in full-range levels / 255",
                 }
             ],
-            "results": {"parity_torch_onnx": difference, **_run_facts(run), **_measured()},
+            "results": {
+                "parity_torch_onnx": difference,
+                **_run_facts(found),
+                **_measured(folder / "model.onnx"),
+            },
         },
     )
     return folder
 
 
-def _common(run: Path) -> dict[str, Any]:
+def _common() -> dict[str, Any]:
     return {"file": "model.onnx", "opset": OPSET, "licence": "Apache-2.0; trained on data for non-commercial research"}
 
 
-def _run_facts(run: Path) -> dict[str, Any]:
-    state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
-    return {"steps": state["step"], "training_minutes": round(state["seconds"] / 60, 1), "settings": state["settings"]}
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
 
 
-def _measured() -> dict[str, Any]:
-    """The committed figures of the last evaluation, flattened for the card; empty before the first."""
+def _command(defaults: Any, found: Stored) -> str:
+    """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
+    words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
+    last = found.notes[-1] if found.notes else {}
+    for kind in ("targets", "detectors"):
+        if names := list(last.get(kind, {})):
+            words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
+    changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}
+    return " ".join([*words, *(f"--set {k}={v}" for k, v in sorted(changed.items()))])
+
+
+def _against(found: Stored) -> str:
+    """What the disrupter was trained against, in words: every generator and detector of any of its calls."""
+    if not found.notes:
+        return "What it was trained against was not recorded."
+    said = [f"Trained against our own surrogates {_listed(found, 'targets')} only; says nothing of others."]
+    if any(row.get("detectors") for row in found.notes):
+        said.append(f"Detectors in training: {_listed(found, 'detectors')}.")
+    return " ".join(said)
+
+
+def _listed(found: Stored, kind: str) -> str:
+    kinds = {name: facts["name"] for row in found.notes for name, facts in row.get(kind, {}).items()}
+    return ", ".join(f"{name} ({what})" for name, what in kinds.items())
+
+
+def _run_facts(found: Stored) -> dict[str, Any]:
+    return {
+        "steps": found.step,
+        "training_minutes": round(found.seconds / 60, 1),
+        "settings": json.dumps(found.settings, sort_keys=True),
+    }
+
+
+def _measured(model: Path) -> dict[str, Any]:
+    """The committed figures of the last evaluation, flattened for the card; empty unless they are of this model."""
     path = RESULTS / "delivered.json"
     if not path.exists():
         return {}
-    rows = json.loads(path.read_text())["rows"]
+    table = json.loads(path.read_text())
+    if table.get("disrupter_sha256") != hashlib.sha256(model.read_bytes()).hexdigest():
+        return {}
     return {
         f"{key}_face{row['width']}px_crf{row['crf']}": row["disrupter"][key]
-        for row in rows
+        for row in table["rows"]
         for key in ("disrupted", "ci95", "face_psnr_db")
     }

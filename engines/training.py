@@ -41,13 +41,17 @@ def seed_everything(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run folder holds: the trained network's name, its settings, each part's state, steps and seconds spent."""
+    """What a run folder holds: the trained network's name, its settings, each part's state, steps and seconds spent.
+
+    `notes` has a row for each call that was noted differently: what was given to it, and from which step on.
+    """
 
     name: str
     settings: dict[str, Any]
     parts: dict[str, Any]
     step: int
     seconds: float
+    notes: list[dict[str, Any]]
 
 
 def stored(folder: Path) -> Stored:
@@ -65,6 +69,7 @@ def stored(folder: Path) -> Stored:
             state["parts"],
             int(state["step"]),
             float(state["seconds"]),
+            json.loads(state.get("notes", "[]")),
         )
     except pickle.UnpicklingError as error:
         raise EngineError(f"{path} is a pickle that would run code when loaded: no checkpoint of a run") from error
@@ -96,7 +101,8 @@ def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:
 class Run:
     """A time-boxed, resumable run in a folder: `state.pt` (tensors and numbers only) and `log.jsonl`.
 
-    `name` and `settings` are stored; resuming with others is refused, because the result would be of neither.
+    `name` and `settings` are stored; resuming with others is refused, because the result would be of neither. `notes`
+    (plain values) are stored beside them, and may differ from call to call.
     """
 
     folder: Path
@@ -107,6 +113,12 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
     name: str = UNNAMED
+    notes: dict[str, Any] = field(default_factory=dict)
+    _noted: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.notes:
+            self._noted = [{**self.notes, "from_step": 0}]
 
     @property
     def spent_seconds(self) -> float:
@@ -144,6 +156,8 @@ class Run:
         except (RuntimeError, KeyError, ValueError) as error:
             raise EngineError(f"the checkpoint in {self.folder} does not fit this network: {error}") from error
         self.step, self.seconds = state.step, state.seconds
+        same = bool(state.notes) and {**state.notes[-1], "from_step": 0} == {**self.notes, "from_step": 0}
+        self._noted = state.notes + ([] if same or not self.notes else [{**self.notes, "from_step": self.step}])
 
     def save(self, parts: dict[str, Any]) -> None:
         """Write the checkpoint beside the old one and swap them, so that a crash leaves one whole."""
@@ -154,6 +168,7 @@ class Run:
             "parts": {name: part.state_dict() for name, part in parts.items()},
             "step": self.step,
             "seconds": self.spent_seconds,
+            "notes": json.dumps(self._noted),
         }
         torch.save(state, self.folder / "state.tmp")
         os.replace(self.folder / "state.tmp", self.folder / "state.pt")

@@ -1,75 +1,178 @@
-"""Trains P against frozen generators, with the delivery in the loop."""
+"""Trains P against any set of frozen generators and detectors, with the delivery in the loop (eq. 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stream_guard.errors import UsageError
+
 from ..data import pack
 from ..data.heads import Heads, crop, crop_theta
-from ..training import Run, pick_device, seed_everything
-from . import objective
+from ..generators.target import Target
+from ..training import Run, load_part, pick_device, seed_everything, settings_of
+from . import delivery, objective
+from .balance import Balance
 from .network import SIZE, Disrupter, shrink
+from .objective import Attempt, Detector
+
+NAME = "disrupter"
 
 
 @dataclass(frozen=True)
 class Settings:
     width: int = 32
+    """channels of P at its finest scale"""
     epsilon_levels: float = 16.0
+    """hard bound on a value of the perturbation, in levels of 255"""
     psnr_db: float = 36.5
+    """the budget: PSNR over the head of the perturbation alone, in the end"""
     start_psnr_db: float = 31.0
+    """the budget at the start; it anneals over the first half"""
     c1: float = 8.0
+    """eq. 7: weight of the hinge on the norm"""
+    c2: float = 0.0
+    """eq. 7: weight of detectors taking the protected edits for real"""
+    c3: float = 0.0
+    """eq. 7: weight of detectors taking the protected faces for fake"""
     batch: int = 6
+    """heads a step; 32 to 64 on a GPU"""
     lr: float = 1e-3
+    """Adam's, at the start; it falls over the second half"""
     log_distance: bool = True
+    """the logarithm of the distance, so that a pair far from success pulls as hard"""
+    log_detection: bool = True
+    """-log of the detectors' probabilities instead of the probabilities of eq. 5 and 6"""
+    enough: float = 0.0
+    """a pair disrupted beyond this L2 no longer pulls (0: every pair does)"""
+    balance: str = "distance"
+    """between generators: uniform, distance (from success) or mgda (min-norm of unit gradients)"""
+    per_step: int = 1
+    """generators a step (0: all of them)"""
+    detectors_per_step: int = 1
+    """detectors a step, in turn (0: all of them)"""
+    detect_every: int = 4
+    """detectors are asked in every so-many-th step, with as many times the weight"""
+    steady: float = 0.0
+    """weight against flicker: neighbouring crops get the same perturbation at the same place of the face"""
+    smooth: float = 0.0
+    """weight against the grid's high frequencies, which cost bits"""
+    codec_share: float = 0.9
+    """share of steps that go through a real encoder; the others only round to 8 bits"""
+    plan_minutes: float = 0.0
+    """length of the whole run over all its resumed calls, for the schedules (0: each call's own length)"""
     seed: int = 0
 
 
 class DisrupterTrainer:
-    """One step: a batch of heads, a random generator, delivery, crop and condition; eq. 3; Adam."""
+    """One step: a batch of heads, one delivery, the generators and detectors whose turn it is; eq. 7; Adam.
+
+    The generators' gradients are taken with respect to delta, one graph after another, and balanced there.
+    """
 
     def __init__(
-        self, settings: Settings, data: Path, generators: Sequence[nn.Module], conditions: Tensor, device: torch.device
+        self,
+        settings: Settings,
+        data: Path,
+        targets: Mapping[str, Target],
+        detectors: Mapping[str, Detector],
+        device: torch.device,
     ) -> None:
+        if (settings.c2 or settings.c3) and not detectors:
+            raise UsageError("c2 and c3 weigh detectors: name their run folders with --detectors, or set both to 0")
         self.s, self.device = settings, device
+        self.balance = Balance(settings.balance, len(targets), settings.per_step)
+        self.names, self.targets = list(targets), list(targets.values())
+        self.detectors = list(detectors.values())
         self.heads = Heads(pack.read(data, ["train"]), device)
-        self.generators, self.conditions = list(generators), conditions.to(device)
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.p = Disrupter(settings.epsilon_levels / 255, settings.width).to(device)
         self.opt = torch.optim.Adam(self.p.parameters(), settings.lr, (0.9, 0.99))
+        self.steps = 0
 
     @property
-    def parts(self) -> dict[str, object]:
-        return {"p": self.p, "opt": self.opt}
+    def parts(self) -> dict[str, Any]:
+        return {"p": self.p, "opt": self.opt, "balance": self.balance}
 
     def batch(self) -> Tensor:
+        """Guard regions (N, 3, S, S) in [0, 1]."""
         index = self.heads.pick(self.s.batch, self.rng)
         theta = crop_theta(len(index), 0.96, 0.06, self.rng, flip=True)
-        rgb = self.heads.rgb[index].float() / 255
+        rgb = self.heads.rgb[index.to(self.device)].float() / 255
         gain = 1 + 0.3 * (torch.rand(len(index), 1, 1, 1, generator=self.rng) - 0.5).to(self.device)
         return (crop(rgb, theta, rgb.shape[-1]) * gain).clamp(0, 1)
 
     def step(self, progress: float) -> dict[str, float]:
+        """Update P once; the losses of those generators and detectors whose turn it was."""
         rgb = self.batch()
         delta = self.p(shrink(rgb, SIZE))
-        generator = self.generators[int(torch.randint(len(self.generators), (1,), generator=self.rng))]
-        view = objective.random_view(len(rgb), self.conditions, self.rng)
-        distance, rms = objective.distances(generator, rgb, delta, view), objective.head_rms(delta)
-        loss = objective.loss(distance, rms, self.budget(progress), self.s.c1, self.s.log_distance)
+        pull, report = self.pull(rgb, delta)
+        own, facts = self.own(rgb, delta, self.budget(progress))
         self.opt.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.p.parameters(), 1.0)
+        torch.autograd.backward([delta, own], [pull, torch.ones_like(own)])
+        report["gradient"] = float(nn.utils.clip_grad_norm_(self.p.parameters(), 1.0))
         self.opt.step()
-        return {
-            "loss": loss.item(),
+        self.steps += 1
+        return report | facts
+
+    def pull(self, rgb: Tensor, delta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """(the gradient of eq. 7's terms that need generators and detectors, shaped as delta; what they reported)."""
+        leaf = delta.detach().requires_grad_(True)
+        delivered = objective.deliver(rgb, leaf, delivery.random_channel(self.rng, self.s.codec_share))
+        detectors = self.asked()
+        report: dict[str, float] = {}
+        chosen, gradients = self.balance.choose(self.rng), []
+        for k in chosen:
+            attempt = objective.random_attempt(self.targets[k], delivered, self.rng)
+            loss, facts = self.against(attempt, detectors)
+            gradients.append(torch.autograd.grad(loss, leaf, retain_graph=True)[0])
+            self.balance.saw(k, facts["disrupted"])
+            report |= {f"{key} {self.names[k]}": value for key, value in facts.items()}
+        return self.balance.combine(chosen, gradients), report
+
+    def asked(self) -> list[Detector]:
+        """The detectors of this step: none in most steps, then some in turn."""
+        turn, off = divmod(self.steps, max(self.s.detect_every, 1))
+        if off or not self.detectors or not (self.s.c2 or self.s.c3):
+            return []
+        count = self.s.detectors_per_step or len(self.detectors)
+        return [
+            self.detectors[(turn * count + k) % len(self.detectors)] for k in range(min(count, len(self.detectors)))
+        ]
+
+    def against(self, attempt: Attempt, detectors: list[Detector]) -> tuple[Tensor, dict[str, float]]:
+        """Eq. 7 without the norm, for one generator: (the loss, its terms as numbers)."""
+        loss = -objective.gain(attempt.distance, self.s.log_distance, self.s.enough)
+        distance = attempt.distance.detach()
+        report = {
             "l2": distance.mean().item(),
             "disrupted": (distance >= objective.DISRUPTED).float().mean().item(),
-            "psnr_db": -20 * rms.mean().log10().item(),
         }
+        if detectors:
+            fake = objective.called_real(detectors, attempt.edited, self.s.log_detection)
+            real = objective.called_fake(detectors, attempt.face, self.s.log_detection)
+            loss = loss + self.s.detect_every * (self.s.c2 * fake + self.s.c3 * real)
+            report |= {"edit called real": fake.item(), "face called fake": real.item()}
+        return loss, report
+
+    def own(self, rgb: Tensor, delta: Tensor, budget: float) -> tuple[Tensor, dict[str, float]]:
+        """The terms that need P alone: the norm, and against flicker and bits."""
+        rms = objective.head_rms(delta)
+        loss = self.s.c1 * objective.excess(rms, budget)
+        report = {"psnr_db": -20 * rms.detach().mean().log10().item()}
+        if self.s.smooth:
+            rough = objective.roughness(delta)
+            loss, report["rough"] = loss + self.s.smooth * rough, rough.item()
+        if self.s.steady:
+            image, theta = objective.neighbour(rgb, self.rng)
+            flicker = objective.unsteadiness(delta, self.p(shrink(image, SIZE)), theta)
+            loss, report["flicker"] = loss + self.s.steady * flicker, flicker.item()
+        return loss, report
 
     def budget(self, progress: float) -> float:
         """Strength anneals from strong to weak over the first half."""
@@ -79,37 +182,48 @@ class DisrupterTrainer:
 
 def train(
     data: Path,
-    generators: Sequence[nn.Module],
-    conditions: Tensor,
+    targets: Mapping[str, Target],
+    detectors: Mapping[str, nn.Module],
     out: Path,
     minutes: float,
     resume: bool,
     device: str,
     settings: Settings | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Train P for `minutes`. A run that is resumed goes on at its final budget: the strength anneals once."""
+    """Train P for `minutes` against named targets and detectors. `notes` are kept in the run, for the card.
+
+    Without `plan_minutes`, a run that is resumed goes on at its final budget: the strength anneals once.
+    """
     settings = settings or Settings()
     seed_everything(settings.seed)
-    target = pick_device(device)
-    trainer = DisrupterTrainer(settings, data, [g.to(target) for g in generators], conditions, target)
-    run = Run(out, asdict(settings), minutes)
+    place = pick_device(device)
+    trainer = DisrupterTrainer(
+        settings,
+        data,
+        {name: target.to(place) for name, target in targets.items()},
+        {name: detector.to(place).eval().requires_grad_(False) for name, detector in detectors.items()},
+        place,
+    )
+    run = Run(out, asdict(settings), minutes, name=NAME, notes=dict(notes or {}))
     if resume:
         run.resume(trainer.parts)
-    anneal = run.step == 0
+    anneal, trainer.steps = bool(settings.plan_minutes) or run.step == 0, run.step
     mean: dict[str, float] = {}
     while not run.over:
+        done = min(run.spent_seconds / 60 / settings.plan_minutes, 1.0) if settings.plan_minutes else run.progress
         for group in trainer.opt.param_groups:
-            group["lr"] = settings.lr * max(0.03, min(1.0, 2.2 * (1 - run.progress)))
-        report = trainer.step(run.progress if anneal else 1.0)
-        mean = {k: 0.98 * mean.get(k, v) + 0.02 * v for k, v in report.items()}
+            group["lr"] = settings.lr * max(0.03, min(1.0, 2.2 * (1 - done)))
+        report = trainer.step(done if anneal else 1.0)
+        mean |= {k: 0.98 * mean.get(k, v) + 0.02 * v for k, v in report.items()}
         run.tick(mean, trainer.parts)
     run.save(trainer.parts)
     return run
 
 
-def load(folder: Path, settings: Settings | None = None) -> Disrupter:
-    settings = settings or Settings()
-    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+def load(folder: Path) -> Disrupter:
+    """The trained P of a run, frozen."""
+    settings = settings_of(folder, Settings)
     network = Disrupter(settings.epsilon_levels / 255, settings.width)
-    network.load_state_dict(state["parts"]["p"])
+    load_part(folder, "p", network)
     return network.eval().requires_grad_(False)

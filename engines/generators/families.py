@@ -10,15 +10,22 @@ from torch import nn
 from stream_guard.errors import UsageError
 
 from ..training import Run, stored
-from . import train_stargan
+from . import train_ganimation, train_stargan
 from .target import Target
 
 
 class Family(Protocol):
-    """A module `train_NAME`. It passes `name=NAME` to its `Run`, so that the run folder says what it holds."""
+    """A module `train_NAME`. It passes `name=NAME` to its `Run`, so that the run folder says what it holds.
+
+    `CARD` has the words of its probe's card: title, paper, data, notes (how it was trained, where it is weak) and
+    condition (what a row of the input means).
+    """
 
     @property
     def Settings(self) -> type: ...  # noqa: N802 - the modules' own name
+
+    @property
+    def CARD(self) -> dict[str, str]: ...  # noqa: N802
 
     def train(self, data: Path, out: Path, minutes: float, resume: bool, device: str, settings: Any = None) -> Run: ...
 
@@ -28,6 +35,7 @@ class Family(Protocol):
 
 
 FAMILIES: dict[str, Family] = {
+    "ganimation": train_ganimation,
     "stargan": train_stargan,
 }
 

@@ -20,6 +20,17 @@ from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .stargan import CONDITION_NAMES, CONDITIONS, Discriminator, Generator
 from .target import Target
 
+CARD = {
+    "title": "StarGAN surrogate",
+    "paper": "Choi et al.: StarGAN, CVPR 2018",
+    "data": "CelebAMask-HQ stills with parsing masks (non-commercial research); train split only, identities split by "
+    "a hash of the name; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist",
+    "notes": "Supervised edits first, an adversary in the last fifth of each call. Hair recoloured; Male paints a "
+    "beard shadow; Not_Young greys hair, deepens lines. Blurrier and stiffer than a published StarGAN: figures hold for this "
+    "surrogate only.",
+    "condition": "see conditions; 0.5 leaves Male, Young",
+}
+
 
 @dataclass(frozen=True)
 class Settings:

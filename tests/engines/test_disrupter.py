@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from engines.attacks.through_delivery import ThroughDelivery
+from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
 from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, visibility_mask
+from engines.generators.target import Target
+from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
 from stream_guard.types import Box
@@ -18,8 +21,16 @@ from stream_guard.types import Box
 class Amplifier(nn.Module):
     """A stand-in for a generator: easy to disrupt."""
 
+    def __init__(self, gain=8.0):
+        super().__init__()
+        self.gain = gain
+
     def forward(self, x, c):
-        return torch.tanh(8 * x + c.mean(1)[:, None, None, None])
+        return torch.tanh(self.gain * x + c.mean(1)[:, None, None, None])
+
+
+def amplifier(gain=8.0, size=64):
+    return Target(Amplifier(gain), "toy", torch.tensor([[0.0], [0.2]]), ["none", "some"], size)
 
 
 @pytest.fixture
@@ -80,11 +91,6 @@ def test_head_rms_is_a_psnr():
     assert -20 * torch.log10(objective.head_rms(delta)) == pytest.approx(38.0, abs=0.2)
 
 
-def test_loss_is_equation_3():
-    distance, rms = torch.tensor([0.1, 0.3]), torch.tensor([0.02, 0.01])
-    assert objective.loss(distance, rms, 0.01, c1=2.0, log=False) == pytest.approx(-0.2 + 2.0 * 0.5)
-
-
 def test_the_mask_spares_flat_areas():
     face = torch.full((1, 3, 32, 32), 0.5)
     face[..., 16:] += 0.3 * (torch.arange(16) % 2)
@@ -98,12 +104,35 @@ def test_the_bound_disrupts_within_both_budgets(region):
     region = (region + 0.3 * torch.rand(2, 3, 32, 32).repeat_interleave(3, 2).repeat_interleave(3, 3) - 0.15).clamp(
         0, 1
     )
-    conditions = torch.tensor([[0.0], [0.2]])
-    delta = ThroughDelivery(36.0, 16 / 255, iterations=6)(Amplifier(), region, conditions)
+    target = amplifier()
+    delta = ThroughDelivery(36.0, 16 / 255, iterations=6)(target, region)
     assert delta.abs().max() <= 16 / 255
     assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
-    view = objective.View(
-        delivery.Channel("none", 0, 96), objective.random_view(2, conditions, torch.Generator()).theta, conditions
+    theta = crop_theta(2, HEAD_SHARE, 0.0, None)
+    rounded = delivery.Channel("none", 0, 96)
+    found, none = (
+        objective.attempt(target, objective.deliver(region, d, rounded), theta, target.conditions).distance
+        for d in (delta, delta * 0)
     )
-    assert objective.distances(Amplifier(), region, delta, view).min() > 0.005
-    assert objective.distances(Amplifier(), region, delta * 0, view).max() < 0.0005
+    assert found.min() > 0.005
+    assert none.max() < 0.0005
+
+
+def test_the_bound_takes_several_generators_or_a_network_and_its_conditions(region):
+    bound = ThroughDelivery(36.0, 16 / 255, iterations=2)
+    assert bound([amplifier(), amplifier(4.0)], region).shape == (2, 3, GRID, GRID)
+    assert bound(Amplifier(), region, torch.tensor([[0.0]])).shape == (2, 3, GRID, GRID)
+
+
+@pytest.mark.parametrize(
+    ("targets", "rgb", "said"),
+    [
+        ([], torch.zeros(1, 3, 96, 96), "at least one target"),
+        (Amplifier(), torch.zeros(1, 3, 96, 96), "needs its conditions"),
+        ([amplifier()], torch.zeros(1, 3, 96, 64), "square regions"),
+        ([amplifier()], torch.full((1, 3, 96, 96), -0.5), r"in \[0, 1\]"),
+    ],
+)
+def test_the_bound_refuses_in_words(targets, rgb, said):
+    with pytest.raises(UsageError, match=said):
+        ThroughDelivery(36.0, 16 / 255, iterations=1)(targets, rgb)

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from engines.disrupter import train as disrupter
+from engines.disrupter.network import SIZE
 from engines.training import Run, pick_device
 from stream_guard.errors import EngineError, UsageError
 from tests.engines.test_data import packed
-from tests.engines.test_disrupter import Amplifier
+from tests.engines.test_disrupter import amplifier
 
 __all__ = ["packed"]
 
@@ -54,10 +55,10 @@ def test_a_device_that_is_not_there_is_said():
 
 
 def test_the_disrupter_learns_and_resumes(packed, tmp_path):
-    conditions = torch.tensor([[0.0], [0.3]])
     settings = disrupter.Settings(width=8, batch=2)
-    run = disrupter.train(packed[0], [Amplifier()], conditions, tmp_path / "p", 0.05, False, "cpu", settings)
+    targets = {"a": amplifier(), "b": amplifier(4.0)}
+    run = disrupter.train(packed[0], targets, {}, tmp_path / "p", 0.05, False, "cpu", settings)
     assert run.step >= 1
-    more = disrupter.train(packed[0], [Amplifier()], conditions, tmp_path / "p", 0.02, True, "cpu", settings)
+    more = disrupter.train(packed[0], targets, {}, tmp_path / "p", 0.02, True, "cpu", settings)
     assert more.step > run.step
-    assert disrupter.load(tmp_path / "p", settings)(torch.rand(1, 3, 128, 128)).abs().max() <= 16 / 255
+    assert disrupter.load(tmp_path / "p")(torch.rand(1, 3, SIZE, SIZE)).abs().max() <= 16 / 255
