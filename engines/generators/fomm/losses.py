@@ -17,13 +17,17 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def reconstruction(got: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Over `SCALES` halvings: weighted L1 of values and of gradients, and 1 - SSIM. Images (N, 3, H, W) in [0, 1]."""
+    """Over `SCALES` halvings: weighted L1 of values, L1 of gradients, and 1 - SSIM but at full size, where it is dear.
+
+    Images (N, 3, H, W) in [0, 1], weight (N, 1, H, W).
+    """
     total = got.new_zeros(())
     weight = torch.ones_like(wanted[:, :1]) if weight is None else weight
     for scale in range(SCALES):
         if scale:
             got, wanted, weight = (F.avg_pool2d(x, 2) for x in (got, wanted, weight))
-        total = total + ((got - wanted).abs() * weight).mean() + edges(got, wanted) + 0.2 * (1 - ssim(got, wanted))
+            total = total + 0.2 * (1 - ssim(got, wanted))
+        total = total + ((got - wanted).abs() * weight).mean() + edges(got, wanted)
     return total / SCALES
 
 

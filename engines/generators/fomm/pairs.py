@@ -71,7 +71,7 @@ def anchors(landmarks: npt.NDArray[np.float32]) -> Tensor:
 
 def _shrunk(pictures: npt.NDArray[np.uint8], side: int) -> Tensor:
     """(T, H, W, 3) to (T, 3, h, w), halved while a head's share of it is larger than `side` after that."""
-    rgb = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    rgb = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)  # a copy: decoded pictures are read-only
     while rgb.shape[-1] * HEAD_SHARE / 2 >= side * 0.9:
         rgb = F.avg_pool2d(rgb.float(), 2).round().byte()
     return rgb.contiguous()
