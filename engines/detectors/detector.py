@@ -57,3 +57,8 @@ class Detector(nn.Module):
     def p_real(self, image: Tensor) -> Tensor:
         """(N,): the probability of a real, unedited face."""
         return self(image).softmax(1)[:, REAL]
+
+    def logit_real(self, image: Tensor) -> Tensor:
+        """(N,): the logit of `p_real`."""
+        logits = self(image)
+        return logits[:, REAL] - logits[:, FAKE]

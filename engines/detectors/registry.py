@@ -1,138 +1,108 @@
-"""The detectors by name: how each is built, which public layout it loads, and what it is trained with."""
+"""The detectors that can be trained, by name, each with the slim settings that a CPU trains in minutes.
+
+`--set width=1 --set size=SIZE` is the published network; sizes are in architectures.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from stream_guard.errors import UsageError
 
-from ..generators.checkpoint import LoadReport, load_into, read_state_dict
-from . import dfb_mesonet, keras, mesonet, multi_attention, resnet, vgg, xception
-from .detector import HALF, IMAGENET, UNIT, Detector, Statistics
-
-Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+from ..training import Run, stored
+from . import train_detector
+from .architectures import architecture
+from .detector import Detector
+from .train_detector import Settings
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """One network: `build(width, size)`, the published input `size`, its statistics, class order and key layout."""
-
-    name: str
-    description: str
-    build: Callable[[float, int], nn.Module]
-    size: int
-    statistics: Statistics = HALF
-    real_first: bool = False
-    layout: Layout = dict
-
-    def detector(self, width: float = 1.0, size: int = 0) -> Detector:
-        """A new detector at a width multiplier and an input size (0: the published one)."""
-        size = size or self.size
-        return Detector(self.build(width, size), self.name, size, self.statistics, self.real_first)
-
-    def load_public(self, path: str | Path) -> tuple[Detector, LoadReport]:
-        """The published network with a public checkpoint's weights, and what did not fit.
-
-        MesoNet's Keras files end in .h5. Raises EngineError for another network or a pickle with code.
-        """
-        detector = self.detector()
-        network = detector.network
-        if str(path).endswith(".h5") and isinstance(network, mesonet.Meso4 | mesonet.MesoInception4):
-            report = keras.load(network, path)
-        else:
-            report = load_into(network, self.layout(read_state_dict(path)))
-        return detector.eval().requires_grad_(False), report
+class XceptionSettings(Settings):
+    width: float = 0.25
+    """channels, as a share of the published network's"""
 
 
-def _meso_width(width: float) -> int:
-    """MesoNet is so small that it only grows: whole multiples of its channels."""
-    return max(1, round(width))
+@dataclass(frozen=True)
+class ResNet18Settings(Settings):
+    width: float = 0.25
+    """channels, as a share of the published network's"""
 
 
-ARCHITECTURES: dict[str, Architecture] = {
-    a.name: a
-    for a in (
-        Architecture(
-            "xception",
-            "Xception, FaceForensics++ layout",
-            lambda width, size: xception.Xception(width),
-            xception.FFPP_SIZE,
-            real_first=True,
-            layout=xception.layout,
-        ),
-        Architecture(
-            "dfb_xception",
-            "Xception, DeepfakeBench layout",
-            lambda width, size: xception.Xception(width, adjust_channel=True),
-            xception.DFB_SIZE,
-            real_first=True,
-            layout=xception.layout,
-        ),
-        Architecture(
-            "resnet18",
-            "ResNet-18, torchvision layout",
-            lambda width, size: resnet.resnet18(width),
-            224,
-            IMAGENET,
-            layout=resnet.layout,
-        ),
-        Architecture(
-            "resnet50",
-            "ResNet-50, torchvision layout",
-            lambda width, size: resnet.resnet50(width),
-            224,
-            IMAGENET,
-            layout=resnet.layout,
-        ),
-        Architecture("vgg16", "VGG-16, torchvision layout", vgg.VGG16, 224, IMAGENET, layout=resnet.layout),
-        Architecture(
-            "multi_attention",
-            "Multi-attentional, EfficientNet-B4, DeepfakeBench layout",
-            lambda width, size: multi_attention.MultiAttention(width, multi_attention.depth_of(width)),
-            multi_attention.SIZE,
-            real_first=True,
-            layout=multi_attention.layout,
-        ),
-        Architecture(
-            "mesonet",
-            "Meso4, the official network",
-            lambda width, size: mesonet.Meso4(size, _meso_width(width)),
-            mesonet.SIZE,
-            UNIT,
-        ),
-        Architecture(
-            "mesoinception4",
-            "MesoInception4, the official network",
-            lambda width, size: mesonet.MesoInception4(size, _meso_width(width)),
-            mesonet.SIZE,
-            UNIT,
-        ),
-        Architecture(
-            "dfb_meso4",
-            "Meso4 of DeepfakeBench",
-            lambda width, size: dfb_mesonet.DfbMeso4(),
-            dfb_mesonet.SIZE,
-            real_first=True,
-            layout=dfb_mesonet.layout,
-        ),
-        Architecture(
-            "dfb_mesoinception4",
-            "MesoInception4 of DeepfakeBench",
-            lambda width, size: dfb_mesonet.DfbMesoInception4(),
-            dfb_mesonet.SIZE,
-            real_first=True,
-            layout=dfb_mesonet.layout,
-        ),
+@dataclass(frozen=True)
+class ResNet50Settings(Settings):
+    width: float = 0.25
+    """channels, as a share of the published network's"""
+
+
+@dataclass(frozen=True)
+class VGG16Settings(Settings):
+    width: float = 0.125
+    """channels, as a share of the published network's"""
+    lr: float = 5e-4
+
+
+@dataclass(frozen=True)
+class MultiAttentionSettings(Settings):
+    width: float = 0.25
+    """channels, as a share of the published network's; the depth falls with it, to B0's at a quarter"""
+
+
+@dataclass(frozen=True)
+class MesoNetSettings(Settings):
+    width: float = 1.0
+    """a whole multiple of the published channels"""
+    lr: float = 2e-3
+
+
+class Trainer:
+    """A detector as the command line and the tables use it: the same names as a generator family's module."""
+
+    def __init__(self, name: str, settings: type[Settings]) -> None:
+        self.name, self.Settings = name, settings
+        self.__doc__ = f"Trains a detector: {architecture(name).description}."
+
+    def train(
+        self,
+        data: Path,
+        out: Path,
+        minutes: float,
+        resume: bool,
+        device: str,
+        settings: Settings | None = None,
+        fakes: Sequence[Path] = (),
+    ) -> Run:
+        """Train on a pack and the fakes of the generators in the run folders `fakes`."""
+        chosen = settings or self.Settings()
+        return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes)
+
+    def load(self, folder: Path) -> Detector:
+        """The run's best weights, calibrated, frozen, in eval mode."""
+        return train_detector.load(folder, self.Settings)
+
+
+TRAINERS: dict[str, Trainer] = {
+    trainer.name: trainer
+    for trainer in (
+        Trainer("resnet18", ResNet18Settings),
+        Trainer("xception", XceptionSettings),
+        Trainer("resnet50", ResNet50Settings),
+        Trainer("vgg16", VGG16Settings),
+        Trainer("multi_attention", MultiAttentionSettings),
+        Trainer("mesonet", MesoNetSettings),
+        Trainer("mesoinception4", MesoNetSettings),
     )
 }
 
 
-def architecture(name: str) -> Architecture:
-    """The architecture called `name`. Raises UsageError listing those there are."""
-    if name not in ARCHITECTURES:
-        raise UsageError(f"{name!r} is no detector; choose one of: {', '.join(sorted(ARCHITECTURES))}")
-    return ARCHITECTURES[name]
+def trainer(name: str) -> Trainer:
+    """The trainer called `name`. Raises UsageError listing those there are."""
+    if name not in TRAINERS:
+        raise UsageError(f"{name!r} is no trainable detector; choose one of: {', '.join(sorted(TRAINERS))}")
+    return TRAINERS[name]
+
+
+def detector_of(folder: Path) -> Detector:
+    """The detector that a run folder holds, whichever it is."""
+    return trainer(stored(folder).name).load(folder)

@@ -1,0 +1,102 @@
+"""Frames of real deepfake videos and of their originals, as a detector sees them; they lie in the pack.
+
+Few of them can be had, so that most only measure: the pair of one person trains, everyone else is held out. Arrays of
+the pack: `deepfake_jpeg` (bytes end to end), `deepfake_jpeg_end`, `deepfake_of` (the clip of each frame),
+`deepfake_names` and `deepfake_fake` (1: a deepfake, 0: an original).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from stream_guard.errors import EngineError
+from stream_guard.media import open_source, pixels
+from stream_guard.types import Box, Frame, guard_region
+
+from ..data.pack import decode_image, encode_image, split_parts
+
+SIZE = 192
+FRAMES = 16
+QUALITY = 90
+FOLDERS = {"fake": True, "fake_originals": False}
+TRAINING = ("videos_519",)
+"""Clips whose names contain one of these may be trained on: a FaceForensics++ fake and its original."""
+
+Rgb = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DeepfakeClip:
+    """`frames` (T, SIZE, SIZE, 3) uint8 RGB guard regions of one clip, evenly spaced."""
+
+    name: str
+    fake: bool
+    frames: Rgb
+
+    @property
+    def split(self) -> str:
+        return "train" if any(part in self.name for part in TRAINING) else "test"
+
+
+def collect(
+    clips: Path, detect: Callable[[Rgb], Box | None], size: int = SIZE, count: int = FRAMES
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays for `pack.build`'s `extra` from the folders `fake` and `fake_originals` of `clips`.
+
+    Raises EngineError where neither holds a clip with a face.
+    """
+    found = []
+    for folder, fake in FOLDERS.items():
+        for path in sorted((clips / folder).glob("*.mp4")):
+            frames = list(_heads(path, detect, size, count))
+            if frames:
+                found.append(DeepfakeClip(path.stem, fake, np.stack(frames)))
+    if not found:
+        raise EngineError(f"no clip with a face in {' or '.join(str(clips / folder) for folder in FOLDERS)}")
+    jpeg = [encode_image(Image.fromarray(frame), "JPEG", quality=QUALITY) for clip in found for frame in clip.frames]
+    return {
+        "deepfake_jpeg": np.frombuffer(b"".join(jpeg), np.uint8),
+        "deepfake_jpeg_end": np.cumsum([len(b) for b in jpeg]),
+        "deepfake_of": np.repeat(np.arange(len(found), dtype=np.uint16), [len(clip.frames) for clip in found]),
+        "deepfake_names": np.array([clip.name for clip in found]),
+        "deepfake_fake": np.array([clip.fake for clip in found], np.uint8),
+    }
+
+
+def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[DeepfakeClip]:
+    """The clips of a pack; none where it was packed without. Raises EngineError if unreadable."""
+    try:
+        with np.load(path, allow_pickle=False) as pack:
+            if "deepfake_jpeg" not in pack.files:
+                return []
+            data = {key: pack[key] for key in pack.files if key.startswith("deepfake_")}
+        parts = split_parts(data["deepfake_jpeg"], data["deepfake_jpeg_end"])
+        frames = np.stack([np.asarray(decode_image(part)) for part in parts])
+        clips = [
+            DeepfakeClip(str(name), bool(fake), frames[data["deepfake_of"] == k])
+            for k, (name, fake) in enumerate(zip(data["deepfake_names"], data["deepfake_fake"], strict=True))
+        ]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise EngineError(f"{path} holds no readable deepfake clips ({error}); pack them again") from error
+    return [clip for clip in clips if clip.split in splits]
+
+
+def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: int) -> Iterator[Rgb]:
+    """The guard regions of `count` frames, evenly spaced, where a face is found."""
+    with open_source(str(path), threads=1) as source:
+        total = sum(isinstance(item, Frame) for item in source.read())
+    wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
+    with open_source(str(path), threads=1) as source:
+        frames = (item for item in source.read() if isinstance(item, Frame))
+        for index, frame in enumerate(frames):
+            if index not in wanted:
+                continue
+            box = detect(pixels.whole_rgb(frame.picture))
+            if box is not None:
+                yield pixels.read_rgb(frame.picture, guard_region(box), size)

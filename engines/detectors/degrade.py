@@ -1,0 +1,81 @@
+"""What happens to a picture between its making and a detector, to reals and fakes alike; no label depends on it.
+
+Surrogates' fakes are softer than photographs: a detector that calls everything soft a fake would look right and be
+useless. So each picture, of either class, is softened or sharpened at random, rescaled, and encoded, before it is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.heads import crop, crop_theta
+from ..disrupter.delivery import Channel
+
+SIGMA = 1.2
+REACH = 3
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way for a batch: its side in pixels on the way, and the codec there."""
+
+    side: int
+    codec: str = "none"
+    quality: int = 0
+
+    def __call__(self, rgb: Tensor) -> Tensor:
+        """(N, 3, S, S) in [0, 1] to (N, 3, side, side), 8 bits, after the codec."""
+        rgb = resize(rgb, self.side).clamp(0, 1)
+        return Channel(self.codec, self.quality, self.side)((rgb * 255).round() / 255)
+
+
+def random_path(rng: torch.Generator) -> Path:
+    """80 to 256 px; H.264 at crf 18 to 36 in half of all, JPEG 40 to 95 in a quarter."""
+    u, q, s = torch.rand(3, generator=rng).tolist()
+    side = 2 * round(40 + 88 * s)
+    if u < 0.5:
+        return Path(side, "h264", 18 + int(q * 19))
+    if u < 0.75:
+        return Path(side, "jpeg", 40 + int(q * 56))
+    return Path(side)
+
+
+def degrade(rgb: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """(N, 3, S, S) in [0, 1] to (N, 3, size, size) in [-1, 1]: every random change, one path for the whole batch."""
+    rgb = random_path(rng)(gains(sharpness(rgb, rng), rng))
+    theta = crop_theta(len(rgb), 0.94, 0.06, rng, flip=True)
+    return crop(rgb, theta, size).clamp(0, 1) * 2 - 1
+
+
+def sharpness(rgb: Tensor, rng: torch.Generator) -> Tensor:
+    """Each picture for itself: a third blurred, a third sharpened, by a random share of a Gaussian of SIGMA px."""
+    u, share = torch.rand(2, len(rgb), generator=rng).to(rgb.device)
+    amount = torch.where(u < 1 / 3, share, torch.where(u < 2 / 3, -1.2 * share, torch.zeros_like(share)))
+    return (rgb + amount[:, None, None, None] * (blur(rgb, SIGMA) - rgb)).clamp(0, 1)
+
+
+def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:
+    """Each picture's brightness, contrast and colour balance, by up to a fifth."""
+    r = (torch.rand(len(rgb), 5, generator=rng) * 2 - 1).to(rgb.device)[:, :, None, None]
+    gain = 1 + 0.2 * r[:, 3:4] + 0.06 * r[:, :3]
+    return ((rgb - 0.5) * gain + 0.5 + 0.1 * r[:, 4:5]).clamp(0, 1)
+
+
+def blur(rgb: Tensor, sigma: float) -> Tensor:
+    """A Gaussian of `sigma` pixels, borders repeated."""
+    at = torch.arange(-REACH, REACH + 1, device=rgb.device, dtype=rgb.dtype)
+    kernel = torch.exp(-0.5 * (at / sigma).square())
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    h = F.conv2d(F.pad(rgb, (REACH, REACH, 0, 0), mode="replicate"), kernel, groups=3)
+    return F.conv2d(F.pad(h, (0, 0, REACH, REACH), mode="replicate"), kernel.transpose(2, 3), groups=3)
+
+
+def resize(rgb: Tensor, side: int) -> Tensor:
+    """Square, without aliasing."""
+    if rgb.shape[-1] == side:
+        return rgb
+    return F.interpolate(rgb, size=(side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -1,0 +1,84 @@
+"""Reals and the fakes made of them: head crops from stills and clips, edited on the fly by frozen generators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stream_guard.errors import EngineError
+
+from ..data import clips, pack
+from ..data.heads import HEAD_SHARE, crop, crop_theta
+from ..generators.target import Target
+from . import deepfakes
+
+POOL = 512
+"""How many pairs of each generator are kept to be seen again, degraded anew."""
+
+
+class Pictures:
+    """The guard regions of a split on one device: stills, frames of talking heads, and real deepfakes with originals.
+
+    Each kind is (N, 3, S, S) uint8; kinds that the pack has not are left out.
+    """
+
+    def __init__(self, data: Path, splits: Sequence[str], device: torch.device) -> None:
+        self.device = device
+        self.pools: dict[Target, list[Tensor]] = {}
+        heads = pack.read(data, splits)
+        if not heads:
+            raise EngineError(f"{data} has no face in the split {', '.join(splits)}: pack more images")
+        self.names = [head.name for head in heads]
+        self.stills = self._tensor(np.stack([head.rgb for head in heads]))
+        frames = [clip.frames for clip in clips.read_clips(data, splits)]
+        self.frames = self._tensor(np.concatenate(frames)) if frames else None
+        found = deepfakes.read(data, splits)
+        pairs = [[c.frames for c in found if c.fake == fake] for fake in (False, True)]
+        self.deepfakes = [self._tensor(np.concatenate(part)) for part in pairs] if all(pairs) else None
+
+    def _tensor(self, frames: np.ndarray) -> Tensor:
+        return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    def heads(self, n: int, size: int, rng: torch.Generator, frames: float = 0.35) -> Tensor:
+        """(n, 3, size, size) in [0, 1]: random head crops of stills, or with probability `frames` of clips."""
+        from_clips = float(torch.rand(1, generator=rng)) < frames
+        source = self.frames if from_clips and self.frames is not None else self.stills
+        return random_crops(source, n, size, rng)
+
+    def pairs(self, n: int, target: Target, rng: torch.Generator) -> Tensor:
+        """(2 n, 3, S, S) in [0, 1]: n reals, then the target's edits of the very same crops, 8 bits."""
+        real = self.heads(n, target.size, rng)
+        return torch.cat([real, edited(target, real, target.sample(n, rng).to(self.device))])
+
+    def pooled_pairs(self, n: int, target: Target, rng: torch.Generator, fresh: float) -> Tensor:
+        """As `pairs`, made anew with probability `fresh`, else drawn from the target's last POOL pairs."""
+        pool = self.pools.setdefault(target, [])
+        if len(pool) < POOL // 8 or float(torch.rand(1, generator=rng)) < fresh:
+            made = self.pairs(n, target, rng)
+            pool.extend((torch.stack([made[k], made[n + k]]) * 255).round().byte() for k in range(n))
+            del pool[:-POOL]
+            return made
+        index = torch.randint(len(pool), (n,), generator=rng).tolist()
+        return torch.stack([pool[k] for k in index]).transpose(0, 1).flatten(0, 1).float() / 255
+
+    def deepfake_pairs(self, n: int, size: int, rng: torch.Generator) -> Tensor | None:
+        """(2 n, 3, size, size): n frames of originals, then n of deepfakes of the same people; None without any."""
+        if self.deepfakes is None:
+            return None
+        return torch.cat([random_crops(part, n, size, rng) for part in self.deepfakes])
+
+
+def random_crops(source: Tensor, n: int, size: int, rng: torch.Generator) -> Tensor:
+    index = torch.randint(len(source), (n,), generator=rng)
+    theta = crop_theta(n, HEAD_SHARE, 0.12, rng, flip=True)
+    return crop(source[index.to(source.device)].float() / 255, theta, size).clamp(0, 1)
+
+
+@torch.no_grad()
+def edited(target: Target, rgb: Tensor, condition: Tensor) -> Tensor:
+    """The target's edit of (N, 3, S, S) in [0, 1], as a picture of 8 bits."""
+    return ((target(rgb * 2 - 1, condition) + 1) * 127.5).round().clamp(0, 255) / 255

@@ -1,0 +1,200 @@
+"""Trains a detector: reals against the surrogates' fakes of the same people, and a few real deepfakes.
+
+Each step: head crops of the train split, the same crops edited by one of the frozen generators, both degraded alike
+(degrade.py), cross entropy. The best weights are those with the least log loss on the val split's people, whose
+temperature is then fitted; the test split is left for measure.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stream_guard.errors import UsageError
+
+from ..generators.families import target_of
+from ..generators.target import Target
+from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
+from .architectures import architecture
+from .calibration import temperature
+from .degrade import degrade
+from .detector import FAKE, REAL, Detector
+from .pictures import Pictures
+
+GROUP = 8
+"""Pictures that share a generator and a path; a batch is some of these groups."""
+VAL_GROUPS = 24
+CHECKS = 8
+"""How many times in a call the val split is looked at."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    width: float = 1.0
+    """channels, as a share of the published network's"""
+    size: int = 128
+    """side of the network's input in pixels"""
+    batch: int = 16
+    """pictures a step, half real, half fake; a multiple of 8"""
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    deepfakes: float = 0.1
+    """share of groups that are frames of real deepfake videos and their originals, where the pack has them"""
+    fresh: float = 0.25
+    """share of groups whose fakes are made anew; the others were seen before, otherwise degraded. 1 on a GPU"""
+    seed: int = 0
+
+
+class Best:
+    """The weights with the least loss on val so far."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.loss, self.step = float("inf"), 0
+        self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
+
+    def offer(self, detector: Detector, loss: float, step: int) -> None:
+        if loss < self.loss:
+            self.loss, self.step = loss, step
+            self.detector.load_state_dict(detector.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "step": self.step, "detector": self.detector.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.loss, self.step = state["loss"], state["step"]
+        self.detector.load_state_dict(state["detector"])
+
+
+class DetectorTrainer:
+    def __init__(
+        self, name: str, settings: Settings, data: Path, targets: Sequence[Target], device: torch.device
+    ) -> None:
+        self.s, self.device = settings, device
+        self.targets = [target.to(device) for target in targets]
+        self.pictures = Pictures(data, ["train"], device)
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.detector = architecture(name).detector(settings.width, settings.size).to(device)
+        self.opt = torch.optim.AdamW(self.detector.parameters(), settings.lr, weight_decay=settings.weight_decay)
+        self.best = Best(self.detector)
+        self.val = self._val(Pictures(data, ["val"], device))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"detector": self.detector, "opt": self.opt, "best": self.best}
+
+    def group(self, pictures: Pictures, rng: torch.Generator, deepfakes: float, fresh: float) -> tuple[Tensor, Tensor]:
+        """(pictures (GROUP, 3, size, size) in [-1, 1], labels): reals first, then fakes, degraded alike."""
+        target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
+        rgb = None
+        if float(torch.rand(1, generator=rng)) < deepfakes:
+            rgb = pictures.deepfake_pairs(GROUP // 2, target.size, rng)
+        if rgb is None:
+            rgb = pictures.pooled_pairs(GROUP // 2, target, rng, fresh)
+        labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
+        return degrade(rgb, self.detector.size, rng), labels
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        count = self.s.batch // GROUP
+        groups = [self.group(self.pictures, self.rng, self.s.deepfakes, self.s.fresh) for _ in range(count)]
+        return torch.cat([x for x, _ in groups]), torch.cat([y for _, y in groups])
+
+    def step(self) -> dict[str, float]:
+        x, y = self.batch()
+        self.detector.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.detector(x)
+        loss = F.cross_entropy(logits.float(), y)
+        self.opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
+        self.opt.step()
+        return {"loss": loss.item(), "right": (logits.argmax(1) == y).float().mean().item()}
+
+    def _val(self, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
+        """The same groups of held-out people at each look."""
+        rng = torch.Generator().manual_seed(1)
+        return [self.group(pictures, rng, 0.0, 1.0) for _ in range(VAL_GROUPS)]
+
+    @torch.no_grad()
+    def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:
+        """(logits, labels) of the val groups."""
+        detector.eval()
+        return torch.cat([detector(x) for x, _ in self.val]), torch.cat([y for _, y in self.val])
+
+    def look(self, step: int) -> float:
+        """Log loss on val; the best weights are kept."""
+        loss = F.cross_entropy(*self.answers(self.detector)).item()
+        self.best.offer(self.detector, loss, step)
+        return loss
+
+    def renew(self) -> None:
+        """The val fakes of this call may be others than before: the best weights are judged on them anew."""
+        self.best.detector.temperature.fill_(1.0)
+        self.best.loss = F.cross_entropy(*self.answers(self.best.detector)).item()
+
+    def calibrate(self) -> None:
+        self.best.detector.temperature.fill_(1.0)
+        self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector)))
+
+
+def train(
+    name: str,
+    data: Path,
+    out: Path,
+    minutes: float,
+    resume: bool,
+    device: str,
+    settings: Settings,
+    fakes: Sequence[Path],
+) -> Run:
+    """Train for `minutes` on the fakes of the generators in the run folders `fakes`. Writes `out`/state.pt."""
+    if not fakes:
+        raise UsageError("a detector needs fakes: give run folders of generators with --fakes DIR ...")
+    if settings.batch < GROUP or settings.batch % GROUP:
+        raise UsageError(f"batch={settings.batch}: pictures come in groups of {GROUP}, so it must be a multiple")
+    seed_everything(settings.seed)
+    trainer = DetectorTrainer(name, settings, data, [target_of(folder, data) for folder in fakes], pick_device(device))
+    notes = {"fakes": {folder.name: _noted(folder) for folder in fakes}}
+    run = Run(out, asdict(settings), minutes, name=name, notes=notes)
+    if resume:
+        run.resume(trainer.parts)
+        if run.step:
+            trainer.renew()
+    trainer.rng.manual_seed(settings.seed + run.step)  # a resumed run goes on with other pictures
+    looks = 0
+    mean: dict[str, float] = {}
+    val = float("nan")
+    while not run.over:
+        for group in trainer.opt.param_groups:
+            group["lr"] = settings.lr * min(1.0, 0.1 + run.step / 100, 1.45 * (1 - run.progress) + 0.01)
+        report = trainer.step()
+        mean = {k: 0.97 * mean.get(k, v) + 0.03 * v for k, v in report.items()}
+        run.tick(mean | ({"val": val} if looks else {}), trainer.parts)
+        if run.progress * CHECKS >= looks + 1:
+            looks += 1
+            val = trainer.look(run.step)
+    trainer.look(run.step)
+    trainer.calibrate()
+    run.save(trainer.parts)
+    return run
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    found = stored(folder)
+    return {"name": found.name, "steps": found.step, "settings": found.settings}
+
+
+def load(folder: Path, kind: type[Settings]) -> Detector:
+    """The best weights of a run, calibrated, frozen, in eval mode."""
+    name, settings = stored(folder).name, settings_of(folder, kind)
+    detector = architecture(name).detector(settings.width, settings.size)
+    holder = Best(detector)
+    load_part(folder, "best", holder)  # type: ignore[arg-type]  # loads like a module
+    return holder.detector
