@@ -9,6 +9,8 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .detectors.registry import TRAINERS
+from .disrupter import train as disrupter
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
 from .settings import described
@@ -57,13 +59,17 @@ def _train(train: argparse.ArgumentParser) -> None:
         one.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda")
         one.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, see below")
-        if name == "disrupter":
+        if name == disrupter.NAME:
             _against(one)
+        if name in TRAINERS:
+            one.add_argument(
+                "--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators to tell"
+            )
         one.set_defaults(run=commands.train)
 
 
-def _against(disrupter: argparse.ArgumentParser) -> None:
-    disrupter.add_argument(
+def _against(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--targets",
         type=Path,
         nargs="+",
@@ -71,7 +77,7 @@ def _against(disrupter: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run folders of the generators to protect from",
     )
-    disrupter.add_argument(
+    parser.add_argument(
         "--detectors",
         type=Path,
         nargs="*",

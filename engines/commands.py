@@ -23,6 +23,7 @@ from .data.action_units import LandmarkFinder
 from .data.detect import still_detector
 from .data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from .data.media import listed
+from .detectors.registry import TRAINERS, detector_of
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
 from .generators.families import FAMILIES, target_of
@@ -34,7 +35,7 @@ SHEET_CONDITIONS = 8
 
 def trainables() -> dict[str, Any]:
     """Name to the module with its `Settings` and `train`: generators, detectors and the disrupter."""
-    return {**FAMILIES, "disrupter": disrupter}
+    return {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter}
 
 
 def pack(arguments: argparse.Namespace) -> None:
@@ -47,7 +48,7 @@ def pack(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train one network, or the disrupter against the runs in `targets` and `detectors`."""
+    """Train one generator; a detector on the edits of `fakes`; or the disrupter against `targets` and `detectors`."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.minutes < 0:
@@ -64,10 +65,12 @@ def train(arguments: argparse.Namespace) -> None:
         disrupter.train(
             arguments.data,
             {folder.name: target_of(folder, arguments.data) for folder in targets},
-            {},
+            {folder.name: detector_of(folder) for folder in detectors},
             *common,
             notes,
         )
+    elif arguments.name in TRAINERS:
+        module.train(arguments.data, *common, arguments.fakes)
     else:
         module.train(arguments.data, *common)
 
@@ -75,7 +78,8 @@ def train(arguments: argparse.Namespace) -> None:
 def sheet(arguments: argparse.Namespace) -> None:
     """Rows: the original, then each condition; columns: held-out faces."""
     target = target_of(arguments.generator, arguments.data)
-    heads = Heads(packs.read(arguments.data, ["test"], with_mask=True)[:SHEET_FACES], torch.device("cpu"))
+    held_out = sorted(packs.read(arguments.data, ["test"]), key=lambda head: head.mask is None)
+    heads = Heads(held_out[:SHEET_FACES], torch.device("cpu"))
     theta = crop_theta(len(heads), HEAD_SHARE, 0.0, None)
     x = crop(heads.rgb.float() / 255, theta, target.size).clamp(0, 1)
     rows = [x]

@@ -12,6 +12,8 @@ from torch import nn
 
 from stream_guard.errors import UsageError
 
+from .detectors.architectures import architecture
+from .detectors.registry import TRAINERS
 from .disrupter import train as disrupter
 from .disrupter.network import GRID, SIZE
 from .export import OPSET, to_onnx, write_card
@@ -44,6 +46,8 @@ def ship(name: str, run: Path, zoo_name: str | None = None) -> Path:
         raise UsageError(f"{run} holds a run of {found.name!r}, not of {name!r}: export {found.name} --from {run}")
     if name == disrupter.NAME:
         return _ship_disrupter(run, found, zoo_name or name)
+    if name in TRAINERS:
+        return _ship_detector(run, found, zoo_name or f"{name}-detector")
     return _ship_probe(run, found, zoo_name or f"{name}-probe")
 
 
@@ -92,6 +96,35 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str) -> Path:
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}, condition],
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
             "conditions": {"names": target.condition_names, "rows": rows},
+            "results": {"parity_torch_onnx": difference, **_run_facts(found)},
+        },
+    )
+    return folder
+
+
+def _ship_detector(run: Path, found: Stored, zoo_name: str) -> Path:
+    """A detector, calibrated: log-odds of fake and real, of a head crop at its own size."""
+    module, folder = TRAINERS[found.name], ZOO / zoo_name
+    detector = module.load(run)
+    torch.manual_seed(0)
+    side = detector.size
+    difference = to_onnx(detector, {"image": torch.rand(2, 3, side, side) * 2 - 1}, "logits", folder / "model.onnx")
+    image = {"shape": [-1, 3, side, side], "range": [-1, 1], "meaning": "RGB head crop"}
+    write_card(
+        folder,
+        _common()
+        | {
+            "name": zoo_name,
+            "kind": "detector",
+            "title": f"{architecture(found.name).description}: deepfake detector, {_millions(detector)} M parameters "
+            "(evaluation only)",
+            "evaluation_only": True,
+            "data": DATA,
+            "command": _command(module.Settings(), found),
+            "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
+            "other generators. An image passes as real when the second logit is above the first.",
+            "inputs": [{"name": "image", **image}],
+            "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "fake, real"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found)},
         },
     )
@@ -149,7 +182,7 @@ def _command(defaults: Any, found: Stored) -> str:
     """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
     words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
     last = found.notes[-1] if found.notes else {}
-    for kind in ("targets", "detectors"):
+    for kind in ("targets", "detectors", "fakes"):
         if names := list(last.get(kind, {})):
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
     changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stream_guard.errors import EngineError
 from stream_guard.types import GUARD_SCALE, HEAD_SCALE
 
 from .action_units import MIRRORED, POINTS, UNITS
@@ -22,6 +23,8 @@ class Heads:
     """
 
     def __init__(self, heads: list[Head], device: torch.device) -> None:
+        if not heads:
+            raise EngineError("the pack holds no such face (of this split, with what is asked for): pack more images")
         self.names = [h.name for h in heads]
         self.rgb = torch.from_numpy(np.stack([h.rgb for h in heads])).permute(0, 3, 1, 2).contiguous().to(device)
         blank = np.zeros(heads[0].rgb.shape[:2], np.uint8)

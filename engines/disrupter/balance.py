@@ -95,4 +95,6 @@ def min_norm_weights(gradients: Tensor, iterations: int = 100) -> Tensor:
         curve = direction @ gram @ direction
         share = (-(weights @ gram @ direction) / curve.clamp(min=1e-18)).clamp(0, 1)
         weights = weights + share * direction
+        if share < 1e-6:
+            break
     return weights.to(gradients)

@@ -1,0 +1,187 @@
+"""Eq. 7 on toy networks: each term pulls the right way, and the trainer's gradient is that of the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from engines.data.heads import HEAD_SHARE, crop_theta
+from engines.disrupter import delivery, objective
+from engines.disrupter.train import DisrupterTrainer, Settings
+from engines.generators.target import Target
+from stream_guard.errors import UsageError
+from tests.engines.test_data import packed
+from tests.engines.test_disrupter import amplifier
+
+__all__ = ["packed"]
+
+
+class Brightness(nn.Module):
+    """A detector that takes bright images for real."""
+
+    def forward(self, image):
+        score = 2 * image.mean((1, 2, 3))
+        return torch.stack([-score, score], 1)
+
+
+class Copy(nn.Module):
+    def forward(self, x, c):
+        return x
+
+
+def trainer(data, targets=None, detectors=None, **changes):
+    settings = Settings(**{"width": 8, "batch": 2, "detect_every": 1, "codec_share": 0.0} | changes)
+    return DisrupterTrainer(settings, data, targets or {"a": amplifier()}, detectors or {}, torch.device("cpu"))
+
+
+def falls(loss, at):
+    """The value at `at` after a small step down the loss's gradient there."""
+    (gradient,) = torch.autograd.grad(loss(at), at)
+    return at.detach() - 1e-3 * gradient / gradient.norm()
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_the_distance_is_raised(log):
+    distance = torch.tensor([0.01, 0.04], requires_grad=True)
+    assert (falls(lambda d: -objective.gain(d, log), distance) > distance).all()
+
+
+def test_the_logarithm_pulls_the_far_pair_harder_and_enough_is_enough():
+    distance = torch.tensor([0.001, 0.04, 0.3], requires_grad=True)
+    (gradient,) = torch.autograd.grad(objective.gain(distance, True, enough=0.1), distance)
+    assert gradient[0] > 5 * gradient[1] > 0
+    assert gradient[2] == 0
+
+
+def test_the_norm_is_a_hinge():
+    rms = torch.tensor([0.02, 0.005], requires_grad=True)
+    (gradient,) = torch.autograd.grad(objective.excess(rms, 0.01), rms)
+    assert gradient[0] > 0
+    assert gradient[1] == 0
+    assert objective.excess(rms.detach(), 0.01) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_the_detectors_pull_edits_to_fake_and_faces_to_real(log):
+    """To this detector fake is dark and real is bright."""
+    image = torch.zeros(2, 3, 8, 8, requires_grad=True)
+    darker = falls(lambda x: objective.called_real([Brightness()], x, log), image)
+    brighter = falls(lambda x: objective.called_fake([Brightness()], x, log), image)
+    assert darker.mean() < 0 < brighter.mean()
+
+
+def test_without_the_logarithm_the_detectors_give_equations_5_and_6():
+    image = torch.full((2, 3, 8, 8), 0.3)
+    p_real = torch.sigmoid(torch.tensor(4 * 0.3))
+    assert objective.called_real([Brightness(), Brightness()], image, log=False) == pytest.approx(float(p_real))
+    assert objective.called_fake([Brightness()], image, log=False) == pytest.approx(float(1 - p_real))
+
+
+@pytest.mark.parametrize(("changes", "way"), [({"c2": 1e3}, -1), ({"c3": 1e3}, 1)])
+def test_the_trainer_gives_each_detector_term_its_sign(packed, changes, way):
+    """A generator that copies: C2 alone darkens what it gets, C3 alone brightens it."""
+    copy = Target(Copy(), "toy", torch.zeros(1, 1), ["none"], 64)
+    made = trainer(packed[0], {"copy": copy}, {"bright": Brightness()}, **changes)
+    delta = (0.01 * torch.randn(2, 3, 32, 32, generator=made.rng)).requires_grad_(True)
+    gradient, report = made.pull(made.batch(), delta)
+    luma_change = -gradient[:, 0].sum()
+    assert luma_change * way > 0
+    assert {"edit called real copy", "face called fake copy"} <= set(report)
+
+
+def test_the_gradient_is_that_of_equation_7(packed):
+    targets = {"a": amplifier(), "b": amplifier(4.0)}
+    made = trainer(packed[0], targets, {"bright": Brightness()}, c2=0.5, c3=0.25, per_step=0, balance="uniform")
+    rgb, delta = made.batch(), 0.02 * torch.randn(2, 3, 32, 32, generator=made.rng)
+    state = made.rng.get_state()
+    gradient, _ = made.pull(rgb, delta)
+    made.rng.set_state(state)
+    leaf = delta.clone().requires_grad_(True)
+    delivered = objective.deliver(rgb, leaf, delivery.random_channel(made.rng, 0.0))
+    whole = torch.zeros(())
+    for target in targets.values():
+        attempt = objective.random_attempt(target, delivered, made.rng)
+        fake = objective.called_real([Brightness()], attempt.edited)
+        real = objective.called_fake([Brightness()], attempt.face)
+        whole = whole + (-torch.log(attempt.distance + 0.005).mean() + 0.5 * fake + 0.25 * real) / 2
+    (expected,) = torch.autograd.grad(whole, leaf)
+    assert torch.allclose(gradient, expected, atol=1e-6)
+
+
+def test_detectors_are_asked_in_their_turn(packed):
+    detectors = {"a": Brightness(), "b": Brightness()}
+    made = trainer(packed[0], None, detectors, c2=1.0, detect_every=2)
+    asked = []
+    for made.steps in range(6):
+        asked.append([list(detectors.values()).index(d) for d in made.asked()])
+    assert asked == [[0], [], [1], [], [0], []]
+
+
+def test_weights_without_detectors_are_refused(packed):
+    with pytest.raises(UsageError, match="--detectors"):
+        trainer(packed[0], c2=1.0)
+
+
+def test_blur_and_rescaling_alone_are_no_disruption():
+    region = torch.rand(2, 3, 96, 96)
+    target, theta = amplifier(), crop_theta(2, HEAD_SHARE, 0.0, None)
+    soft = delivery.Channel("none", 0, 96, scale=0.6, blur=1.0)
+    delivered = objective.deliver(region, torch.zeros(2, 3, 32, 32), soft)
+    assert delivered.seen.shape[-1] == round(0.6 * 96)
+    assert objective.attempt(target, delivered, theta, target.conditions).distance.max() < 1e-3
+
+
+def test_the_loop_is_harsher_than_the_test():
+    rng = torch.Generator().manual_seed(0)
+    drawn = [delivery.random_channel(rng) for _ in range(600)]
+    h264 = [c.quality for c in drawn if c.codec == "h264"]
+    jpeg = [c.quality for c in drawn if c.codec == "jpeg"]
+    assert (min(h264), max(h264)) == (18, 36)
+    assert min(jpeg) < 45
+    assert max(jpeg) > 85
+    assert 0.7 < len(h264) / 600 < 0.8
+    scales = [c.scale for c in drawn if c.scale != 1]
+    assert min(scales) < 0.55
+    assert max(scales) > 1.45
+    assert 0.1 < sum(c.blur > 0 for c in drawn) / 600 < 0.3
+    assert min(c.scale * c.side for c in drawn) >= 111
+
+
+def test_rough_is_what_costs_bits():
+    flat = torch.ones(1, 3, 32, 32)
+    checks = (torch.arange(32)[:, None] + torch.arange(32)[None]) % 2 * 2.0 - 1
+    assert objective.roughness(flat) < 1e-6
+    assert objective.roughness(checks.expand(1, 3, 32, 32)) > 0.8
+
+
+def test_steady_is_the_same_perturbation_at_the_same_place_of_the_face():
+    rng = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(2, 3, 6, 6, generator=rng), size=(32, 32), mode="bicubic")
+    theta = crop_theta(2, 1.0, 0.1, rng)
+    moved = objective.crop(smooth, theta, 32)
+    assert objective.unsteadiness(smooth, moved, theta) < 1e-6
+    stuck_to_the_frame = objective.unsteadiness(smooth, smooth, theta)
+    other = objective.unsteadiness(smooth, torch.randn(2, 3, 32, 32, generator=rng), theta)
+    assert 1e-3 < stuck_to_the_frame < other
+    # Weaker is no steadier: the divisor has no gradient, so shrinking both does not help.
+    delta = smooth.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(objective.unsteadiness(delta, objective.crop(delta, theta, 32), theta), delta)
+    assert gradient.abs().max() < 1e-6
+
+
+def test_training_steady_and_smooth_makes_it_so(packed):
+    def trained(**changes):
+        torch.manual_seed(0)
+        made = trainer(packed[0], None, None, c1=0.0, lr=3e-3, **changes)
+        made.pull = lambda rgb, delta: (torch.zeros_like(delta), {})
+        for _ in range(15):
+            made.step(1.0)
+        rgb = made.batch()
+        image, theta = objective.neighbour(rgb, torch.Generator().manual_seed(1))
+        a, b = (made.p(nn.functional.interpolate(x, size=(64, 64), mode="area")).detach() for x in (rgb, image))
+        return objective.unsteadiness(a, b, theta), objective.roughness(a)
+
+    plain, better = trained(), trained(steady=1.0, smooth=1.0)
+    assert better[0] < plain[0]
+    assert better[1] < plain[1]
