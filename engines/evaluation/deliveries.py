@@ -88,15 +88,16 @@ class Deliveries:
         if channel.is_float:
             x = self.clean(width, size)[: len(method.treatments)]
             return (x + torch.stack([t.difference(size) for t in method.treatments])).clamp(-1, 1)
-        self._need(method, width)
+        self.need(method, width)
         return _tensor(self._crops[method.name, width, channel.name, size])
 
     def quality(self, method: Treated, width: int) -> Quality:
         """PSNR (one error over all faces) and SSIM (a face each) of the perturbation alone."""
-        self._need(method, width)
+        self.need(method, width)
         return self._quality[method.name, width]
 
-    def _need(self, method: Treated, width: int) -> None:
+    def need(self, method: Treated, width: int) -> None:
+        """Deliver the method's faces at this width, unless that was done."""
         if (method.name, width) not in self._quality:
             self._deliver(method, width)
 

@@ -24,11 +24,11 @@ YCBCR = torch.tensor([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -
 """RGB to YCbCr, BT.709, full range."""
 
 
-def disrupter(stage: DisruptStage) -> Perturb:
-    """The shipped stage, as the pipeline runs it."""
+def disrupter(stage: DisruptStage, track: int = 0) -> Perturb:
+    """The shipped stage, as the pipeline runs it. Give each face a track of its own where the stage holds."""
 
     def perturb(picture: av.VideoFrame, box: Box) -> None:
-        frame = Frame(picture, 0, Fraction(1, 25), 0, (Face(0, box, 1.0),), faces_known=True)
+        frame = Frame(picture, 0, Fraction(1, 25), 0, (Face(track, box, 1.0),), faces_known=True)
         (out,) = stage.process(frame)
         if out.faces[0].protection is not Protection.PROTECTED:
             raise RuntimeError(f"the stage left the face unprotected: {out.faces[0].reason}")

@@ -7,8 +7,9 @@ original face, which then moves along with it; `float` figures take it as it is,
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stream_guard.errors import UsageError
 from stream_guard.inference import Card, Session, find_engine, open_session
 from stream_guard.inference.card import load_card
 from stream_guard.media import pixels
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 from stream_guard.types import Box, guard_region, head_region
 
-from ..attacks.base import Model
+from ..attacks.base import Linf, Model
 from ..attacks.pgd import IFGSM
 from ..attacks.through_delivery import ThroughDelivery
-from ..data.heads import HEAD_SHARE, crop, crop_theta
-from ..data.pack import SIZE
+from ..attacks.universal import Universal
+from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from ..data.pack import SIZE, Head
 from ..disrupter import delivery
+from ..disrupter import train as disrupter_run
+from ..disrupter.network import SIZE as NETWORK_SIZE
+from ..export import OPSET, to_onnx, write_card
 from ..generators.target import Target
 from ..shipping import BUDGET_PSNR_DB
+from ..training import settings_of
 from .delivered import Still, clip
 from .deliveries import Treated, Treatment
 from .methods import YCBCR, disrupter, fixed
@@ -49,6 +56,8 @@ class Engine:
     card: Card
     session: Session
     stage: DisruptStage
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    """Where the export of a run lies, as long as this engine lives."""
 
     @property
     def budget_psnr_db(self) -> float:
@@ -75,13 +84,53 @@ class Engine:
 
 
 def open_engine(source: str | Path | None, threads: int = 1) -> Engine:
-    """A disrupter by its zoo name, or the folder of an exported one; None is the zoo's default."""
-    card = load_card(Path(source)) if source is not None and Path(source).is_dir() else find_engine(source, "disrupter")
-    stage = DisruptStage(
-        DisruptOptions.model_validate({"engine": str(card.model_path), "backend": "onnxruntime", "threads": threads})
-    )
+    """A disrupter by its zoo name, or the folder of an exported one or of a run; None is the zoo's default."""
+    folder = None
+    if source is not None and (Path(source) / "state.pt").exists():
+        folder = exported(Path(source))
+        card = load_card(Path(folder.name))
+    elif source is not None and Path(source).is_dir():
+        card = load_card(Path(source))
+    else:
+        card = find_engine(source, "disrupter")
+    return Engine(card, open_session(card, "onnxruntime", threads=threads), open_stage(card, threads=threads), folder)
+
+
+def open_stage(card: Card, **options: int) -> DisruptStage:
+    """The product's stage with this engine in ONNX Runtime and other options as they come."""
+    values = {"engine": str(card.model_path), "backend": "onnxruntime", **options}
+    stage = DisruptStage(DisruptOptions.model_validate(values))
     stage.open()
-    return Engine(card, open_session(card, "onnxruntime", threads=threads), stage)
+    return stage
+
+
+def exported(run: Path) -> tempfile.TemporaryDirectory[str]:
+    """A run of the disrupter as the runtime takes it: ONNX and a card, in a folder that goes with what is returned."""
+    settings, network = settings_of(run, disrupter_run.Settings), disrupter_run.load(run)
+    folder = tempfile.TemporaryDirectory(prefix="stream-guard-")
+    face, epsilon = torch.rand(2, 3, NETWORK_SIZE, NETWORK_SIZE), settings.epsilon_levels / 255
+    to_onnx(network, {"face": face}, "delta", Path(folder.name) / "model.onnx")
+    with torch.no_grad():
+        grid = network(face).shape[-1]
+    sides = ("face", NETWORK_SIZE, [0, 1], "RGB guard region"), ("delta", grid, [-epsilon, epsilon], "Y, Cb, Cr")
+    inputs, outputs = (
+        [{"name": name, "shape": [-1, 3, side, side], "range": span, "meaning": meaning}]
+        for name, side, span, meaning in sides
+    )
+    card = {
+        "name": run.resolve().name,
+        "kind": "disrupter",
+        "title": "a run of the disrupter, exported to be measured",
+        "file": "model.onnx",
+        "opset": OPSET,
+        "licence": "not for distribution",
+        "epsilon": epsilon,
+        "inputs": inputs,
+        "outputs": outputs,
+        "results": {"settings": json.dumps(asdict(settings))},
+    }
+    write_card(Path(folder.name), card)
+    return folder
 
 
 def none(stills: Sequence[Still]) -> Treated:
@@ -91,10 +140,11 @@ def none(stills: Sequence[Still]) -> Treated:
 
 def ours(engine: Engine, stills: Sequence[Still]) -> Treated:
     """The disrupter. Its name is the card's hash, so that several may share one cache."""
-    size, perturb = engine.card.input_shape("face")[-1], disrupter(engine.stage)
+    size = engine.card.input_shape("face")[-1]
     faces = np.stack([_read(still, guard_region, size) for still in stills])
     deltas = torch.cat([engine.delta(faces[i : i + BATCH]) for i in range(0, len(faces), BATCH)])
-    return Treated(f"ours {engine.card.sha256[:8]}", [Treatment(perturb, _spread(delta)) for delta in deltas])
+    treatments = [Treatment(disrupter(engine.stage, k), _spread(delta)) for k, delta in enumerate(deltas)]
+    return Treated(f"ours {engine.card.sha256[:8]}", treatments)
 
 
 def iterated(name: str, attack: IFGSM, target: Target, stills: Sequence[Still], tick: Tick) -> Treated:
@@ -133,6 +183,27 @@ def bound(
 def universal(delta: Tensor, stills: Sequence[Still]) -> Treated:
     """One perturbation (3, S, S) on [-1, 1] for every head, as CMUA's."""
     return Treated("universal", [_pixelwise(delta) for _ in stills])
+
+
+def fit_universal(budget: Linf, targets: Sequence[Target], heads: Sequence[Head], seed: int, tick: Tick) -> Tensor:
+    """(3, S, S) on [-1, 1] at the smallest target's size, after batches of heads, each under its own conditions."""
+    attack, size = Universal(budget, seed=seed), min(target.size for target in targets)
+    theta = crop_theta(len(heads), HEAD_SHARE, 0.0, None)
+    x = crop(Heads(list(heads), torch.device("cpu")).rgb.float() / 255, theta, size).clamp(0, 1) * 2 - 1
+    for number, start in enumerate(range(0, len(x), BATCH)):
+        part = x[start : start + BATCH].to(targets[0].conditions.device)
+        attack.fit([_resizing(target, number, len(part)) for target in targets], [part])
+        for _ in part:
+            tick()
+    if attack.delta is None:
+        raise UsageError("the universal perturbation needs at least one training face")
+    return attack.delta.cpu()
+
+
+def _resizing(target: Target, number: int, count: int) -> Model:
+    """The target under one of its conditions, fed at its own size."""
+    row = target.conditions[number % len(target.conditions)].expand(count, -1)
+    return lambda image: target(delivery.resize(image, target.size), row)
 
 
 def _class_by_class(attack: IFGSM, target: Target, x: Tensor, black: bool) -> Tensor:

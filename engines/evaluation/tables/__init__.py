@@ -1,7 +1,7 @@
 """The tables of the papers and ours, by name: `python -m engines evaluate NAME` regenerates one into results/NAME.json.
 
-`TABLES[name].add(parser)` gives its options; `run(arguments)` measures it, writes the JSON and returns it. `arguments`
-has `table`, the name. Several tables share faces, deliveries and attacks in one run of `all`.
+`TABLES[name].add(parser)` gives its options; `run(arguments)` measures it, writes the JSON and returns it by name.
+`arguments.table` is the name; the tables in `--also` share its faces, deliveries and attacks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import torch
 from stream_guard.errors import UsageError
 
 from ..channels import STANDARD, channels
-from . import disruption
+from . import detection, disruption
 from .bench import Bench
 from .document import Rows, device_words, document
+from .flicker import flicker
+from .identity import identity
 from .progress import Progress
+from .speed import table9
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 CRITERION = "mean squared error on [-1, 1] between G(what arrives) and G(original) of at least 0.05"
@@ -45,16 +48,26 @@ class Table:
 
 
 TABLES: dict[str, Table] = {
+    "table1": Table("Detectors on StarGAN's fakes, by condition", detection.table1, 32),
+    "table2": Table("Detectors on every generator's fakes", detection.table2, 32),
+    "table3": Table("The multi-attentional detector on fakes", detection.table3, 32),
+    "table4": Table("What detectors pass: reals, protected reals, fakes", detection.table4, 32),
+    "table5": Table("Transfer between detectors", detection.table5, 32),
     "table6": Table("Transfer between generators", disruption.table6, 24),
+    "table7": Table("Transfer between conditions", detection.table7, 32),
     "table8": Table("L2 and share of disrupted images by method", disruption.table8, 24),
+    "table9": Table("Seconds an image", table9, 30),
     "transfer": Table("Generators never trained on", disruption.transfer, 24),
     "robustness": Table("After codecs, resizing, cropping and blur", disruption.robustness, 12, disruption.ROBUSTNESS),
+    "identity": Table("Identity that survives", identity, 24),
+    "flicker": Table("Flicker on real clips", flicker, 1),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the faces, networks and figures come from and go to."""
-    paths: dict[str, Any] = {"type": Path, "metavar": "DIR"}
+    paths: dict[str, Any] = {"type": Path, "metavar": "PATH"}
+    parser.add_argument("--also", nargs="*", default=[], metavar="TABLE", help="more tables over the same faces")
     parser.add_argument("--targets", nargs="*", default=[], **paths, help="runs of generators it was trained against")
     parser.add_argument("--unseen", nargs="*", default=[], **paths, help="runs of generators it never saw")
     parser.add_argument("--detectors", nargs="*", default=[], **paths, help="runs of detectors")
@@ -76,6 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bound-faces", type=int, default=4, help="table8: faces for PGD through the codec; 0 for none"
     )
     parser.add_argument("--bound-iterations", type=int, default=80)
+    parser.add_argument("--universal-faces", type=int, default=16, help="table8: training faces to fit it on")
+    parser.add_argument("--identity", **paths, help="identity: the ONNX network that embeds faces")
+    parser.add_argument("--clips", nargs="*", default=[], **paths, help="flicker: videos (default: six of --media)")
+    parser.add_argument("--frames", type=int, default=32, help="flicker: pictures of each clip")
+    parser.add_argument("--holds", type=int, nargs="+", default=[1, 4], help="flicker: pictures a perturbation is held")
     parser.add_argument("--channels", nargs="+", help="columns (default: the table's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto")
@@ -83,27 +101,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="default: engines/evaluation/results/NAME.json")
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the table `arguments.table`, write its JSON and return it. Raises UsageError where inputs are missing."""
-    name = arguments.table
-    if name not in TABLES:
-        raise UsageError(f"unknown table {name!r}; choose one of: {', '.join(TABLES)}")
-    table, start = TABLES[name], time.monotonic()
+def run(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Measure the table `arguments.table` and those in `also`, write each one's JSON and return them by name.
+
+    Raises UsageError for an unknown table, where inputs are missing, or where tables do not share their columns.
+    """
+    names = list(dict.fromkeys([arguments.table, *arguments.also]))
+    tables = {name: _table(name) for name in names}
     if arguments.data is None and arguments.media is None:
         raise UsageError("say where the held-out faces are: --data PACK or --media DIR")
+    if len(names) > 1 and arguments.out is not None:
+        raise UsageError("--out names one file; leave it out with --also")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
+    faces = arguments.faces or max(table.faces for table in tables.values())
+    made = {}
     with Progress() as progress:
-        bench = Bench(
-            arguments, arguments.faces or table.faces, channels(arguments.channels or table.channels), progress
-        )
-        rows = table.measure(bench)
+        bench = Bench(arguments, faces, channels(arguments.channels or _columns(tables)), progress)
+        for name, table in tables.items():
+            made[name] = _measure(name, table, bench)
+    return made
+
+
+def _measure(name: str, table: Table, bench: Bench) -> dict[str, Any]:
+    start = time.monotonic()
+    rows = table.measure(bench)
     made = document({**facts(name, table, bench), "seconds": round(time.monotonic() - start, 1)}, rows)
-    out = arguments.out or RESULTS / f"{name}.json"
+    out = bench.arguments.out or RESULTS / f"{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    print(out)
     return made
+
+
+def _table(name: str) -> Table:
+    if name not in TABLES:
+        raise UsageError(f"unknown table {name!r}; choose one of: {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def _columns(tables: dict[str, Table]) -> tuple[str, ...]:
+    first, *others = tables.values()
+    if any(other.channels != first.channels for other in others):
+        raise UsageError(f"{', '.join(tables)} have different columns: run them apart, or name --channels for all")
+    return first.channels
 
 
 def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
@@ -127,7 +169,7 @@ def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
             "grid": bench.engine.grid,
         },
         "generators": [generator.facts() for generator in bench.generators],
-        "detectors": [],
+        "detectors": [reader.facts() for reader in bench.detectors],
     }
 
 

@@ -15,9 +15,12 @@ from torch import Tensor
 from stream_guard.errors import UsageError
 from stream_guard.types import Box
 
-from ...attacks.base import Linf
+from ...attacks.base import L2, Linf
 from ...attacks.pgd import IFGSM, PGD
 from ...data import pack
+from ...detectors import registry
+from ...detectors.detector import Detector
+from ...disrupter.objective import rms_of_psnr
 from ...generators.families import target_of
 from ...generators.target import Target
 from ...training import pick_device, stored
@@ -25,6 +28,7 @@ from .. import protectors
 from ..channels import Channel
 from ..delivered import Still
 from ..deliveries import Deliveries, Treated
+from ..figures import as_flags
 from ..protectors import Engine, open_engine
 from ..run import held_out
 from .progress import Progress
@@ -58,6 +62,23 @@ class Generator:
         }
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A detector of a run folder; `kind` is its architecture."""
+
+    name: str
+    kind: str
+    detector: Detector
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "architecture": self.kind,
+            "parameters": sum(p.numel() for p in self.detector.parameters()),
+            "size": self.detector.size,
+        }
+
+
 class Bench:
     """Made from the command line; `faces` and `conditions` are the table's own defaults unless given."""
 
@@ -72,6 +93,8 @@ class Bench:
         self.names = [still.name for still in self.stills]
         self.generators = [self._generator(folder, True) for folder in arguments.targets]
         self.generators += [self._generator(folder, False) for folder in arguments.unseen]
+        self.detectors = [self._reader(folder) for folder in arguments.detectors]
+        self.verdicts: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
         self.engine: Engine = open_engine(arguments.disrupter, arguments.threads or 1)
         self._treated: dict[str, Treated] = {}
         self._references: dict[tuple[str, int, float], Tensor] = {}
@@ -80,6 +103,18 @@ class Bench:
     def _generator(self, folder: Path, seen: bool) -> Generator:
         run, target = stored(folder), target_of(folder, self.arguments.data)
         return Generator(folder.resolve().name, target.to(self.device), seen, run.step, round(run.seconds / 60, 1))
+
+    def _reader(self, folder: Path) -> Reader:
+        detector = registry.detector_of(folder)
+        return Reader(folder.resolve().name, detector.name, detector.to(self.device))
+
+    def passes(self, reader: Reader, images: Tensor) -> npt.NDArray[np.bool_]:
+        """(N,): whether the detector passes each image (N, 3, S, S) in [-1, 1] as real."""
+        out = []
+        with torch.no_grad():
+            for i in range(0, len(images), BATCH):
+                out.append(reader.detector.p_real(images[i : i + BATCH].to(self.device)) > 0.5)
+        return as_flags(torch.cat(out))
 
     @property
     def deliveries(self) -> Deliveries:
@@ -101,6 +136,8 @@ class Bench:
             return protectors.none(stills)
         if name == "ours":
             return protectors.ours(engine, stills)
+        if name == "universal":
+            return protectors.universal(self._universal(), stills)
         if generator is None:
             raise UsageError(f"the method {name!r} needs a generator to attack")
         if name == "bound":
@@ -108,11 +145,24 @@ class Bench:
         self.progress.begin(f"attacking: {key}", len(stills))
         tick = self.progress.tick
         if name == "bound":
-            return protectors.bound(
-                key, engine, generator.target, stills, self.arguments.bound_iterations, self.seed, tick
-            )
-        attack = {"ifgsm": IFGSM(Linf(EPSILON)), "pgd": PGD(Linf(EPSILON), seed=self.seed)}[name]
+            steps = self.arguments.bound_iterations
+            return protectors.bound(key, engine, generator.target, stills, steps, self.seed, tick)
+        same_psnr = L2(2 * rms_of_psnr(engine.budget_psnr_db))
+        attack = {
+            "ifgsm": IFGSM(Linf(EPSILON)),
+            "pgd": PGD(Linf(EPSILON), seed=self.seed),
+            "pgd_same_psnr": PGD(same_psnr, seed=self.seed),
+        }[name]
         return protectors.iterated(key, attack, generator.target, stills, tick)
+
+    def _universal(self) -> Tensor:
+        """One perturbation fitted on `--universal-faces` training faces of the pack, against every seen generator."""
+        seen = [g.target for g in self.generators if g.seen]
+        if self.arguments.data is None or not seen:
+            raise UsageError("the universal perturbation is fitted on a pack's training faces: --data and --targets")
+        heads = pack.read(self.arguments.data, ["train"])[: self.arguments.universal_faces]
+        self.progress.begin("fitting the universal perturbation", len(heads))
+        return protectors.fit_universal(Linf(EPSILON), seen, heads, self.seed, self.progress.tick)
 
     def edit(self, generator: Generator, images: Tensor, rows: Rows) -> Tensor:
         """`images` (N, 3, S, S) edited under condition `rows` (N,) of the target, in batches, on the CPU."""

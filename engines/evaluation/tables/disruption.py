@@ -21,6 +21,8 @@ METHODS = {
     "none": "not protected (the delivery alone)",
     "ifgsm": "I-FGSM on this generator",
     "pgd": "PGD-10 on this generator",
+    "pgd_same_psnr": "PGD-10 on this generator, at the disrupter's PSNR",
+    "universal": "universal perturbation (CMUA) on all targets",
     "ours": "disrupter (ours, one network)",
     "bound": "bound: PGD through the codec",
 }
@@ -33,6 +35,7 @@ def columns(bench: Bench, generator: Generator, treated: Treated, width: int, fi
     faces, rows = faces[faces < count], rows[faces < count]
     owners = [bench.names[k] for k in faces]
     size, out = generator.target.size, {}
+    bench.deliveries.need(treated, width)
     bench.progress.begin(f"editing: {treated.name} by {generator.name}, face {width} px", len(bench.channels))
     for channel in bench.channels:
         x = bench.deliveries.clean(width, size, channel.crop)[faces]
@@ -63,7 +66,10 @@ def table8(bench: Bench) -> Rows:
     """Every method on every generator at the main width, the disrupter at the others too, the bound on a few faces."""
     rows = Rows()
     for generator in bench.generators:
-        for method in ("none", "ifgsm", "pgd", "ours"):
+        for method in ("none", "ifgsm", "pgd", "pgd_same_psnr", "universal", "ours"):
+            if method == "universal" and bench.arguments.data is None:
+                rows.skip("no --data PACK to fit it on", generator=generator.name, method=METHODS[method])
+                continue
             add(rows, bench, generator, method, bench.width)
         if bench.arguments.bound_faces:
             few = min(bench.arguments.bound_faces, len(bench.stills))
@@ -138,7 +144,7 @@ def table6(bench: Bench) -> Rows:
 
 def add(rows: Rows, bench: Bench, generator: Generator, method: str, width: int, first: int | None = None) -> None:
     """One row: a method on a generator at a width."""
-    made = bench.method(method, None if method in ("none", "ours") else generator)
+    made = bench.method(method, None if method in ("none", "ours", "universal") else generator)
     labels = {**about(generator), "method": METHODS[method], "face_px": width}
     if first is not None:
         labels["first_faces"] = first
