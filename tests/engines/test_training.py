@@ -8,7 +8,8 @@ from torch import nn
 
 from engines.disrupter import train as disrupter
 from engines.disrupter.network import SIZE
-from engines.training import Run, pick_device
+from engines.generators.target import Target
+from engines.training import Run, pick_device, stored
 from stream_guard.errors import EngineError, UsageError
 from tests.engines.test_data import packed
 from tests.engines.test_disrupter import amplifier
@@ -57,8 +58,71 @@ def test_a_device_that_is_not_there_is_said():
 def test_the_disrupter_learns_and_resumes(packed, tmp_path):
     settings = disrupter.Settings(width=8, batch=2)
     targets = {"a": amplifier(), "b": amplifier(4.0)}
-    run = disrupter.train(packed[0], targets, {}, tmp_path / "p", 0.05, False, "cpu", settings)
+    run = disrupter.train(packed[0], targets, {}, tmp_path / "p", 0.02, False, "cpu", settings)
     assert run.step >= 1
     more = disrupter.train(packed[0], targets, {}, tmp_path / "p", 0.02, True, "cpu", settings)
     assert more.step > run.step
     assert disrupter.load(tmp_path / "p")(torch.rand(1, 3, SIZE, SIZE)).abs().max() <= 16 / 255
+
+
+class Breaking(nn.Module):
+    """A generator whose output becomes NaN after some calls."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def forward(self, x, c):
+        self.left -= 1
+        return x * (float("nan") if self.left < 0 else 1.0)
+
+
+def test_a_disrupter_that_meets_nan_stops_and_keeps_what_it_had(packed, tmp_path):
+    settings = disrupter.Settings(width=8, batch=2)
+    disrupter.train(packed[0], {"a": amplifier()}, {}, tmp_path / "p", 0.0, False, "cpu", settings)
+    before = (tmp_path / "p" / "state.pt").read_bytes()
+    broken = Target(Breaking(4), "toy", torch.zeros(1, 1), ["none"], 64)
+    with pytest.raises(EngineError, match="became NaN or infinite at step 2; the last good checkpoint is kept"):
+        disrupter.train(packed[0], {"a": broken}, {}, tmp_path / "p", 1.0, True, "cpu", settings)
+    assert (tmp_path / "p" / "state.pt").read_bytes() == before
+    assert torch.isfinite(disrupter.load(tmp_path / "p")(torch.rand(1, 3, SIZE, SIZE))).all()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(packed, tmp_path):
+    """The loss may still be finite in the step whose gradient is not."""
+    made = disrupter.DisrupterTrainer(
+        disrupter.Settings(width=8, batch=2), packed[0], {"a": amplifier()}, {}, torch.device("cpu")
+    )
+    made.pull = lambda rgb, delta: (torch.full_like(delta, torch.inf), {})
+    run = Run(tmp_path, {}, 1.0)
+    with pytest.raises(EngineError, match="gradient became NaN or infinite"):
+        run.tick(made.step(0.0), made.parts)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_the_schedule_may_span_resumed_calls(packed, tmp_path):
+    """With plan_minutes the budget and the learning rate follow the whole run's clock, not the call's."""
+    settings = disrupter.Settings(width=8, batch=2, plan_minutes=100.0)
+    run = disrupter.train(packed[0], {"a": amplifier()}, {}, tmp_path / "p", 0.01, False, "cpu", settings)
+    rate = torch.load(tmp_path / "p" / "state.pt", weights_only=True)["parts"]["opt"]["param_groups"][0]["lr"]
+    assert run.progress == 1.0
+    assert rate == settings.lr
+    short = disrupter.Settings(width=8, batch=2)
+    disrupter.train(packed[0], {"a": amplifier()}, {}, tmp_path / "q", 0.01, False, "cpu", short)
+    rate = torch.load(tmp_path / "q" / "state.pt", weights_only=True)["parts"]["opt"]["param_groups"][0]["lr"]
+    assert rate < settings.lr
+
+
+def test_what_was_given_is_noted_for_each_call(tmp_path):
+    parts = _parts()
+    run = Run(tmp_path, {}, 1.0, notes={"targets": ["a"]})
+    run.tick({"loss": 1.0}, parts)
+    run.save(parts)
+    for targets in (["a"], ["a", "b"]):
+        run = Run(tmp_path, {}, 1.0, notes={"targets": targets})
+        run.resume(parts)
+        run.save(parts)
+    assert stored(tmp_path).notes == [
+        {"targets": ["a"], "from_step": 0},
+        {"targets": ["a", "b"], "from_step": 1},
+    ]
