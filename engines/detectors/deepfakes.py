@@ -17,6 +17,7 @@ from PIL import Image
 
 from stream_guard.errors import EngineError
 from stream_guard.media import open_source, pixels
+from stream_guard.media.measure import stream_size
 from stream_guard.types import Box, Frame, guard_region
 
 from ..data.pack import decode_image, encode_image, split_parts
@@ -90,7 +91,7 @@ def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[Deepfake
 def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: int) -> Iterator[Rgb]:
     """The guard regions of `count` frames, evenly spaced, where a face is found."""
     with open_source(str(path), threads=1) as source:
-        total = sum(isinstance(item, Frame) for item in source.read())
+        total = stream_size(str(path), source.info.video.stream).packets
     wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
     with open_source(str(path), threads=1) as source:
         frames = (item for item in source.read() if isinstance(item, Frame))

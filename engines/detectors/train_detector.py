@@ -23,6 +23,7 @@ from ..generators.families import target_of
 from ..generators.target import Target
 from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
 from .architectures import architecture
+from .blending import self_blended
 from .calibration import temperature
 from .degrade import degrade
 from .detector import FAKE, REAL, Detector
@@ -47,6 +48,8 @@ class Settings:
     weight_decay: float = 0.02
     deepfakes: float = 0.1
     """share of groups that are frames of real deepfake videos and their originals, where the pack has them"""
+    blended: float = 0.1
+    """share of groups whose fakes are faces blended with themselves, for the seams of face swaps"""
     fresh: float = 0.25
     """share of groups whose fakes are made anew; the others were seen before, otherwise degraded. 1 on a GPU"""
     seed: int = 0
@@ -89,20 +92,25 @@ class DetectorTrainer:
     def parts(self) -> dict[str, Any]:
         return {"detector": self.detector, "opt": self.opt, "best": self.best}
 
-    def group(self, pictures: Pictures, rng: torch.Generator, deepfakes: float, fresh: float) -> tuple[Tensor, Tensor]:
+    def group(
+        self, pictures: Pictures, rng: torch.Generator, deepfakes: float, blended: float, fresh: float
+    ) -> tuple[Tensor, Tensor]:
         """(pictures (GROUP, 3, size, size) in [-1, 1], labels): reals first, then fakes, degraded alike."""
         target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
-        rgb = None
-        if float(torch.rand(1, generator=rng)) < deepfakes:
+        rgb, u = None, float(torch.rand(1, generator=rng))
+        if u < deepfakes:
             rgb = pictures.deepfake_pairs(GROUP // 2, target.size, rng)
+        elif u > 1 - blended:
+            rgb = pictures.heads(GROUP // 2, target.size, rng)
+            rgb = torch.cat([rgb, self_blended(rgb, rng)])
         if rgb is None:
             rgb = pictures.pooled_pairs(GROUP // 2, target, rng, fresh)
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
         return degrade(rgb, self.detector.size, rng), labels
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        count = self.s.batch // GROUP
-        groups = [self.group(self.pictures, self.rng, self.s.deepfakes, self.s.fresh) for _ in range(count)]
+        count, shares = self.s.batch // GROUP, (self.s.deepfakes, self.s.blended, self.s.fresh)
+        groups = [self.group(self.pictures, self.rng, *shares) for _ in range(count)]
         return torch.cat([x for x, _ in groups]), torch.cat([y for _, y in groups])
 
     def step(self) -> dict[str, float]:
@@ -120,7 +128,7 @@ class DetectorTrainer:
     def _val(self, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
         """The same groups of held-out people at each look."""
         rng = torch.Generator().manual_seed(1)
-        return [self.group(pictures, rng, 0.0, 1.0) for _ in range(VAL_GROUPS)]
+        return [self.group(pictures, rng, 0.0, 0.0, 1.0) for _ in range(VAL_GROUPS)]
 
     @torch.no_grad()
     def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:

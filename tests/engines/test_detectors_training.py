@@ -1,0 +1,232 @@
+"""Training, calibration and measuring of detectors, on drawn heads and an easy fake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from engines.data import pack
+from engines.detectors import deepfakes, degrade, measure, train_detector
+from engines.detectors.blending import self_blended
+from engines.detectors.calibration import calibration_error, temperature
+from engines.detectors.detector import FAKE, REAL
+from engines.detectors.pictures import Pictures, edited
+from engines.detectors.registry import TRAINERS, detector_of, trainer
+from engines.generators import train_stargan as stargan
+from engines.generators.target import Target
+from stream_guard.errors import EngineError, UsageError
+from stream_guard.types import Box
+
+
+class Tinted(nn.Module):
+    """An edit that nobody can miss: green and blue are halved."""
+
+    def forward(self, image, condition):
+        return image * torch.tensor([1.0, 0.5, 0.5])[:, None, None] - torch.tensor([0.0, 0.5, 0.5])[:, None, None]
+
+
+def tinted() -> Target:
+    return Target(Tinted(), "tint", torch.zeros(2, 1), ["a", "b"], 64)
+
+
+def _head(k: int) -> np.ndarray:
+    rng = np.random.default_rng(k)
+    return np.repeat(np.repeat(rng.integers(40, 200, (18, 18, 1), np.uint8), 16, 0), 16, 1).repeat(3, 2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A pack with four people in each split, and a deepfake beside its original, in training and in the test."""
+    folder = tmp_path_factory.mktemp("pack")
+    rows, counts = [], dict.fromkeys(pack.SPLITS, 0)
+    k = 0
+    while min(counts.values()) < 4:
+        split = pack.split_of(f"p{k}")
+        if counts[split] < 4:
+            Image.fromarray(_head(k)).save(folder / f"p{k}.png")
+            rows.append((folder / f"p{k}.png", None, Box(80, 60, 208, 228)))
+            counts[split] += 1
+        k += 1
+    encoded = [pack.encode_image(Image.fromarray(_head(k)[:192, :192]), "JPEG") for k in range(8)]
+    extra = {
+        "deepfake_jpeg": np.frombuffer(b"".join(encoded), np.uint8),
+        "deepfake_jpeg_end": np.cumsum([len(b) for b in encoded]),
+        "deepfake_of": np.arange(4).repeat(2),
+        "deepfake_names": np.array(["c23_videos_519_515", "c23_videos_519", "other_fake", "other"]),
+        "deepfake_fake": np.array([1, 0, 1, 0], np.uint8),
+    }
+    pack.build(rows, folder / "faces.pack", extra=extra)
+    return folder / "faces.pack"
+
+
+@pytest.fixture(autouse=True)
+def a_short_look(monkeypatch):
+    monkeypatch.setattr(train_detector, "VAL_GROUPS", 3)
+
+
+@pytest.fixture(scope="module")
+def generator(data, tmp_path_factory):
+    """The run folder of a generator that was hardly trained."""
+    out = tmp_path_factory.mktemp("runs") / "stargan-x"
+    torch.manual_seed(0)
+    masked = stargan.Settings(conv_dim=4, size=64, batch=1, adversary_dim=4)
+    network = stargan.Generator(masked.conv_dim)
+    run = stargan.Run(out, stargan.asdict(masked), 0.0, name="stargan")
+    run.save({"g": network})
+    return out
+
+
+def test_a_detector_learns_an_easy_fake_and_is_calibrated(data):
+    settings = train_detector.Settings(width=0.25, size=64, lr=3e-3, fresh=1.0, deepfakes=0.0, blended=0.0)
+    torch.manual_seed(0)
+    own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
+    before = own.look(0)
+    for _ in range(16):
+        own.step()
+    assert own.look(16) < before
+    assert own.best.step == 16
+    own.calibrate()
+    real, fake = measure.heads_and_fakes(Pictures(data, ["test"], torch.device("cpu")), tinted())
+    found = measure.against(own.best.detector, real, fake)
+    assert found["by_delivery"]["8 bits"]["auroc"] == 1.0
+    assert found["by_delivery"]["h264 crf 30"]["reals"] == 4
+    assert set(found["passed_by_sharpness"]) == set(measure.PROBES)
+
+
+def test_a_run_resumes_is_loaded_and_reported(data, generator, tmp_path):
+    kind = TRAINERS["resnet18"]
+    settings = kind.Settings(width=0.125, size=64, batch=8)
+    run = kind.train(data, tmp_path / "r", 0.02, False, "cpu", settings, [generator])
+    more = kind.train(data, tmp_path / "r", 0.01, True, "cpu", settings, [generator])
+    assert more.step > run.step >= 1
+    detector = detector_of(tmp_path / "r")
+    assert not detector.training
+    assert detector.size == 64
+    assert 0.05 <= detector.temperature <= 20
+    made = measure.report([tmp_path / "r"], data, [generator])
+    row = json.loads(json.dumps(made))["rows"][0]
+    assert row["trained_on"] == ["stargan-x"]
+    assert row["fakes"][0]["seen"] is True
+    assert {clip["split"] for clip in row["deepfake_videos"]} == {"train", "test"}
+    with pytest.raises(UsageError, match="batch was 8, now 16"):
+        kind.train(data, tmp_path / "r", 0.0, True, "cpu", kind.Settings(width=0.125, size=64), [generator])
+
+
+def test_what_a_detector_needs_is_said(data, generator, tmp_path):
+    kind = trainer("resnet18")
+    with pytest.raises(UsageError, match="--fakes"):
+        kind.train(data, tmp_path, 0.0, False, "cpu")
+    with pytest.raises(UsageError, match="multiple"):
+        kind.train(data, tmp_path, 0.0, False, "cpu", kind.Settings(batch=12), [generator])
+    with pytest.raises(UsageError, match="resnet50"):
+        trainer("resnet51")
+
+
+def _poisoned(own):
+    return torch.full((8, 3, 64, 64), float("nan")), torch.tensor([REAL] * 4 + [FAKE] * 4)
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(data, generator, tmp_path, monkeypatch):
+    kind = trainer("resnet18")
+    settings = kind.Settings(width=0.125, size=64, batch=8)
+    kind.train(data, tmp_path / "r", 0.0, False, "cpu", settings, [generator])
+    before = (tmp_path / "r" / "state.pt").read_bytes()
+    monkeypatch.setattr(train_detector.DetectorTrainer, "batch", _poisoned)
+    with pytest.raises(EngineError, match="last good checkpoint"):
+        kind.train(data, tmp_path / "r", 1.0, True, "cpu", settings, [generator])
+    assert (tmp_path / "r" / "state.pt").read_bytes() == before
+
+
+def test_held_out_deepfakes_are_not_trained_on(data):
+    names = {clip.name: clip.split for clip in deepfakes.read(data)}
+    assert names == {
+        "c23_videos_519_515": "train",
+        "c23_videos_519": "train",
+        "other_fake": "test",
+        "other": "test",
+    }
+    pictures = Pictures(data, ["train"], torch.device("cpu"))
+    assert [len(part) for part in pictures.deepfakes] == [2, 2]
+
+
+def test_a_pack_without_deepfakes_has_none(tmp_path, data):
+    with np.load(data) as found:
+        rest = {k: found[k] for k in found.files if not k.startswith("deepfake_")}
+    with (tmp_path / "plain.pack").open("wb") as file:
+        np.savez(file, **rest)
+    assert deepfakes.read(tmp_path / "plain.pack") == []
+    pictures = Pictures(tmp_path / "plain.pack", ["val"], torch.device("cpu"))
+    assert pictures.deepfake_pairs(2, 64, torch.Generator().manual_seed(0)) is None
+
+
+def test_reals_and_fakes_go_the_same_way():
+    """The degradation of a picture does not depend on its place in the batch by label: same rng, same path for all."""
+    x = torch.rand(1, 3, 64, 64).expand(8, -1, -1, -1)
+    out = degrade.degrade(x, 48, torch.Generator().manual_seed(3))
+    assert out.shape == (8, 3, 48, 48)
+    assert out.min() >= -1
+    assert out.max() <= 1
+    way = degrade.random_path(torch.Generator().manual_seed(5))
+    assert way == degrade.random_path(torch.Generator().manual_seed(5))
+    same = way(torch.rand(1, 3, 64, 64).expand(2, -1, -1, -1))
+    assert same.shape[-1] == way.side
+
+
+def test_pairs_are_the_same_crops(data):
+    pictures = Pictures(data, ["train"], torch.device("cpu"))
+    made = pictures.pairs(3, tinted(), torch.Generator().manual_seed(0))
+    expected = edited(tinted(), made[:3], torch.zeros(3, 1))
+    assert torch.equal(made[3:], expected)
+    again = pictures.pooled_pairs(2, tinted(), torch.Generator().manual_seed(0), 0.0)
+    assert again.shape == (4, 3, 64, 64)
+
+
+def test_a_blended_face_differs_only_inside():
+    rgb = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    made = self_blended(rgb, torch.Generator().manual_seed(1))
+    change = (made - rgb).abs().amax(1)
+    assert change[:, :3].max() < 0.01
+    assert (change[:, 24:40, 24:40].mean((1, 2)) > 0.02).all()
+
+
+def test_temperature_undoes_overconfidence():
+    generator = torch.Generator().manual_seed(0)
+    p = torch.rand(20000, generator=generator)
+    labels = (torch.rand(20000, generator=generator) < p).long()
+    logits = torch.stack([torch.zeros_like(p), torch.logit(p)], 1)
+    assert temperature(logits * 3, labels) == pytest.approx(3, rel=0.05)
+    over = (logits * 3).softmax(1)[:, REAL]
+    assert calibration_error(over, labels == REAL) > 0.05
+    assert calibration_error(p, labels == REAL) < 0.01
+    assert (FAKE, REAL) == (0, 1)
+
+
+def test_figures_count_real_as_positive():
+    real, fake = np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.1, 0.1, 0.6, 0.3])
+    found = measure.figures(real, fake)
+    assert found["precision"] == 0.75
+    assert found["recall"] == 0.75
+    assert found["f1"] == 0.75
+    assert found["fakes_passed"] == 0.25
+    assert found["auroc"] == pytest.approx(14 / 16)
+    assert measure.auroc(np.ones(3), np.ones(3)) == 0.5
+
+
+def test_frames_of_real_deepfakes(shared, tmp_path):
+    from engines.data.detect import still_detector
+
+    folder = tmp_path / "clips" / "fake_originals"
+    folder.mkdir(parents=True)
+    name = "c23_videos_634.mp4"
+    (folder / name).symlink_to(shared / "media" / "clips" / "fake_originals" / name)
+    found = deepfakes.collect(tmp_path / "clips", still_detector(), count=2)
+    assert found["deepfake_names"].tolist() == ["c23_videos_634"]
+    assert found["deepfake_fake"].tolist() == [0]
+    assert len(found["deepfake_of"]) == 2
+    with pytest.raises(EngineError, match="no clip with a face"):
+        deepfakes.collect(tmp_path / "nothing", still_detector())
