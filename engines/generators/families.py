@@ -10,7 +10,7 @@ from torch import nn
 from stream_guard.errors import UsageError
 
 from ..training import Run, stored
-from . import train_ganimation, train_stargan
+from . import train_cyclegan, train_ganimation, train_stargan
 from .target import Target
 
 
@@ -35,6 +35,7 @@ class Family(Protocol):
 
 
 FAMILIES: dict[str, Family] = {
+    "cyclegan": train_cyclegan,
     "ganimation": train_ganimation,
     "stargan": train_stargan,
 }
