@@ -76,6 +76,8 @@ class Settings:
     """Share of the time box without an adversary."""
     supervised: float = 1.0
     """Weight of the drawn pairs; 0 leaves the published, unpaired losses."""
+    colour: float = 0.5
+    """Weight of the drawn target on the colour mask alone, beside that on the edited image."""
     adversarial: float = 0.03
     """Weight of realness, units and cycle together."""
     units: float = 160.0
@@ -141,8 +143,10 @@ class GANimationTrainer:
             attention, colour = self.g.masks(x, c)
         attention, fake = attention.float(), compose(x, attention.float(), colour.float())
         # The moved pixels are few: weight them up, or "change nothing" is the best first answer.
-        weight = 1 + 6 * (target - x).abs().mean(1, keepdim=True)
+        weight = 1 + 10 * (target - x).abs().mean(1, keepdim=True)
         paired = ((fake - target).abs() * weight).mean()
+        # Where attention copies, no gradient reaches the colours; so they learn the target by themselves too.
+        paired = paired + self.s.colour * ((colour.float() - target).abs() * weight).mean()
         loss = self.s.supervised * paired + self.s.saturation * attention.mean()
         loss = loss + self.s.smooth * total_variation(attention)
         report |= {"l1": paired.item(), "attention": attention.mean().item()}
