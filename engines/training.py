@@ -23,6 +23,9 @@ S = TypeVar("S")
 UNNAMED = "stargan"
 """What a run folder holds that was written before runs carried their name."""
 
+QUIET_SECONDS = 30.0
+"""A run with long steps logs at least this often."""
+
 
 def pick_device(name: str) -> torch.device:
     """`auto` is the first GPU, or the CPU."""
@@ -112,6 +115,7 @@ class Run:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
+    _logged: float = field(default_factory=time.monotonic)
     name: str = UNNAMED
     notes: dict[str, Any] = field(default_factory=dict)
     _noted: list[dict[str, Any]] = field(default_factory=list)
@@ -183,12 +187,13 @@ class Run:
                 f"{self.folder}: lower the learning rate and --resume"
             )
         self.step += 1
-        if self.step % log_every == 0:
+        if self.step % log_every == 0 or time.monotonic() - self._logged > QUIET_SECONDS:
             self._log(losses)
         if time.monotonic() - self._saved > 60:
             self.save(parts)
 
     def _log(self, losses: dict[str, float]) -> None:
+        self._logged = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         row = {
             "step": self.step,
