@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .detectors import command as evaluate_detectors
 from .detectors.registry import TRAINERS
 from .disrupter import train as disrupter
 from .evaluation.tables import TABLES
@@ -38,6 +39,9 @@ def _pack(pack: argparse.ArgumentParser) -> None:
         "--landmarks", type=Path, help="OpenSeeFace's 66-point model (.onnx): adds landmarks and action units"
     )
     pack.add_argument("--clips", type=Path, help="folder of talking heads: adds their frames")
+    pack.add_argument(
+        "--deepfakes", type=Path, help="folder with fake/ and fake_originals/: adds frames of real deepfake videos"
+    )
     pack.set_defaults(run=commands.pack)
 
 
@@ -115,6 +119,9 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     delivered.add_argument("--seed", type=int, default=0)
     delivered.add_argument("--out", type=Path, default=Path("engines/evaluation/results/delivered.json"))
     delivered.set_defaults(run=commands.delivered)
+    detectors = tables.add_parser("detectors", help="what each detector is worth on held-out people")
+    evaluate_detectors.add(detectors)
+    detectors.set_defaults(run=evaluate_detectors.run)
     for name, table in TABLES.items():
         one = tables.add_parser(name, help=table.title)
         table.add(one)

@@ -23,6 +23,7 @@ from .data.action_units import LandmarkFinder
 from .data.detect import still_detector
 from .data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from .data.media import listed
+from .detectors import deepfakes
 from .detectors.registry import TRAINERS, detector_of
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
@@ -42,7 +43,8 @@ def pack(arguments: argparse.Namespace) -> None:
     """Stills, and where they are asked for, landmarks with action units, and the frames of clips."""
     detect = still_detector()
     finder = LandmarkFinder(arguments.landmarks) if arguments.landmarks else None
-    extra = clips.collect(arguments.clips, detect, finder) if arguments.clips else None
+    extra = clips.collect(arguments.clips, detect, finder) if arguments.clips else {}
+    extra |= deepfakes.collect(arguments.deepfakes, detect) if arguments.deepfakes else {}
     rows = listed(arguments.media, arguments.synthetic, detect)
     print(json.dumps(packs.build(rows, arguments.out, quality=arguments.quality, extra=extra, finder=finder)))
 

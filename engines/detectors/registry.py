@@ -20,7 +20,7 @@ from .train_detector import Settings
 
 @dataclass(frozen=True)
 class XceptionSettings(Settings):
-    width: float = 0.25
+    width: float = 0.1875
     """channels, as a share of the published network's"""
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from engines.detectors import resnet, xception
+from engines.detectors.architectures import ARCHITECTURES, architecture
 from engines.detectors.blocks import adaptive_pool
 from engines.detectors.detector import FAKE, REAL, Detector
-from engines.detectors.architectures import ARCHITECTURES, architecture
 from stream_guard.errors import EngineError, UsageError
 
 SLIM = {

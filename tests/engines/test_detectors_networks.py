@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from engines.detectors.architectures import architecture
 from engines.detectors.dfb_mesonet import DfbMeso4, DfbMesoInception4
 from engines.detectors.mesonet import Meso4, MesoInception4
 from engines.detectors.multi_attention import MultiAttention
-from engines.detectors.architectures import architecture
 from engines.detectors.resnet import resnet18, resnet50
 from engines.detectors.vgg import VGG16
 from engines.detectors.xception import Xception

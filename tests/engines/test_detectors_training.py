@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from engines.__main__ import main
 from engines.data import pack
-from engines.detectors import deepfakes, degrade, measure, train_detector
+from engines.detectors import command, deepfakes, degrade, measure, train_detector
 from engines.detectors.blending import self_blended
 from engines.detectors.calibration import calibration_error, temperature
 from engines.detectors.detector import FAKE, REAL
@@ -230,3 +231,18 @@ def test_frames_of_real_deepfakes(shared, tmp_path):
     assert len(found["deepfake_of"]) == 2
     with pytest.raises(EngineError, match="no clip with a face"):
         deepfakes.collect(tmp_path / "nothing", still_detector())
+
+
+def test_the_figures_go_into_the_card_of_that_very_run(data, generator, tmp_path):
+    kind, out = trainer("resnet18"), tmp_path / "figures.json"
+    settings = kind.Settings(width=0.125, size=64, batch=8)
+    kind.train(data, tmp_path / "r", 0.0, False, "cpu", settings, [generator])
+    argv = ["evaluate", "detectors", "--detectors", tmp_path / "r", "--fakes", generator, "--data", data]
+    assert main([*map(str, argv), "--faces", "2", "--device", "cpu", "--out", str(out)]) == 0
+    made = json.loads(out.read_text())
+    assert made["people"] == 2
+    assert str(tmp_path) not in out.read_text()
+    assert "auroc_stargan-x_crf23" in command.measured(tmp_path / "r", out)
+    kind.train(data, tmp_path / "s", 0.0, False, "cpu", settings, [generator])
+    assert command.measured(tmp_path / "s", out) == {}
+    assert command.measured(tmp_path / "r", tmp_path / "none.json") == {}

@@ -1,0 +1,81 @@
+"""`python -m engines evaluate detectors`: figures of trained detectors as JSON, and what a card takes from it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..evaluation.machine import machine
+from ..training import pick_device
+from .measure import report
+
+RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results" / "detectors.json"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    folders: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "DIR"}
+    parser.add_argument("--detectors", **folders, help="run folders of detectors")
+    parser.add_argument("--fakes", **folders, help="run folders of generators, seen in training or not")
+    parser.add_argument("--data", type=Path, required=True, help="a data pack: faces of its test split")
+    parser.add_argument("--faces", type=int, default=0, help="at most so many people (0: all)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure and write the JSON."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    start, device = time.monotonic(), str(pick_device(arguments.device))
+    made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces)
+    for row, folder in zip(made["rows"], arguments.detectors, strict=True):
+        row["run_sha256"] = _sha256(folder / "state.pt")
+    words = {str(arguments.data): "PACK", str(arguments.out): "OUT"}
+    words |= {str(p): f"runs/{p.name}" for p in (*arguments.detectors, *arguments.fakes)}
+    facts = {
+        "table": "detectors",
+        "title": "Deepfake detectors on held-out people, by generator and delivery, and on real deepfake videos",
+        "command": "python -m engines " + shlex.join(words.get(word, word) for word in sys.argv[1:]),
+        "device": device,
+        "machine": machine(),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({**facts, **made}, indent=1) + "\n", encoding="utf-8")
+    print(arguments.out)
+
+
+def measured(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
+    """What the committed figures say of the run in `folder`, flattened for its card; empty unless they are of it."""
+    if not results.exists():
+        return {}
+    sha256 = _sha256(folder / "state.pt")
+    rows = [r for r in json.loads(results.read_text(encoding="utf-8"))["rows"] if r.get("run_sha256") == sha256]
+    return {key: value for row in rows[:1] for key, value in _flat(row)}
+
+
+def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = [("calibration_error_crf23", row["together"]["calibration_error"])]
+    for fakes in row["fakes"]:
+        name = fakes["generator"] + ("" if fakes["seen"] else "_never_seen")
+        found = fakes["by_delivery"]["h264 crf 23"]
+        out += [(f"{key}_{name}_crf23", found[key]) for key in ("accuracy", "auroc", "f1")]
+    held_out = [clip for clip in row["deepfake_videos"] if clip["split"] == "test"]
+    for kind, fake in (("deepfake_videos", True), ("their_originals", False)):
+        passed = [clip["passed_as_real"] for clip in held_out if clip["fake"] == fake]
+        if passed:
+            out.append((f"held_out_{kind}_frames_passed_as_real", passed))
+    return out
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
