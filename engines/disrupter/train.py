@@ -211,7 +211,7 @@ def train(
     anneal, trainer.steps = bool(settings.plan_minutes) or run.step == 0, run.step
     mean: dict[str, float] = {}
     while not run.over:
-        done = min(run.spent_seconds / 60 / settings.plan_minutes, 1.0) if settings.plan_minutes else run.progress
+        done = share_done(run, settings)
         for group in trainer.opt.param_groups:
             group["lr"] = settings.lr * max(0.03, min(1.0, 2.2 * (1 - done)))
         report = trainer.step(done if anneal else 1.0)
@@ -219,6 +219,13 @@ def train(
         run.tick(mean, trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def share_done(run: Run, settings: Settings) -> float:
+    """0 to 1: of the whole run where it was planned, else of this call."""
+    if not settings.plan_minutes:
+        return run.progress
+    return min(run.spent_seconds / 60 / settings.plan_minutes, 1.0)
 
 
 def load(folder: Path) -> Disrupter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -100,17 +102,12 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(packed, tmp_path
     assert not (tmp_path / "state.pt").exists()
 
 
-def test_the_schedule_may_span_resumed_calls(packed, tmp_path):
+def test_the_schedule_may_span_resumed_calls(tmp_path):
     """With plan_minutes the budget and the learning rate follow the whole run's clock, not the call's."""
-    settings = disrupter.Settings(width=8, batch=2, plan_minutes=100.0)
-    run = disrupter.train(packed[0], {"a": amplifier()}, {}, tmp_path / "p", 0.01, False, "cpu", settings)
-    rate = torch.load(tmp_path / "p" / "state.pt", weights_only=True)["parts"]["opt"]["param_groups"][0]["lr"]
-    assert run.progress == 1.0
-    assert rate == settings.lr
-    short = disrupter.Settings(width=8, batch=2)
-    disrupter.train(packed[0], {"a": amplifier()}, {}, tmp_path / "q", 0.01, False, "cpu", short)
-    rate = torch.load(tmp_path / "q" / "state.pt", weights_only=True)["parts"]["opt"]["param_groups"][0]["lr"]
-    assert rate < settings.lr
+    run = Run(tmp_path, {}, minutes=1.0, seconds=540.0, started=time.monotonic() - 60)
+    assert disrupter.share_done(run, disrupter.Settings()) == 1.0
+    assert disrupter.share_done(run, disrupter.Settings(plan_minutes=100.0)) == pytest.approx(0.1, abs=0.01)
+    assert disrupter.share_done(run, disrupter.Settings(plan_minutes=5.0)) == 1.0
 
 
 def test_what_was_given_is_noted_for_each_call(tmp_path):
