@@ -19,7 +19,6 @@ from PIL import Image, ImageFilter
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import jpeg_loopback
-from stream_guard.types import Box
 
 from .delivered import tagged
 
@@ -38,7 +37,7 @@ ENCODERS = {
 class Channel:
     """One delivery: an encoder (None: none) at `crf`, then edits of the picture, then the attacker's crop.
 
-    `crop` is the share of the head's side that the attacker takes; `resize` scales the delivered picture and its boxes.
+    `crop` is the share of the head's side that the attacker takes.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Channel:
     codec: str | None = None
     crf: int = 0
     edit: Edit | None = None
-    resize: float = 1.0
     crop: float = 1.0
 
     @property
@@ -56,21 +54,10 @@ class Channel:
     def deliver(self, frames: Sequence[av.VideoFrame], measured: int) -> av.VideoFrame:
         """The measured frame of the clip as it arrives."""
         frame = frames[measured] if self.codec is None else encoded(frames, self.codec, self.crf)[measured]
-        if self.edit is None and self.resize == 1.0:
+        if self.edit is None:
             return frame
-        picture = pixels.whole_rgb(frame)
-        for change in (self._scaled if self.resize != 1.0 else None, self.edit):
-            picture = picture if change is None else change(picture)
-        return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-
-    def region(self, head: Box) -> Box:
-        """Where the attacker finds the head in the delivered frame, given where it was in the original."""
-        (cx, cy), side = head.center, head.width * self.crop / 2
-        return Box(*(v * self.resize for v in (cx - side, cy - side, cx + side, cy + side)))
-
-    def _scaled(self, picture: Picture) -> Picture:
-        size = (max(2, round(picture.shape[1] * self.resize)), max(2, round(picture.shape[0] * self.resize)))
-        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+        picture = np.ascontiguousarray(self.edit(pixels.whole_rgb(frame)))
+        return av.VideoFrame.from_ndarray(picture, format="rgb24")
 
 
 def encoded(frames: Sequence[av.VideoFrame], codec: str, crf: int) -> list[av.VideoFrame]:
@@ -104,6 +91,17 @@ def jpeg(quality: int) -> Edit:
     return lambda picture: jpeg_loopback(picture[None], quality)[0]
 
 
+def scaled(share: float) -> Edit:
+    """Down to a share of its sides, and back up for the attacker's crop to find the head where it was."""
+
+    def edit(picture: Picture) -> Picture:
+        whole = Image.fromarray(picture)
+        size = (max(2, round(whole.width * share)), max(2, round(whole.height * share)))
+        return np.asarray(whole.resize(size, Image.Resampling.BILINEAR).resize(whole.size, Image.Resampling.BILINEAR))
+
+    return edit
+
+
 def blur(sigma: float) -> Edit:
     """A Gaussian blur of `sigma` pixels of the delivered frame."""
     return lambda picture: np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(sigma)))
@@ -122,12 +120,12 @@ _ALL = (
     Channel("h265_crf40", "H.265 crf 40", "h265", 40),
     Channel("vp9_crf33", "VP9 crf 33", "vp9", 33),
     Channel("jpeg40", "JPEG 40", edit=jpeg(40)),
-    Channel("resize0.71", "resized to 0.71", resize=0.71),
-    Channel("resize0.5", "resized to 0.5", resize=0.5),
+    Channel("resize0.71", "resized to 0.71", edit=scaled(0.71)),
+    Channel("resize0.5", "resized to 0.5", edit=scaled(0.5)),
     Channel("crop0.71", "crop of 0.71 of the side", crop=0.71),
     Channel("blur1", "blur, sigma 1 px", edit=blur(1)),
     Channel("blur2", "blur, sigma 2 px", edit=blur(2)),
-    Channel("h264_crf30_resize0.5", "H.264 crf 30, then 0.5", "h264", 30, resize=0.5),
+    Channel("h264_crf30_resize0.5", "H.264 crf 30, then 0.5", "h264", 30, edit=scaled(0.5)),
     Channel("h264_crf30_jpeg40", "H.264 crf 30, then JPEG 40", "h264", 30, edit=jpeg(40)),
     Channel("h265_crf30_crop0.71", "H.265 crf 30, crop of 0.71", "h265", 30, crop=0.71),
     Channel("h264_crf23_blur2", "H.264 crf 23, then blur 2 px", "h264", 23, edit=blur(2)),

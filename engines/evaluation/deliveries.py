@@ -123,7 +123,7 @@ class Deliveries:
                 if not channel.is_float:
                     seen = channel.deliver(frames, MEASURED)
                     for size in self.sizes:
-                        crop = pixels.read_rgb(seen, channel.region(head), size)
+                        crop = pixels.read_rgb(seen, head.square(channel.crop), size)
                         self._keep(method.name, width, channel.name, size, crop)
             self.tick()
         self._quality[method.name, width] = Quality(psnr_db(error.mse), tuple(similarity))

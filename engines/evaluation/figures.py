@@ -16,14 +16,12 @@ from torch import Tensor
 
 from stream_guard.audit.interval import share_interval
 
-from ..disrupter.objective import DISRUPTED
+from ..attacks.universal import masked_distance
 
 Values = npt.NDArray[np.float64]
 Figure = dict[str, Any]
 
 RESAMPLES = 1000
-MASKED = 0.5
-"""CMUA's mask: where the edit itself changes the picture by more than this, summed over the channels."""
 
 
 def l2(edited: Tensor, reference: Tensor) -> Tensor:
@@ -33,10 +31,8 @@ def l2(edited: Tensor, reference: Tensor) -> Tensor:
 
 def sr_mask(edited: Tensor, reference: Tensor, x: Tensor) -> Tensor:
     """(N,) bool, CMUA's success: the error over the edited pixels alone exceeds 0.05; an empty mask is no success."""
-    mask = ((reference - x).abs().sum(1, keepdim=True) > MASKED).to(x.dtype)
-    count = 3 * mask.sum((1, 2, 3))
-    error = ((edited - reference) * mask).square().sum((1, 2, 3))
-    return (count > 0) & (error > DISRUPTED * count)
+    images = zip(x.split(1), reference.split(1), edited.split(1), strict=True)
+    return torch.tensor([masked_distance(*three).success for three in images])
 
 
 def share(outcomes: Sequence[bool] | npt.NDArray[np.bool_], faces: Sequence[Hashable]) -> Figure:
@@ -49,7 +45,7 @@ def share(outcomes: Sequence[bool] | npt.NDArray[np.bool_], faces: Sequence[Hash
 def mean(values: Sequence[float] | Values, faces: Sequence[Hashable], seed: int = 0) -> Figure:
     """The mean, bootstrapped over faces."""
     array = np.asarray(values, np.float64)
-    return _figure(float(array.mean()), len(array), bootstrap(lambda rows: float(array[rows].mean()), faces, seed))
+    return _figure(float(array.mean()), len(array), bootstrap(lambda w: w @ array / w.sum(1), faces, seed))
 
 
 def detection(real_pass: npt.NDArray[np.bool_], fake_pass: npt.NDArray[np.bool_], seed: int = 0) -> dict[str, Figure]:
@@ -60,48 +56,47 @@ def detection(real_pass: npt.NDArray[np.bool_], fake_pass: npt.NDArray[np.bool_]
     """
     fakes = fake_pass.reshape(len(real_pass), -1).mean(1)
     reals = real_pass.astype(np.float64)
-    return {
-        "precision": _resampled(precision, reals, fakes, seed),
-        "recall": _resampled(recall, reals, fakes, seed),
-        "f1": _resampled(f1, reals, fakes, seed),
-    }
+    one = np.ones((1, len(reals)))
+
+    def figure(of: Callable[[Values, Values, Values], Values]) -> Figure:
+        def weighted(w: Values) -> Values:
+            return of(w @ reals, w @ fakes, w.sum(1))
+
+        return _figure(float(weighted(one)[0]), len(reals), bootstrap(weighted, range(len(reals)), seed))
+
+    return {"precision": figure(precision), "recall": figure(recall), "f1": figure(f1)}
 
 
-def _resampled(of: Callable[[Values, Values], float], reals: Values, fakes: Values, seed: int) -> Figure:
-    def again(rows: npt.NDArray[np.int64]) -> float:
-        return of(reals[rows], fakes[rows])
-
-    return _figure(of(reals, fakes), len(reals), bootstrap(again, range(len(reals)), seed))
+def precision(reals_passed: Values, fakes_passed: Values, reals: Values) -> Values:
+    """reals passed / all passed; 0 where nothing passes. All three are counts, of one draw or of many."""
+    return _ratio(reals_passed, reals_passed + fakes_passed)
 
 
-def precision(reals: Values, fakes: Values) -> float:
-    """real_pass / (real_pass + fake_pass); 0 where nothing passes."""
-    passed = float(reals.sum() + fakes.sum())
-    return float(reals.sum()) / passed if passed else 0.0
+def recall(reals_passed: Values, fakes_passed: Values, reals: Values) -> Values:
+    """reals passed / reals."""
+    return _ratio(reals_passed, reals)
 
 
-def recall(reals: Values, fakes: Values) -> float:
-    """real_pass / reals."""
-    return float(reals.mean())
-
-
-def f1(reals: Values, fakes: Values) -> float:
+def f1(reals_passed: Values, fakes_passed: Values, reals: Values) -> Values:
     """The harmonic mean of precision and recall; 0 where both are."""
-    p, r = precision(reals, fakes), recall(reals, fakes)
-    return 2 * p * r / (p + r) if p + r else 0.0
+    return _ratio(2 * reals_passed, reals + reals_passed + fakes_passed)
 
 
-def bootstrap(
-    of: Callable[[npt.NDArray[np.int64]], float], faces: Sequence[Hashable], seed: int = 0
-) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of a statistic of row indices, whole faces drawn with replacement."""
+def bootstrap(of: Callable[[Values], Values], faces: Sequence[Hashable], seed: int = 0) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of a statistic, whole faces drawn with replacement.
+
+    `of` gets the weights (RESAMPLES, N) of the N rows: how often each row's face was drawn.
+    """
     order = {face: k for k, face in enumerate(dict.fromkeys(faces))}
     owner = np.array([order[face] for face in faces])
-    rows = [np.flatnonzero(owner == k) for k in range(len(order))]
-    rng = np.random.default_rng(seed)
-    drawn = [of(np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])) for _ in range(RESAMPLES)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    drawn = np.random.default_rng(seed).multinomial(len(order), np.full(len(order), 1 / len(order)), size=RESAMPLES)
+    low, high = np.percentile(of(drawn[:, owner].astype(np.float64)), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _ratio(above: Values, below: Values) -> Values:
+    out: Values = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return out
 
 
 def _figure(value: float, n: int, interval: tuple[float, float]) -> Figure:

@@ -176,5 +176,12 @@ def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
 def command(argv: Sequence[str], arguments: argparse.Namespace) -> str:
     """The command line with words in place of this machine's folders."""
     words = {str(arguments.data): "PACK", str(arguments.media): "MEDIA", str(arguments.out): "OUT"}
-    folders = {str(p): f"runs/{p.name}" for p in (*arguments.targets, *arguments.unseen, *arguments.detectors)}
-    return "python -m engines " + shlex.join({**folders, **words}.get(word, word) for word in argv)
+    runs = {str(p): f"runs/{p.name}" for p in (*arguments.targets, *arguments.unseen, *arguments.detectors)}
+    known = {**runs, **words}
+    return "python -m engines " + shlex.join(known.get(word) or _last(word) for word in argv)
+
+
+def _last(word: str) -> str:
+    """A path, or KEY=PATH, with the path's last name alone; other words as they are."""
+    key, is_pair, path = word.rpartition("=")
+    return f"{key}{is_pair}{Path(path).name}" if "/" in path else word
