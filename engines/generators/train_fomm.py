@@ -56,7 +56,7 @@ class Settings:
     batch: int = 4
     lr: float = 1e-3
     kp_block: int = 16
-    kp_max: int = 256
+    kp_max: int = 128
     kp_blocks: int = 4
     kp_scale: float = 0.25
     """Key points are looked for at this share of the size."""
@@ -65,7 +65,7 @@ class Settings:
     down: int = 2
     bottleneck: int = 3
     motion_block: int = 16
-    motion_max: int = 256
+    motion_max: int = 128
     motion_blocks: int = 4
     motion_scale: float = 0.25
     align_corners: bool = False
@@ -247,6 +247,7 @@ class FOMMTarget(Target):
         first, second = torch.nonzero((clip[:, None] == clip) & ~torch.eye(len(clip), dtype=torch.bool)).unbind(1)
         self.register_buffer("bank", bank)
         self.register_buffer("partner", torch.stack([first, second], 1))
+        self.eval()  # as its networks: an exporter puts the mode of the whole back on its parts
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         which = torch.randint(len(self.partner), (n,), generator=rng).to(self.partner.device)

@@ -56,7 +56,8 @@ class DenseMotionNetwork(nn.Module):
         offset = identity - driving.value[:, :, None, None, :]
         turn = source.jacobian @ inverse_2x2(driving.jacobian)
         moved = (turn[:, :, None, None] * offset[..., None, :]).sum(-1) + source.value[:, :, None, None, :]
-        return torch.cat([identity.expand(len(moved), 1, -1, -1, -1), moved], 1)
+        background = identity + torch.zeros_like(moved[:, :1])  # not `expand`: an exported graph would fix the batch
+        return torch.cat([background, moved], 1)
 
     def deformed_sources(self, image: Tensor, motions: Tensor) -> Tensor:
         """(N, K + 1, 3, H, W): the image warped by each of the motions (N, K + 1, H, W, 2)."""
