@@ -26,8 +26,8 @@ CARD = {
     "data": "CelebAMask-HQ stills with parsing masks (non-commercial research); train split only, identities split by "
     "a hash of the name; the edits are painted through the masks (engines/data/edits.py): no attribute labels exist",
     "notes": "Supervised edits first, an adversary in the last fifth of each call. Hair recoloured; Male paints a "
-    "beard shadow; Not_Young greys hair, deepens lines. Blurrier and stiffer than a published StarGAN: figures hold for "
-    "this surrogate only.",
+    "beard shadow; Not_Young greys hair, deepens lines. Blurrier and stiffer than a published StarGAN: figures "
+    "hold for this surrogate only.",
     "condition": "see conditions; 0.5 leaves Male, Young",
 }
 
