@@ -10,7 +10,7 @@ from torch import nn
 from stream_guard.errors import UsageError
 
 from ..training import Run, stored
-from . import train_cyclegan, train_ganimation, train_stargan
+from . import train_cyclegan, train_fomm, train_ganimation, train_stargan
 from .target import Target
 
 
@@ -36,6 +36,7 @@ class Family(Protocol):
 
 FAMILIES: dict[str, Family] = {
     "cyclegan": train_cyclegan,
+    "fomm": train_fomm,
     "ganimation": train_ganimation,
     "stargan": train_stargan,
 }

@@ -3,7 +3,7 @@
 The losses are the published ones, but for the perceptual one, which needs VGG-19: a pyramid of L1, gradients and SSIM
 stands in for it. Within minutes key points found from nothing would not settle, so that landmarks lead them at first;
 the lead halves every `guide_steps`. The defaults are slim; the published size is
---set size=256 kp_block=32 kp_max=1024 kp_blocks=5 block=64 max_features=512 bottleneck=6
+--set size=256 kp_block=32 kp_max=1024 kp_blocks=5 block=64 max_features=512 down=2 bottleneck=6
 motion_block=64 motion_max=1024 motion_blocks=5 lr=2e-4 batch=20 adversarial=1.
 """
 
@@ -62,8 +62,9 @@ class Settings:
     """Key points are looked for at this share of the size."""
     block: int = 16
     max_features: int = 256
-    down: int = 2
-    bottleneck: int = 3
+    down: int = 1
+    """Halvings before the features are warped; 1 at 128 px leaves the 64 x 64 that the published 2 leave at 256."""
+    bottleneck: int = 4
     motion_block: int = 16
     motion_max: int = 128
     motion_blocks: int = 4
