@@ -21,7 +21,7 @@ from stream_guard.errors import EngineError, UsageError
 S = TypeVar("S")
 
 UNNAMED = "stargan"
-"""What a run folder holds that was written before runs carried their name."""
+"""What a run folder holds that was written before runs carried their name, unless it has the disrupter's part `p`."""
 
 QUIET_SECONDS = 30.0
 """A run with long steps logs at least this often."""
@@ -67,7 +67,7 @@ def stored(folder: Path) -> Stored:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return Stored(
-            str(state.get("name", UNNAMED)),
+            str(state.get("name", "disrupter" if "p" in state["parts"] else UNNAMED)),
             json.loads(state["settings"]),
             state["parts"],
             int(state["step"]),
