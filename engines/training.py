@@ -67,7 +67,7 @@ def stored(folder: Path) -> Stored:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return Stored(
-            str(state.get("name", "disrupter" if "p" in state["parts"] else UNNAMED)),
+            str(state.get("name") or ("disrupter" if "p" in state["parts"] else UNNAMED)),
             json.loads(state["settings"]),
             state["parts"],
             int(state["step"]),
@@ -116,7 +116,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
     _logged: float = field(default_factory=time.monotonic)
-    name: str = UNNAMED
+    name: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     _noted: list[dict[str, Any]] = field(default_factory=list)
 
@@ -147,7 +147,7 @@ class Run:
         if not (self.folder / "state.pt").exists():
             return
         state = stored(self.folder)
-        if state.name != self.name:
+        if self.name and state.name != self.name:
             raise UsageError(f"{self.folder} holds a run of {state.name!r}, not of {self.name!r}: use another --out")
         if json.dumps(state.settings, sort_keys=True) != json.dumps(self.settings, sort_keys=True):
             raise UsageError(
