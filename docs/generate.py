@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import evidence
 import results
 
 from stream_guard import metrics
@@ -75,7 +76,7 @@ def _yaml(value: object) -> str:
 
 def pages() -> dict[Path, str]:
     """What each generated file should hold. The README's table needs the committed results of every benchmark."""
-    made = {HERE / "metrics.md": metrics_page(), HERE / "stages.md": stages_page()}
+    made = {HERE / "metrics.md": metrics_page(), HERE / "stages.md": stages_page(), **evidence.pages(NOTE)}
     if all(
         (results.RESULTS / f"{name}.json").is_file() for name in ("delivered", "clips", "throughput", "disrupter_speed")
     ):

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="PACK", help="a data pack: faces of its test split")
     parser.add_argument("--media", **paths, help="take whole stills of the test split from this folder instead")
     parser.add_argument("--faces", type=int, help="how many held-out faces (default: the table's own)")
-    parser.add_argument("--conditions", type=int, default=2, help="conditions a face, all in turn over the faces")
+    parser.add_argument("--conditions", type=int, default=1, help="conditions a face, all in turn over the faces")
     parser.add_argument("--width", type=int, default=256, help="of the face in the delivered frame, in pixels")
     parser.add_argument("--widths", type=int, nargs="*", default=[128, 384], help="table8: other widths of the face")
     parser.add_argument(
@@ -157,7 +157,7 @@ def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
         "command": command(sys.argv[1:], arguments),
         "seed": bench.seed,
         "device": device_words(bench.device),
-        "data": f"{where}, test split: identities that no network was trained on; clips of 6 frames that drift, 4:2:0",
+        "data": f"{where}, test split: people that no network was trained on; clips of 6 frames that drift, 4:2:0",
         "faces": len(bench.stills),
         "face_px": bench.width,
         "criterion": CRITERION,
