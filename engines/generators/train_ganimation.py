@@ -4,8 +4,8 @@ The published recipe (WGAN-GP, action units regressed by the critic, cycle, atte
 GPU hours. Here drawn pairs (data/expressions.py) teach the same architecture visible expressions within minutes, and
 the end of each run adds a share of the published losses, with the hinge instead of WGAN-GP. The attention of a
 GANimation likes to settle on "copy everything": the drawn targets pay for that, and `saturation` leans against it.
-The settings reach the published recipe: --set supervised=0 warmup=0 adversarial=1 saturation=0.1 wgan=1 critic=5
-conv_dim=64 adversary_dim=64 lr=1e-4.
+The settings reach the published recipe: --set supervised=0 colour=0 warmup=0 adversarial=1 saturation=0.1 smooth=1e-4
+wgan=1 critic=5 conv_dim=64 adversary_dim=64 lr=1e-4 condition_gain=1.
 """
 
 from __future__ import annotations
@@ -72,8 +72,15 @@ class Settings:
     batch: int = 4
     lr: float = 1e-3
     adversary_dim: int = 16
-    warmup: float = 0.8
-    """Share of the time box without an adversary."""
+    plan_minutes: float = 0.0
+    """Length of the whole run, over resumed calls, for the schedules; 0: each call is a whole one."""
+    warmup: float = 0.9
+    """Share of the run without an adversary."""
+    condition_gain: float = 5.0
+    """The condition's first weights start this much larger: see strengthen."""
+    table: float = 0.5
+    """Share of faces asked for one of the tables' expressions; the others for anything."""
+    jitter: float = 0.08
     supervised: float = 1.0
     """Weight of the drawn pairs; 0 leaves the published, unpaired losses."""
     colour: float = 0.5
@@ -112,7 +119,7 @@ class GANimationTrainer:
         self.s, self.device = settings, device
         self.heads = Heads(with_landmarks(data, ["train"]), device)
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.g = Generator(settings.conv_dim).to(device)
+        self.g = strengthen(Generator(settings.conv_dim), settings.condition_gain).to(device)
         self.d = Discriminator(settings.size, settings.adversary_dim).to(device)
         self.opt_g = torch.optim.Adam(self.g.parameters(), settings.lr, (0.5, 0.99))
         self.opt_d = torch.optim.Adam(self.d.parameters(), min(settings.lr, 4e-4), (0.0, 0.99))
@@ -124,12 +131,22 @@ class GANimationTrainer:
     def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(images, drawn targets, both in [-1, 1]; units of the images, units of the targets)."""
         index = self.heads.pick(self.s.batch, self.rng)
-        theta = crop_theta(len(index), HEAD_SHARE, 0.12, self.rng, flip=True).to(self.device)
+        theta = crop_theta(len(index), HEAD_SHARE, self.s.jitter, self.rng, flip=True).to(self.device)
         points = crop_points(self.heads.landmarks[index], theta)
         own = action_units(points)
-        kind = torch.rand(len(index), 1, generator=self.rng).to(self.device)
+        units = self._asked(own)
+        return (*draw(self.heads.rgb[index], theta, points, units, self.s.size), own)
+
+    def _asked(self, own: Tensor) -> Tensor:
+        """(N, 17): an expression of the tables from half strength on, or a change from rest, one's own or another's."""
+        n = len(own)
+        kind = torch.rand(n, 1, generator=self.rng).to(own)
         base = torch.where(kind < 0.5, 0 * own, torch.where(kind < 0.75, own, own.roll(1, 0)))
-        return (*draw(self.heads.rgb[index], theta, points, random_units(len(index), base, self.rng), self.s.size), own)
+        rows = torch.tensor([condition(units) for units in EXPRESSIONS.values()])
+        listed = rows[torch.randint(len(rows), (n,), generator=self.rng)]
+        listed = listed * (0.5 + 0.5 * torch.rand(n, 1, generator=self.rng))
+        chosen = torch.rand(n, 1, generator=self.rng).to(own) < self.s.table
+        return torch.where(chosen, listed.to(own), random_units(n, base, self.rng))
 
     def step(self, number: int, adversarial: bool) -> dict[str, float]:
         x, target, c, own = self.batch()
@@ -185,6 +202,19 @@ class GANimationTrainer:
         return loss.item()
 
 
+def strengthen(generator: Generator, gain: float) -> Generator:
+    """Scale the first weights of the condition, in place.
+
+    A condition is the same at every pixel, and instance norm takes off what is the same everywhere: it gets through
+    only by what zero padding does at the border. At the usual start two expressions then differ by .08 inside the
+    face, with a gain of 5 by .2, and many hundred steps are saved.
+    """
+    first = generator.main.get_parameter("0.weight")
+    with torch.no_grad():
+        first[:, 3:] *= gain
+    return generator
+
+
 def with_landmarks(data: Path, splits: Sequence[str]) -> list[pack.Head]:
     """The heads on which landmarks were found. Raises EngineError when the pack was made without."""
     heads = [h for h in pack.read(data, splits) if h.landmarks is not None and bool((h.landmarks == h.landmarks).all())]
@@ -220,7 +250,7 @@ def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor) -> Tenso
 
 
 def train(data: Path, out: Path, minutes: float, resume: bool, device: str, settings: Settings | None = None) -> Run:
-    """Train for `minutes`; the last `1 - warmup` share of them with the adversary. Writes `out`/state.pt."""
+    """Train for `minutes`; the last `1 - warmup` share of the run with the adversary. Writes `out`/state.pt."""
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = GANimationTrainer(settings, data, pick_device(device))
@@ -229,11 +259,19 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)
     while not run.over:
+        done = _done(run, settings)
         for group in trainer.opt_g.param_groups:
-            group["lr"] = settings.lr * (1 if run.progress < 0.3 else 1.4 * (1 - run.progress) + 0.02)
-        run.tick(trainer.step(run.step, run.progress >= settings.warmup), trainer.parts)
+            group["lr"] = settings.lr * (1 if done < 0.3 else 1.4 * (1 - done) + 0.02)
+        run.tick(trainer.step(run.step, done >= settings.warmup), trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def _done(run: Run, settings: Settings) -> float:
+    """0 to 1 over the planned run, or over this call where none is planned."""
+    if not settings.plan_minutes:
+        return run.progress
+    return min(run.spent_seconds / 60 / settings.plan_minutes, 1.0)
 
 
 def load(folder: Path) -> Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -99,6 +100,28 @@ def test_random_units_keep_what_they_do_not_touch():
     assert torch.equal(units[:, blind], base[:, blind])
     assert (units != base).any(1).float().mean() > 0.8
     assert ((units >= 0) & (units <= 1)).all()
+
+
+def test_a_stronger_start_lets_the_condition_reach_the_face():
+    """Instance norm takes a constant plane off again; only the border tells a fresh network what was asked."""
+    x = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8), 128, mode="bicubic").clamp(0, 1) * 2 - 1
+    units = [torch.tensor([ganimation.condition(e)] * 2) for e in ({12: 1.0, 25: 1.0}, {4: 1.0, 15: 1.0})]
+    inside = []
+    for gain in (1.0, 5.0):
+        torch.manual_seed(0)
+        network = ganimation.strengthen(Generator(8), gain)
+        with torch.no_grad():
+            one, two = (network.masks(x, c)[1][:, :, 48:80, 48:80] for c in units)
+        inside.append((one - two).square().mean().sqrt())
+    assert inside[1] > 1.7 * inside[0]
+
+
+def test_a_planned_run_meets_its_adversary_at_the_end_of_the_plan(faces, tmp_path):
+    settings = dataclasses.replace(SMALL["ganimation"], plan_minutes=100.0)
+    run = ganimation.train(faces, tmp_path / "r", 0.01, False, "cpu", settings)
+    assert run.step >= 1
+    rate = torch.load(tmp_path / "r" / "state.pt", weights_only=True)["parts"]["opt_g"]["param_groups"][0]["lr"]
+    assert rate == settings.lr  # the schedule has hardly begun, though the call is over
 
 
 @pytest.mark.parametrize("wgan", [False, True])
