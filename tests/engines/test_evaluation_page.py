@@ -131,12 +131,15 @@ def test_the_page_knows_every_table_and_column():
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3"])
 def test_the_papers_f1_follows_from_its_precision_and_recall(name):
-    """A slip of the pen in the printed figures shows here; .02 is rounding, and the paper's own slips."""
+    """A slip of the pen in our copy shows here; .02 is rounding, and one figure is the paper's own slip."""
     heading, rows = paper.PAPER[name]
     for row in rows:
         for k, word in enumerate(heading):
             if word.endswith("F1") and row[k] != "-":
                 p, r, f1 = map(float, row[k - 2 : k + 1])
+                if (name, row[0]) == ("table3", "StarGAN, disrupted (Ruiz et al.)"):
+                    assert f1 == 0.77  # as printed; .80 would follow
+                    continue
                 assert f1 == pytest.approx(2 * p * r / (p + r), abs=0.021), (row, word)
 
 
