@@ -1,8 +1,9 @@
 """First Order Motion: learns to move a face from pairs of clip frames and from stills warped at random.
 
 The losses are the published ones, but for the perceptual one, which needs VGG-19: a pyramid of L1, gradients and SSIM
-stands in for it. Within minutes key points found from nothing would not settle, so that landmarks lead them at first;
-the lead halves every `guide_steps`. The defaults are slim; the published size is
+stands in for it. Within minutes key points found from nothing would not settle, so that landmarks lead them at first
+(the lead halves every `guide_steps`), and the motion of warped stills is shown to the network. The defaults are slim;
+the published size is
 --set size=256 kp_block=32 kp_max=1024 kp_blocks=5 block=64 max_features=512 down=2 bottleneck=6
 motion_block=64 motion_max=1024 motion_blocks=5 lr=2e-4 batch=20 adversarial=1.
 """
@@ -32,7 +33,7 @@ from .fomm.generator import OcclusionAwareGenerator
 from .fomm.geometry import KeyPoints, kp2gaussian
 from .fomm.keypoints import KPDetector
 from .fomm.losses import equivariance, reconstruction
-from .fomm.pairs import Batch, Pairs, Pool, placed, view
+from .fomm.pairs import FLOW, Batch, Pairs, Pool, placed, view
 from .fomm.sheet import sheet
 from .fomm.warps import Warp
 from .target import Target
@@ -44,8 +45,8 @@ CARD = {
     "data": "frames of 20 talking-head clips (internal use), CelebAMask-HQ stills (non-commercial research) and "
     "synthetic faces; train split only, persons split by a hash of the name",
     "notes": "Learned from pairs of clip frames and from warped stills, without a perceptual network; landmarks led "
-    "the key points at first. Blurrier than the published vox-256, and it moves a head less: figures hold for this "
-    "surrogate only.",
+    "the key points at first, and the motion of warped stills was shown. Blurrier than the published vox-256, and it "
+    "moves a head less: figures hold for this surrogate only.",
     "condition": "key points of the driving frame, then of the initial driving frame: 10 (x, y) and 10 jacobians each",
 }
 
@@ -69,10 +70,12 @@ class Settings:
     motion_max: int = 128
     motion_blocks: int = 4
     motion_scale: float = 0.25
-    align_corners: bool = False
-    """How `grid_sample` reads positions; the published weights were trained with True."""
-    stills: float = 0.3
+    align_corners: bool = True
+    """How `grid_sample` reads positions: True, as for the published weights, agrees with the key points' grid."""
+    stills: float = 0.4
     """Share of pairs made by warping a still."""
+    flow: float = 10.0
+    """Weight of the motion's distance to the true one, which is known for warped stills."""
     reconstruction: float = 20.0
     equivariance_value: float = 10.0
     equivariance_jacobian: float = 10.0
@@ -156,6 +159,7 @@ class FOMMTrainer:
             "eq_value": self.s.equivariance_value * value,
             "eq_jacobian": self.s.equivariance_jacobian * jacobian,
         }
+        losses["flow"] = self.s.flow * _distance(_at(out.motion.deformation, FLOW), _inside(batch.flow))
         lead = self.s.guide * 0.5 ** (number / self.s.guide_steps)
         points = torch.cat([batch.source_points, batch.driving_points])
         losses["guide"] = lead * _distance(whole.value[: 2 * n], points)
@@ -183,8 +187,21 @@ class FOMMTrainer:
         return loss.item()
 
 
+def _at(deformation: Tensor, side: int) -> Tensor:
+    """The deformation (N, h, w, 2) on a grid of `side`."""
+    if deformation.shape[1] == side:
+        return deformation
+    planes = F.interpolate(deformation.permute(0, 3, 1, 2), size=(side, side), mode="bilinear")
+    return planes.permute(0, 2, 3, 1)
+
+
+def _inside(flow: Tensor) -> Tensor:
+    """NaN where the motion comes from beyond the source: there the network may choose."""
+    return torch.where((flow.abs() <= 1).all(-1, keepdim=True), flow, torch.nan)
+
+
 def _distance(value: Tensor, points: Tensor) -> Tensor:
-    """Mean L1 of key points (N, 10, 2) to the anchors that are known; 0 where none is."""
+    """Mean L1 to the points (..., 2) that are known; 0 where none is."""
     known = torch.isfinite(points)
     return ((value - torch.nan_to_num(points)).abs() * known).sum() / known.sum().clamp(min=1)
 
@@ -255,9 +272,14 @@ class FOMMTarget(Target):
         return self.bank[self.partner[which]].flatten(1)
 
 
-def target(folder: Path, data: Path | None = None) -> Target:
-    """The run's networks as an attacker runs them; driving frames are the run's own, so that `data` is not needed."""
+def target(folder: Path, data: Path | None = None, relative: bool = True) -> Target:
+    """The run's networks as an attacker runs them; driving frames are the run's own, so that `data` is not needed.
+
+    `relative` moves the source's key points as the driving ones moved; without it they are replaced (the published
+    demo has both).
+    """
     network, s = load(folder), settings_of(folder, Settings)
+    network.relative = relative
     kept = Driving.of_state(stored(folder).parts["driving"])
     frames = driving_frames(kept, s.size)
     with torch.no_grad():

@@ -144,6 +144,22 @@ def test_pairs_come_from_clips_and_stills_and_are_repeatable():
     assert Pairs(None, still, 32, 0.0).batch(2, torch.Generator()).source.shape == (2, 3, 32, 32)
 
 
+def test_the_motion_of_a_warped_still_is_known():
+    """Sampling the source at the given flow gives the driving picture."""
+    frames = _clip("b", [0]).frames
+    still = Pool([frames], [np.full((1, 66, 2), np.nan, np.float32)], 32, CPU)
+    batch = Pairs(None, still, 64, 1.0).batch(8, torch.Generator().manual_seed(0))
+    planes = torch.nn.functional.interpolate(
+        batch.flow.permute(0, 3, 1, 2), size=64, mode="bilinear", align_corners=True
+    )
+    flow = planes.permute(0, 2, 3, 1)
+    moved = torch.nn.functional.grid_sample(batch.source, flow, align_corners=True)
+    seen_there = (flow.abs() < 0.9).all(-1)[:, None].expand_as(moved)
+    assert (moved - batch.driving).abs()[seen_there].mean() < 0.1 * (batch.source - batch.driving).abs()[
+        seen_there
+    ].mean()
+
+
 def test_losses_are_zero_where_nothing_is_wrong():
     x = torch.rand(2, 3, 64, 64)
     assert reconstruction(x, x) == pytest.approx(0, abs=1e-5)

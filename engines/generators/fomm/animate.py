@@ -19,21 +19,20 @@ class Animator(nn.Module):
 
     `forward` is what a `Target` calls: source (N, 3, S, S) in [-1, 1] and condition (N, 12 K), the flat key points of
     the driving frame, then those of the initial driving frame, to the animated source in [-1, 1]. The source's own key
-    points are found inside, so that an attack on it meets both networks.
+    points are found inside, so that an attack on it meets both networks. Without `relative` the initial frame is not
+    used: the driving key points take the place of the source's.
     """
 
-    def __init__(
-        self, kp_detector: KPDetector, generator: OcclusionAwareGenerator, relative_jacobian: bool = True
-    ) -> None:
+    def __init__(self, kp_detector: KPDetector, generator: OcclusionAwareGenerator, relative: bool = True) -> None:
         super().__init__()
-        self.kp_detector, self.generator, self.relative_jacobian = kp_detector, generator, relative_jacobian
+        self.kp_detector, self.generator, self.relative = kp_detector, generator, relative
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         half = condition.shape[1] // 2
         driving, initial = KeyPoints.of_flat(condition[:, :half]), KeyPoints.of_flat(condition[:, half:])
         image = (image + 1) / 2
         source = self.kp_detector(image)
-        moved = normalize_kp(source, driving, initial, True, self.relative_jacobian)
+        moved = normalize_kp(source, driving, initial, self.relative, self.relative)
         return self.generator(image, source, moved).prediction * 2 - 1
 
     def condition(self, driving: Tensor, initial: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,24 @@ from .warps import Warp
 ANCHORS = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (58,), (62,), (50,), (55,), (8,), (2,), (14,))
 """Where the ten key points are led to at first, as means of landmarks (data/action_units.py): the eyes, the tip of the
 nose, the corners of the mouth, the upper and lower lip, the chin, both ends of the jaw."""
+FLOW = 32
+"""The side of the grid on which the motion of a warped still is given."""
 MIRRORED = (1, 0, 2, 4, 3, 5, 6, 7, 9, 8)
 """The anchor that each becomes in a mirrored picture."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`source` and `driving` (N, 3, S, S) in [0, 1]; their anchors (N, 10, 2) as key points, NaN where not known."""
+    """`source` and `driving` (N, 3, S, S) in [0, 1]; their anchors (N, 10, 2) as key points, NaN where not known.
+
+    `flow` (N, FLOW, FLOW, 2) says where each place of the driving picture lies in the source, NaN for clips.
+    """
 
     source: Tensor
     driving: Tensor
     source_points: Tensor
     driving_points: Tensor
+    flow: Tensor
 
 
 class Pool:
@@ -88,15 +94,17 @@ def placed(n: int, share: float, jitter: float, turn: float, rng: torch.Generato
 
 def view(rgb: Tensor, theta: Tensor, size: int, warp: Warp | None = None) -> Tensor:
     """Pictures (N, 3, H, W) uint8 in [0, 255] seen through `theta` (N, 2, 3), after `warp`: (N, 3, size, size)."""
-    n = len(rgb)
-    theta = theta.to(rgb.device)
-    grid = coordinate_grid(size, size, theta).reshape(1, -1, 2).expand(n, -1, -1)
-    if warp is not None:
-        grid = warp.places(grid)
-    grid = grid * ((size - 1) / size)  # from pixel centres to edges, which `theta` counts from
-    grid = grid @ theta[:, :, :2].transpose(1, 2) + theta[:, None, :, 2]
-    flow = grid.view(n, size, size, 2)
+    grid = coordinate_grid(size, size, rgb.float()).reshape(1, -1, 2).expand(len(rgb), -1, -1)
+    flow = taken_from(grid, theta, size, warp).view(-1, size, size, 2)
     return F.grid_sample(rgb.float() / 255, flow, padding_mode="reflection", align_corners=False).clamp(0, 1)
+
+
+def taken_from(points: Tensor, theta: Tensor, size: int, warp: Warp | None = None) -> Tensor:
+    """Where a `view` has its key points (N, P, 2) from: places of the picture, in [-1, 1] from edge to edge."""
+    theta = theta.to(points.device)
+    points = points if warp is None else warp.places(points)
+    points = points * ((size - 1) / size)  # key points count from pixel centres, `theta` from edges
+    return points @ theta[:, :, :2].transpose(1, 2) + theta[:, None, :, 2]
 
 
 def seen(points: Tensor, theta: Tensor, size: int) -> Tensor:
@@ -120,23 +128,24 @@ class Pairs:
             parts.append(self._moved(self.clips, n - warped, rng))
         if self.stills is not None and warped:
             parts.append(self._warped(self.stills, warped, rng))
-        whole = [torch.cat(fields) for fields in zip(*parts, strict=True)]
+        whole = [torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Batch)]
         return _mirrored(_recoloured(Batch(*whole), rng), rng)
 
-    def _moved(self, pool: Pool, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _moved(self, pool: Pool, n: int, rng: torch.Generator) -> Batch:
         """Two frames of a clip through nearly the same square."""
         first, second = pool.pick(n, rng)
         theta = placed(n, HEAD_SHARE, 0.1, 0.08, rng)
         other = _compose(theta, placed(n, 1.0, 0.06, 0.08, rng))
         other = torch.where(torch.rand(n, 1, 1, generator=rng) < 0.5, theta, other)
-        return (
+        return Batch(
             view(pool.rgb[first], theta, self.size),
             view(pool.rgb[second], other, self.size),
             seen(pool.anchors[first], theta, self.size),
             seen(pool.anchors[second], other, self.size),
+            pool.anchors.new_full((n, FLOW, FLOW, 2), torch.nan),
         )
 
-    def _warped(self, pool: Pool, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _warped(self, pool: Pool, n: int, rng: torch.Generator) -> Batch:
         """A still, and the same shifted, turned, scaled and bent."""
         first, _ = pool.pick(n, rng)
         rgb, points = pool.rgb[first], pool.anchors[first]
@@ -144,11 +153,14 @@ class Pairs:
         warp = Warp(n, 0.05, 0.02, rng, rgb.device)
         other = _compose(theta, placed(n, 1.0, 0.12, 0.2, rng))
         source = seen(points, theta, self.size)
-        return (
+        grid = coordinate_grid(FLOW, FLOW, points).reshape(1, -1, 2).expand(n, -1, -1)
+        flow = seen(taken_from(grid, other, self.size, warp), theta, self.size)
+        return Batch(
             view(rgb, theta, self.size),
             view(rgb, other, self.size, warp),
             source,
             torch.full_like(source, torch.nan),  # the warp has no inverse in closed form
+            flow.view(n, FLOW, FLOW, 2),
         )
 
 
@@ -164,12 +176,7 @@ def _recoloured(batch: Batch, rng: torch.Generator) -> Batch:
     n, device = len(batch.source), batch.source.device
     gain = 0.85 + 0.3 * torch.rand(n, 1, 1, 1, generator=rng) + 0.05 * torch.randn(n, 3, 1, 1, generator=rng)
     gain = gain.to(device)
-    return Batch(
-        (batch.source * gain).clamp(0, 1),
-        (batch.driving * gain).clamp(0, 1),
-        batch.source_points,
-        batch.driving_points,
-    )
+    return replace(batch, source=(batch.source * gain).clamp(0, 1), driving=(batch.driving * gain).clamp(0, 1))
 
 
 def _mirrored(batch: Batch, rng: torch.Generator) -> Batch:
@@ -179,4 +186,5 @@ def _mirrored(batch: Batch, rng: torch.Generator) -> Batch:
         torch.where(flip[:, None, None], p[:, list(MIRRORED)] * p.new_tensor([-1.0, 1.0]), p)
         for p in (batch.source_points, batch.driving_points)
     ]
-    return Batch(*images, *points)
+    flow = torch.where(flip[:, None, None, None], batch.flow.flip(2) * batch.flow.new_tensor([-1.0, 1.0]), batch.flow)
+    return Batch(*images, *points, flow)
