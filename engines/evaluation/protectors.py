@@ -81,6 +81,8 @@ class Engine:
     def close(self) -> None:
         self.session.close()
         self.stage.close()
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def open_engine(source: str | Path | None, threads: int = 1) -> Engine:
@@ -165,16 +167,25 @@ def iterated(name: str, attack: IFGSM, target: Target, stills: Sequence[Still], 
 
 
 def bound(
-    name: str, engine: Engine, target: Target, stills: Sequence[Still], iterations: int, seed: int, tick: Tick
+    name: str,
+    engine: Engine,
+    targets: Sequence[Target],
+    stills: Sequence[Still],
+    iterations: int,
+    seed: int,
+    tick: Tick,
 ) -> Treated:
-    """PGD through the codec with the disrupter's own grid and budget: what any network of its kind could reach."""
+    """PGD through the codec with the disrupter's own grid and budget: what any network of its kind could reach.
+
+    With several targets one perturbation must serve against all, as the disrupter's must.
+    """
     attack = ThroughDelivery(engine.budget_psnr_db, engine.epsilon, iterations, seed=seed, grid=engine.grid)
+    device, rows = targets[0].conditions.device, targets[0].conditions if len(targets) == 1 else None
     treatments = []
     for start in range(0, len(stills), BATCH):
         part = stills[start : start + BATCH]
         regions = torch.stack([_planes(_read(still, guard_region, SIZE)) for still in part])
-        device = target.conditions.device
-        for delta in attack(target, regions.to(device), target.conditions).cpu():
+        for delta in attack(list(targets), regions.to(device), rows).cpu():
             treatments.append(Treatment(fixed(delta.numpy(), guard_region), _spread(delta)))
             tick()
     return Treated(name, treatments)

@@ -17,6 +17,8 @@ from engines.__main__ import main
 from engines.data import pack
 from engines.detectors import registry
 from engines.detectors.train_detector import Best
+from engines.disrupter import train as disrupter_run
+from engines.disrupter.network import Disrupter
 from engines.evaluation.tables import RESULTS, TABLES, command
 from engines.evaluation.tables.document import problems
 from engines.generators import train_stargan
@@ -127,6 +129,30 @@ def test_a_disrupter_trained_on_one_family_has_its_own_rows(inputs, tmp_path):
     made = measured(inputs, tmp_path / "t.json", "table6", "--trained", f"generator:stargan={other}")
     assert {row["labels"]["trained_on"] for row in made["rows"]} == {"all (the disrupter under test)", "stargan"}
     assert {skip["labels"]["trained_on"] for skip in made["not_run"]} == {"ganimation", "fomm"}
+
+
+def test_a_run_of_the_disrupter_is_measured_without_being_shipped(inputs, tmp_path):
+    settings = disrupter_run.Settings(width=8)
+    network = Disrupter(settings.epsilon_levels / 255, settings.width)
+    Run(tmp_path / "p", asdict(settings), 1, name="disrupter").save({"p": network})
+    words = ("table6", "--channels", "float", "8bit", "--disrupter", str(tmp_path / "p"))
+    made = measured(
+        [w for w in without_unseen(inputs) if "tiny" not in w and w != "--disrupter"], tmp_path / "t", *words
+    )
+    assert made["disrupter"]["name"] == "p"
+    assert made["disrupter"]["budget_psnr_db"] == settings.psnr_db
+    assert values(made, "l2", "float")[0] > 0
+
+
+def test_with_two_targets_one_bound_must_serve_both(inputs, tmp_path):
+    both = [*inputs[:2], inputs[3], *inputs[4:]]
+    made = measured(
+        both, tmp_path / "t.json", "table8", "--bound-faces", "1", "--bound-iterations", "1", "--widths",
+        "--channels", "float", "--universal-faces", "2",
+    )  # fmt: skip
+    joint = [row for row in made["rows"] if row["labels"]["method"].startswith("bound for all")]
+    assert {row["labels"]["generator"] for row in joint} == {"stargan-a", "stargan-b"}
+    assert len({row["face_psnr_db"] for row in joint}) == 1  # the same perturbation
 
 
 def test_transfer_and_robustness(inputs, tmp_path):

@@ -118,9 +118,10 @@ def run(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     faces = arguments.faces or max(table.faces for table in tables.values())
     made = {}
     with Progress() as progress:
-        bench = Bench(arguments, faces, channels(arguments.channels or _columns(tables)), progress)
-        for name, table in tables.items():
-            made[name] = _measure(name, table, bench)
+        columns = channels(arguments.channels or _columns(tables))
+        with Bench(arguments, faces, columns, progress) as bench:
+            for name, table in tables.items():
+                made[name] = _measure(name, table, bench)
     return made
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -95,10 +96,24 @@ class Bench:
         self.generators += [self._generator(folder, False) for folder in arguments.unseen]
         self.detectors = [self._reader(folder) for folder in arguments.detectors]
         self.verdicts: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
-        self.engine: Engine = open_engine(arguments.disrupter, arguments.threads or 1)
+        self._opened: list[Engine] = []
+        self.engine = self._open(arguments.disrupter)
         self._treated: dict[str, Treated] = {}
         self._references: dict[tuple[str, int, float], Tensor] = {}
         self._deliveries: Deliveries | None = None
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for engine in self._opened:
+            engine.close()
+
+    def _open(self, source: str | Path | None) -> Engine:
+        self._opened.append(open_engine(source, self.arguments.threads or 1))
+        return self._opened[-1]
 
     def _generator(self, folder: Path, seen: bool) -> Generator:
         run, target = stored(folder), target_of(folder, self.arguments.data)
@@ -138,22 +153,24 @@ class Bench:
             return protectors.ours(engine, stills)
         if name == "universal":
             return protectors.universal(self._universal(), stills)
+        if name in ("bound", "bound_all"):
+            return self._bound(key, engine, [generator] if generator else [g for g in self.generators if g.seen])
         if generator is None:
             raise UsageError(f"the method {name!r} needs a generator to attack")
-        if name == "bound":
-            stills = stills[: self.arguments.bound_faces]
         self.progress.begin(f"attacking: {key}", len(stills))
-        tick = self.progress.tick
-        if name == "bound":
-            steps = self.arguments.bound_iterations
-            return protectors.bound(key, engine, generator.target, stills, steps, self.seed, tick)
         same_psnr = L2(2 * rms_of_psnr(engine.budget_psnr_db))
         attack = {
             "ifgsm": IFGSM(Linf(EPSILON)),
             "pgd": PGD(Linf(EPSILON), seed=self.seed),
             "pgd_same_psnr": PGD(same_psnr, seed=self.seed),
         }[name]
-        return protectors.iterated(key, attack, generator.target, stills, tick)
+        return protectors.iterated(key, attack, generator.target, stills, self.progress.tick)
+
+    def _bound(self, key: str, engine: Engine, generators: Sequence[Generator]) -> Treated:
+        stills = self.deliveries.stills[: self.arguments.bound_faces]
+        targets, steps = [g.target for g in generators], self.arguments.bound_iterations
+        self.progress.begin(f"attacking: {key}", len(stills))
+        return protectors.bound(key, engine, targets, stills, steps, self.seed, self.progress.tick)
 
     def _universal(self) -> Tensor:
         """One perturbation fitted on `--universal-faces` training faces of the pack, against every seen generator."""
@@ -186,7 +203,7 @@ class Bench:
         """Disrupters of `--trained KIND:NAME=DIR`, by NAME: trained on one generator, detector or condition alone."""
         given = [entry for entry in self.arguments.trained if entry.startswith(f"{kind}:")]
         return {
-            name: open_engine(Path(folder), self.arguments.threads or 1)
+            name: self._open(Path(folder))
             for name, _, folder in (entry.partition(":")[2].partition("=") for entry in given)
         }
 

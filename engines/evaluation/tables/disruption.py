@@ -17,6 +17,8 @@ from ..protectors import Engine
 from .bench import Bench, Generator
 from .document import Columns, Rows
 
+ALONE = ("none", "ours", "universal", "bound_all")
+"""Methods that are made once, not on each generator."""
 METHODS = {
     "none": "not protected (the delivery alone)",
     "ifgsm": "I-FGSM on this generator",
@@ -25,6 +27,7 @@ METHODS = {
     "universal": "universal perturbation (CMUA) on all targets",
     "ours": "disrupter (ours, one network)",
     "bound": "bound: PGD through the codec",
+    "bound_all": "bound for all: one perturbation, PGD through the codec",
 }
 
 
@@ -74,6 +77,8 @@ def table8(bench: Bench) -> Rows:
         if bench.arguments.bound_faces:
             few = min(bench.arguments.bound_faces, len(bench.stills))
             add(rows, bench, generator, "bound", bench.width, few)
+            if sum(g.seen for g in bench.generators) > 1:
+                add(rows, bench, generator, "bound_all", bench.width, few)
             add(rows, bench, generator, "ours", bench.width, few)
         else:
             rows.skip("--bound-faces 0", generator=generator.name, method=METHODS["bound"])
@@ -83,7 +88,9 @@ def table8(bench: Bench) -> Rows:
     rows.notes.append(
         f"I-FGSM and PGD: epsilon 0.05 on [-1, 1], 10 steps of 0.01, one condition a step in turn, each made on the "
         f"generator that it is tested on; the disrupter is one network for all, budget {bench.engine.budget_psnr_db:g} "
-        "dB. I-FGSM flees from a black picture: from its own output it would never move."
+        "dB. I-FGSM flees from a black picture: from its own output it would never move. The universal perturbation is "
+        f"fitted on {bench.arguments.universal_faces} training faces, the bounds take "
+        f"{bench.arguments.bound_iterations} steps a face."
     )
     return rows
 
@@ -101,8 +108,10 @@ def transfer(bench: Bench) -> Rows:
             made = bench.method("pgd", source)
             labels = {**about(generator), "method": f"PGD-10 made on {source.name}", "face_px": bench.width}
             rows.add(labels, columns(bench, generator, made, bench.width), **quality(bench, made, bench.width))
+        else:
+            rows.skip(f"{source.name} is of another size", generator=generator.name, method="PGD-10")
     if not any(not g.seen for g in bench.generators):
-        rows.skip("no --unseen run was given", generator="generators never trained on")
+        rows.skip("no --unseen run was given", generators="never trained on")
     return rows
 
 
@@ -144,7 +153,7 @@ def table6(bench: Bench) -> Rows:
 
 def add(rows: Rows, bench: Bench, generator: Generator, method: str, width: int, first: int | None = None) -> None:
     """One row: a method on a generator at a width."""
-    made = bench.method(method, None if method in ("none", "ours", "universal") else generator)
+    made = bench.method(method, None if method in ALONE else generator)
     labels = {**about(generator), "method": METHODS[method], "face_px": width}
     if first is not None:
         labels["first_faces"] = first
