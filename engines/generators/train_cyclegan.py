@@ -49,7 +49,7 @@ class Settings:
     """Share of `cycle`, as published."""
     warm_steps: int = 250
     """Supervised steps at the start of the run."""
-    warm_batch: int = 4
+    warm_batch: int = 2
     warm_lr: float = 1e-3
     seed: int = 0
 

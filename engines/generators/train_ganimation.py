@@ -69,7 +69,7 @@ MOUTH: Choices = (
 class Settings:
     conv_dim: int = 16
     size: int = 128
-    batch: int = 4
+    batch: int = 2
     lr: float = 1e-3
     adversary_dim: int = 16
     plan_minutes: float = 0.0
@@ -162,8 +162,9 @@ class GANimationTrainer:
         # The moved pixels are few: weight them up, or "change nothing" is the best first answer.
         weight = 1 + 10 * (target - x).abs().mean(1, keepdim=True)
         paired = ((fake - target).abs() * weight).mean()
-        # Where attention copies, no gradient reaches the colours; so they learn the target by themselves too.
-        paired = paired + self.s.colour * ((colour.float() - target).abs() * weight).mean()
+        # Where attention copies, no gradient reaches the colours: around what moves they learn the target directly.
+        near = F.max_pool2d(weight - 1, 9, 1, 4) + 0.2
+        paired = paired + self.s.colour * ((colour.float() - target).abs() * near).mean()
         loss = self.s.supervised * paired + self.s.saturation * attention.mean()
         loss = loss + self.s.smooth * total_variation(attention)
         report |= {"l1": paired.item(), "attention": attention.mean().item()}
