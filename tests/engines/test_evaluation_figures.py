@@ -8,15 +8,17 @@ import torch
 
 from engines.evaluation import figures
 from engines.evaluation.channels import CHANNELS, STANDARD, can_encode, channels
-from engines.evaluation.delivered import Still, clip, to_bt709
+from engines.evaluation.delivered import Still, clip, measure, to_bt709
 from engines.evaluation.deliveries import Deliveries, Treated, Treatment, tight
 from engines.evaluation.methods import fixed
 from engines.evaluation.motion import BLOCK, REACH, block_motion, warped
 from engines.evaluation.tables.document import problems
 from engines.evaluation.tables.flicker import Watched, energy
+from stream_guard.audit.probes import load_probes
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.types import Box, Face, guard_region
+from tests.support.probes import write_probe
 
 
 def test_l2_is_the_mean_squared_error_on_the_whole_range():
@@ -193,6 +195,17 @@ def test_a_document_with_mistakes_is_named():
     for change, said in bad:
         assert said in "; ".join(problems({**good, **change}))
     assert "no seed" in problems({k: v for k, v in good.items() if k != "seed"})
+
+
+def test_delivered_counts_pairs_and_what_the_perturbation_costs(still, tmp_path):
+    (probe,) = load_probes([str(write_probe(tmp_path / "probe"))])
+    delta = 0.03 * torch.sign(torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))).numpy()
+    found = measure([still], 96, 23, probe, {"control": None, "grid": fixed(delta, guard_region)})
+    control, grid = found["control"].summary(), found["grid"].summary(found["control"])
+    assert control["pairs"] == grid["pairs"] == len(probe.conditions)
+    assert control["l2_mean"] < grid["l2_mean"]
+    assert 25 < grid["face_psnr_db"] < 36
+    probe.close()
 
 
 def test_a_clip_says_what_its_samples_mean(still):
