@@ -6,6 +6,7 @@ useless. So each picture, of either class, is softened or sharpened at random, r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 from ..data.heads import crop, crop_theta
 from ..disrupter.delivery import Channel
 
-SIGMA = 1.2
-REACH = 3
+SIGMA = 0.8, 2.4
+"""Least and greatest Gaussian, in pixels of a head of 128, that softens: as soft as the softest surrogate's fakes."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ def degrade(rgb: Tensor, size: int, rng: torch.Generator) -> Tensor:
 
 
 def sharpness(rgb: Tensor, rng: torch.Generator) -> Tensor:
-    """Each picture for itself: a third blurred, a third sharpened, by a random share of a Gaussian of SIGMA px."""
+    """Each picture for itself: a third blurred, a third sharpened, by a random share of one random Gaussian."""
     u, share = torch.rand(2, len(rgb), generator=rng).to(rgb.device)
-    amount = torch.where(u < 1 / 3, share, torch.where(u < 2 / 3, -1.2 * share, torch.zeros_like(share)))
-    return (rgb + amount[:, None, None, None] * (blur(rgb, SIGMA) - rgb)).clamp(0, 1)
+    sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * float(torch.rand(1, generator=rng))
+    amount = torch.where(u < 1 / 3, share.sqrt(), torch.where(u < 2 / 3, -share, torch.zeros_like(share)))
+    return (rgb + amount[:, None, None, None] * (blur(rgb, sigma) - rgb)).clamp(0, 1)
 
 
 def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:
@@ -67,11 +69,12 @@ def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:
 
 def blur(rgb: Tensor, sigma: float) -> Tensor:
     """A Gaussian of `sigma` pixels, borders repeated."""
-    at = torch.arange(-REACH, REACH + 1, device=rgb.device, dtype=rgb.dtype)
+    reach = math.ceil(2.5 * sigma)
+    at = torch.arange(-reach, reach + 1, device=rgb.device, dtype=rgb.dtype)
     kernel = torch.exp(-0.5 * (at / sigma).square())
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    h = F.conv2d(F.pad(rgb, (REACH, REACH, 0, 0), mode="replicate"), kernel, groups=3)
-    return F.conv2d(F.pad(h, (0, 0, REACH, REACH), mode="replicate"), kernel.transpose(2, 3), groups=3)
+    h = F.conv2d(F.pad(rgb, (reach, reach, 0, 0), mode="replicate"), kernel, groups=3)
+    return F.conv2d(F.pad(h, (0, 0, reach, reach), mode="replicate"), kernel.transpose(2, 3), groups=3)
 
 
 def resize(rgb: Tensor, side: int) -> Tensor:

@@ -40,7 +40,7 @@ DELIVERIES = {
 PROBES: dict[str, Callable[[Tensor], Tensor]] = {
     "as they are": lambda rgb: rgb,
     "blurred, sigma 1": lambda rgb: blur(rgb, 1.0),
-    "blurred, sigma 1.5": lambda rgb: blur(rgb, 1.5),
+    "blurred, sigma 2": lambda rgb: blur(rgb, 2.0),
     "at half size": lambda rgb: resize(resize(rgb, rgb.shape[-1] // 2), rgb.shape[-1]).clamp(0, 1),
     "sharpened": lambda rgb: (rgb + (rgb - blur(rgb, 1.2))).clamp(0, 1),
 }
