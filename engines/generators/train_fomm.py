@@ -27,7 +27,7 @@ from ..data import clips, pack
 from ..data.heads import HEAD_SHARE
 from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
 from .fomm import adversary
-from .fomm.animate import Animator
+from .fomm.animate import Animator, absolute
 from .fomm.driving import Driving, from_clips, from_stills
 from .fomm.generator import OcclusionAwareGenerator
 from .fomm.geometry import KeyPoints, kp2gaussian
@@ -47,7 +47,8 @@ CARD = {
     "notes": "Learned from pairs of clip frames and from warped stills, without a perceptual network; landmarks led "
     "the key points at first, and the motion of warped stills was shown. Blurrier than the published vox-256, and it "
     "moves a head less: figures hold for this surrogate only.",
-    "condition": "key points of the driving frame, then of the initial driving frame: 10 (x, y) and 10 jacobians each",
+    "condition": "key points of the driving frame, then of the initial driving frame: 10 (x, y) and 10 jacobians each; "
+    "a second half of zeros asks for the driving pose itself instead of its motion",
 }
 
 
@@ -90,6 +91,8 @@ class Settings:
     adversary_dim: int = 32
     ema: float = 0.998
     """The surrogate is this running mean of the weights."""
+    relative: bool = True
+    """How a target asks for motion: added to the source's own pose, or (0) the driving pose. Not for training."""
     seed: int = 0
 
 
@@ -255,37 +258,40 @@ def load(folder: Path) -> Animator:
 
 
 class FOMMTarget(Target):
-    """Training draws any two frames of a training clip as driving and initial frame."""
+    """Training draws any two frames of a training clip as driving and initial frame, in the same way as the rows."""
 
     bank: Tensor
     partner: Tensor
 
-    def __init__(self, network: Animator, conditions: Tensor, names: list[str], size: int, bank: Tensor, clip: Tensor):
-        super().__init__(network, NAME, conditions, names, size)
+    def __init__(
+        self, network: Animator, rows: Tensor, names: list[str], size: int, bank: Tensor, clip: Tensor, relative: bool
+    ) -> None:
+        super().__init__(network, NAME, rows if relative else absolute(rows), names, size)
         first, second = torch.nonzero((clip[:, None] == clip) & ~torch.eye(len(clip), dtype=torch.bool)).unbind(1)
         self.register_buffer("bank", bank)
         self.register_buffer("partner", torch.stack([first, second], 1))
+        self.relative = relative
         self.eval()  # as its networks: an exporter puts the mode of the whole back on its parts
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         which = torch.randint(len(self.partner), (n,), generator=rng).to(self.partner.device)
-        return self.bank[self.partner[which]].flatten(1)
+        rows = self.bank[self.partner[which]].flatten(1)
+        return rows if self.relative else absolute(rows)
 
 
-def target(folder: Path, data: Path | None = None, relative: bool = True) -> Target:
+def target(folder: Path, data: Path | None = None, relative: bool | None = None) -> Target:
     """The run's networks as an attacker runs them; driving frames are the run's own, so that `data` is not needed.
 
-    `relative` moves the source's key points as the driving ones moved; without it they are replaced (the published
-    demo has both).
+    `relative` says how the conditions ask for the motion (see `Animator`); the run's own setting by default.
     """
     network, s = load(folder), settings_of(folder, Settings)
-    network.relative = relative
     kept = Driving.of_state(stored(folder).parts["driving"])
     frames = driving_frames(kept, s.size)
     with torch.no_grad():
         rows = torch.cat([network.kp_detector((part + 1) / 2).flat() for part in frames.split(16)])
     mine = kept.clip >= 0
-    return FOMMTarget(network, rows[kept.fixed].flatten(1), list(kept.names), s.size, rows[mine], kept.clip[mine])
+    way = s.relative if relative is None else relative
+    return FOMMTarget(network, rows[kept.fixed].flatten(1), list(kept.names), s.size, rows[mine], kept.clip[mine], way)
 
 
 def driving_frames(kept: Driving, size: int) -> Tensor:

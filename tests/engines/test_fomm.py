@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -146,20 +144,22 @@ def test_the_smoothing_kernel_is_the_official_one(official):
     np.testing.assert_allclose(AntiAliasInterpolation2d(3, 0.25).weight.numpy(), kept, atol=1e-7)
 
 
-def test_the_hull_of_a_square_with_points_inside():
-    square = [(0, 0), (2, 0), (2, 2), (0, 2), (1, 1), (0.5, 1.5), (2, 1), (0, 0)]
-    assert hull_area(np.array(square, np.float32)) == pytest.approx(4)
-    turn = np.array([[math.cos(0.4), -math.sin(0.4)], [math.sin(0.4), math.cos(0.4)]])
-    assert hull_area(np.array(square) @ turn) == pytest.approx(4)
-    assert hull_area(np.array([(0, 0), (1, 1), (3, 3)], np.float32)) == 0
+def test_the_hull_of_a_square_with_points_inside_and_on_its_sides():
+    square = torch.tensor([(0, 0), (2, 0), (2, 2), (0, 2), (1, 1), (0.5, 1.5), (2, 1), (0, 0.5)])
+    assert hull_area(square[None]).item() == pytest.approx(4)
+    assert hull_area(square.flip(0)[None] - 5).item() == pytest.approx(4)
+    assert hull_area(torch.tensor([[(0.0, 0.0), (1.0, 1.0), (3.0, 3.0)]])).item() == 0
 
 
-def test_the_hull_is_scipys():
+def test_the_hull_is_scipys_and_has_a_gradient():
     spatial = pytest.importorskip("scipy.spatial")
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        points = rng.normal(size=(10, 2)).astype(np.float32)
-        assert hull_area(points) == pytest.approx(spatial.ConvexHull(points).volume, rel=1e-5)
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 10, 2)).astype(np.float32)).requires_grad_(True)
+    areas = hull_area(points)
+    expected = [spatial.ConvexHull(p).volume for p in points.detach().numpy()]
+    np.testing.assert_allclose(areas.detach(), expected, rtol=1e-5)
+    (grad,) = torch.autograd.grad(areas.sum(), points)
+    # Growing all points from the origin by a share grows the area by twice that share.
+    np.testing.assert_allclose((grad * points).sum((1, 2)).detach(), 2 * np.array(expected), rtol=1e-4)
 
 
 def test_a_2x2_inverse_is_torchs_and_stays_finite():

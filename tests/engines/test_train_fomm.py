@@ -231,6 +231,26 @@ def test_a_run_becomes_a_target(run, data):
     assert (run / "sheet.png").exists()
 
 
+def test_absolute_rows_ask_for_the_driving_pose(run):
+    """A second half of zeros: the initial frame has no say, and the source's key points are replaced."""
+    moved, posed = fomm.target(run), fomm.target(run, relative=False)
+    assert posed.conditions[:, 60:].abs().max() == 0
+    assert torch.equal(posed.conditions[:, :60], moved.conditions[:, :60])
+    assert posed.sample(3, torch.Generator())[:, 60:].abs().max() == 0
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    c = posed.conditions[:2]
+    network = posed.network
+    driving = KeyPoints.of_flat(c[:, :60])
+    expected = network.generator((x + 1) / 2, network.kp_detector((x + 1) / 2), driving).prediction * 2 - 1
+    torch.testing.assert_close(posed(x, c), expected)
+    mixed = posed(x, torch.stack([c[0], moved.conditions[1]]))
+    torch.testing.assert_close(mixed[:1], posed(x[:1], c[:1]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mixed[1:], moved(x[1:], moved.conditions[1:2]), rtol=1e-4, atol=1e-4)
+    x.requires_grad_(True)
+    (grad,) = torch.autograd.grad(posed(x, c).square().sum(), x)
+    assert torch.isfinite(grad).all()
+
+
 def test_a_run_resumes_and_refuses_other_settings(run, data, tmp_path):
     before = stored(run)
     again = fomm.train(data / "both.pack", run, 0.02, True, "cpu", SMALL)

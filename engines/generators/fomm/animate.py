@@ -19,25 +19,35 @@ class Animator(nn.Module):
 
     `forward` is what a `Target` calls: source (N, 3, S, S) in [-1, 1] and condition (N, 12 K), the flat key points of
     the driving frame, then those of the initial driving frame, to the animated source in [-1, 1]. The source's own key
-    points are found inside, so that an attack on it meets both networks. Without `relative` the initial frame is not
-    used: the driving key points take the place of the source's.
+    points are found inside, so that an attack on it meets both networks. Where the initial half of a row is zero, the
+    motion is not relative: the driving key points are used as they are. The published demo has both ways.
     """
 
-    def __init__(self, kp_detector: KPDetector, generator: OcclusionAwareGenerator, relative: bool = True) -> None:
+    def __init__(self, kp_detector: KPDetector, generator: OcclusionAwareGenerator) -> None:
         super().__init__()
-        self.kp_detector, self.generator, self.relative = kp_detector, generator, relative
+        self.kp_detector, self.generator = kp_detector, generator
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         half = condition.shape[1] // 2
-        driving, initial = KeyPoints.of_flat(condition[:, :half]), KeyPoints.of_flat(condition[:, half:])
+        given = condition[:, half:].abs().amax(1, keepdim=True) > 0
+        first = torch.where(given, condition[:, half:], condition[:, :half])
+        driving, initial = KeyPoints.of_flat(condition[:, :half]), KeyPoints.of_flat(first)
         image = (image + 1) / 2
         source = self.kp_detector(image)
-        moved = normalize_kp(source, driving, initial, self.relative, self.relative)
-        return self.generator(image, source, moved).prediction * 2 - 1
+        moved = normalize_kp(source, driving, initial).flat()
+        wanted = KeyPoints.of_flat(torch.where(given, moved, condition[:, :half]))
+        return self.generator(image, source, wanted).prediction * 2 - 1
 
     def condition(self, driving: Tensor, initial: Tensor) -> Tensor:
-        """(N, 12 K) of driving and initial frames (N, 3, S, S) in [-1, 1]."""
+        """(N, 12 K) of driving and initial frames (N, 3, S, S) in [-1, 1], for relative motion."""
         return torch.cat([self.kp_detector((x + 1) / 2).flat() for x in (driving, initial)], 1)
+
+
+def absolute(condition: Tensor) -> Tensor:
+    """The same conditions (N, 12 K) without their initial frames."""
+    return torch.cat(
+        [condition[:, : condition.shape[1] // 2], torch.zeros_like(condition[:, condition.shape[1] // 2 :])], 1
+    )
 
 
 @torch.no_grad()

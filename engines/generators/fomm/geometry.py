@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -80,29 +78,29 @@ def normalize_kp(
 
 
 def movement_scale(source: Tensor, initial: Tensor) -> Tensor:
-    """(N, 1, 1): how much larger the source's hull is than the initial driving frame's, in length; no gradient."""
-    pairs = zip(source.detach().cpu().numpy(), initial.detach().cpu().numpy(), strict=True)
-    scales = [np.sqrt(hull_area(s)) / np.sqrt(max(hull_area(i), TINY)) for s, i in pairs]
-    return torch.tensor(scales, dtype=source.dtype, device=source.device)[:, None, None]
+    """(N, 1, 1): how much larger the source's hull is than the initial driving frame's, in length.
+
+    The published one leaves torch for it; here a gradient passes, as an attacker would have it.
+    """
+    ratio = hull_area(source).clamp(min=TINY) / hull_area(initial).clamp(min=TINY)
+    return ratio.sqrt()[:, None, None]
 
 
-def hull_area(points: npt.NDArray[np.floating]) -> float:
-    """The area of the convex hull of (K, 2) points: Andrew's chain, then the shoelace formula."""
-    ordered = sorted({(float(x), float(y)) for x, y in points})
-    hull = _chain(ordered) + _chain(ordered[::-1])
-    pairs = zip(hull, hull[1:] + hull[:1], strict=True)
-    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairs)) / 2
+def hull_area(points: Tensor) -> Tensor:
+    """(N,): the area of the convex hull of points (N, K, 2), no two of which may be the same.
+
+    A pair is an edge of the hull, counted anti-clockwise, when no point lies to its right; then the shoelace formula.
+    K^3 comparisons, all of them operations that an exported graph has.
+    """
+    step = points[:, None] - points[:, :, None]
+    across = _cross(step[:, :, :, None], step[:, :, None])
+    along = (step[:, :, :, None] * step[:, :, None]).sum(-1)
+    between = (across == 0) & (along > 0) & (along < step.square().sum(-1)[..., None])
+    own = torch.eye(points.shape[1], dtype=torch.bool, device=points.device)
+    fits = ((across >= 0) & ~between) | own[:, None] | own
+    edge = fits.to(points.dtype).amin(-1)
+    return 0.5 * (edge * _cross(points[:, :, None], points[:, None])).sum((1, 2))
 
 
-def _chain(ordered: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """One side of the hull, without its last point, which begins the other side."""
-    side: list[tuple[float, float]] = []
-    for point in ordered:
-        while len(side) > 1 and _turn(side[-2], side[-1], point) <= 0:
-            side.pop()
-        side.append(point)
-    return side[:-1]
-
-
-def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

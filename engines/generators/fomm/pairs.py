@@ -181,10 +181,15 @@ def _recoloured(batch: Batch, rng: torch.Generator) -> Batch:
 
 def _mirrored(batch: Batch, rng: torch.Generator) -> Batch:
     flip = torch.rand(len(batch.source), generator=rng).to(batch.source.device) < 0.5
-    images = [torch.where(flip[:, None, None, None], x.flip(3), x) for x in (batch.source, batch.driving)]
-    points = [
-        torch.where(flip[:, None, None], p[:, list(MIRRORED)] * p.new_tensor([-1.0, 1.0]), p)
-        for p in (batch.source_points, batch.driving_points)
-    ]
-    flow = torch.where(flip[:, None, None, None], batch.flow.flip(2) * batch.flow.new_tensor([-1.0, 1.0]), batch.flow)
-    return Batch(*images, *points, flow)
+    facing = batch.flow.new_tensor([-1.0, 1.0])
+
+    def image(x: Tensor) -> Tensor:
+        return torch.where(flip[:, None, None, None], x.flip(3), x)
+
+    def points(p: Tensor) -> Tensor:
+        return torch.where(flip[:, None, None], p[:, list(MIRRORED)] * facing, p)
+
+    flow = torch.where(flip[:, None, None, None], batch.flow.flip(2) * facing, batch.flow)
+    return Batch(
+        image(batch.source), image(batch.driving), points(batch.source_points), points(batch.driving_points), flow
+    )

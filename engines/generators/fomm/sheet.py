@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .animate import Animator
+from .animate import Animator, absolute
 from .geometry import KeyPoints
 
 COLOURS = torch.tensor(
@@ -33,15 +33,16 @@ def sheet(network: Animator, sources: Tensor, driving: Tensor, initial: Tensor) 
     """RGB picture. Sources (N, 3, S, S), driving and initial (K, 3, S, S), all in [-1, 1].
 
     First two rows: the initial and the driving frames, with key points. Then a row a source: with its key points, as
-    reconstructed, and moved by each pair.
+    reconstructed, moved by each pair, and put into each driving frame's pose.
     """
-    condition = network.condition(driving, initial)
+    moved = network.condition(driving, initial)
+    condition = torch.cat([moved, absolute(moved)])
     still = network.condition(initial[:1], initial[:1])
     blank = torch.ones_like(initial[:1])
-    rows = [[blank, blank, *_marked(network, frames).split(1)] for frames in (initial, driving)]
+    rows = [[blank, blank, *2 * _marked(network, frames).split(1)] for frames in (initial, driving)]
     for source in sources.split(1):
-        moved = network(source.expand(len(driving), -1, -1, -1), condition)
-        rows.append([_marked(network, source), network(source, still), *moved.split(1)])
+        results = network(source.expand(len(condition), -1, -1, -1), condition)
+        rows.append([_marked(network, source), network(source, still), *results.split(1)])
     return to_rgb(rows)
 
 
