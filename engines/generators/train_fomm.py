@@ -42,7 +42,7 @@ NAME = "fomm"
 CARD = {
     "title": "First Order Motion surrogate",
     "paper": "Siarohin et al.: First Order Motion Model for Image Animation, NeurIPS 2019",
-    "data": "frames of 20 talking-head clips (internal use), CelebAMask-HQ stills (non-commercial research) and "
+    "data": "frames of talking-head clips (internal use), CelebAMask-HQ stills (non-commercial research) and "
     "synthetic faces; train split only, persons split by a hash of the name",
     "notes": "Learned from pairs of clip frames and from warped stills, without a perceptual network; landmarks led "
     "the key points at first, and the motion of warped stills was shown. Blurrier than the published vox-256, and it "
