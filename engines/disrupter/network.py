@@ -24,12 +24,13 @@ TEXTURED = 0.08
 def visibility_mask(face: Tensor) -> Tensor:
     """(N, 3, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
 
-    Texture masks: the local standard deviation of luma over 5 x 5 pixels, as just-noticeable-difference models use it.
+    Texture masks: the local standard deviation of luma over 3 x 3 pixels, as just-noticeable-difference models use it.
+    A wider window would take a cheek for textured because an eye is near.
     Smooth skin shows a tint of a few levels that hair hides.
     """
     luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
-    mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
-    spread = (F.avg_pool2d(luma * luma, 5, 1, 2, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
+    mean = F.avg_pool2d(luma, 3, 1, 1, count_include_pad=False)
+    spread = (F.avg_pool2d(luma * luma, 3, 1, 1, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
     texture = (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
     return torch.cat([share + (1 - share) * texture for share in FLAT_SHARE], 1)
 
