@@ -102,6 +102,7 @@ def _export(export: argparse.ArgumentParser) -> None:
     export.add_argument("name", choices=sorted(commands.trainables()), metavar="NAME", help="what the run holds")
     export.add_argument("--from", dest="source", type=Path, help="run folder (default runs/NAME)")
     export.add_argument("--as", dest="zoo_name", help="name in the zoo (a generator's default: NAME-probe)")
+    export.add_argument("--note", default="", help="added to the card: what neither settings nor command tell")
     export.set_defaults(run=commands.export)
 
 

@@ -95,7 +95,7 @@ def sheet(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     source = arguments.source or Path("runs") / arguments.name
-    print(shipping.ship(arguments.name, source, arguments.zoo_name))
+    print(shipping.ship(arguments.name, source, arguments.zoo_name, arguments.note))
 
 
 def delivered(arguments: argparse.Namespace) -> None:

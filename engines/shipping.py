@@ -42,19 +42,20 @@ TALKING_AND_SWAPPED = (
 )
 
 
-def ship(name: str, run: Path, zoo_name: str | None = None) -> Path:
+def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> Path:
     """Export a trained network into the zoo, as `zoo_name`, with its card; returns its folder.
 
+    `note` goes on the card: what happened in training that neither settings nor command tell.
     Raises UsageError when the run holds another network than `name`.
     """
     found = stored(run)
     if found.name != name:
         raise UsageError(f"{run} holds a run of {found.name!r}, not of {name!r}: export {found.name} --from {run}")
     if name == disrupter.NAME:
-        return _ship_disrupter(run, found, zoo_name or name)
+        return _ship_disrupter(run, found, zoo_name or name, note)
     if name in TRAINERS:
-        return _ship_detector(run, found, zoo_name or f"{name}-detector")
-    return _ship_probe(run, found, zoo_name or f"{name}-probe")
+        return _ship_detector(run, found, zoo_name or f"{name}-detector", note)
+    return _ship_probe(run, found, zoo_name or f"{name}-probe", note)
 
 
 def opponents(folders: list[Path]) -> dict[str, dict[str, Any]]:
@@ -68,7 +69,7 @@ def opponents(folders: list[Path]) -> dict[str, dict[str, Any]]:
     return notes
 
 
-def _ship_probe(run: Path, found: Stored, zoo_name: str) -> Path:
+def _ship_probe(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
     """A generator as `audit` asks it: its instance statistics, one condition a row."""
     module, folder = FAMILIES[found.name], ZOO / zoo_name
     target, words = module.target(run), module.CARD
@@ -98,7 +99,7 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str) -> Path:
             "paper": f"{words['paper']}. Our own surrogate, not the published weights",
             "data": words["data"],
             "command": _command(module.Settings(), found),
-            "notes": words["notes"],
+            "notes": f"{words['notes']} {note}".strip(),
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}, condition],
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
             "conditions": {"names": target.condition_names, "rows": rows},
@@ -108,7 +109,7 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str) -> Path:
     return folder
 
 
-def _ship_detector(run: Path, found: Stored, zoo_name: str) -> Path:
+def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
     """A detector, calibrated: log-odds of fake and real, of a head crop at its own size."""
     module, folder = TRAINERS[found.name], ZOO / zoo_name
     detector = module.load(run)
@@ -130,7 +131,7 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str) -> Path:
             "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
             "other generators, and misses most swapped faces of real deepfake videos. Reals and fakes were softened, "
             "sharpened, rescaled and encoded alike. An image passes as real when the second logit is above the "
-            "first.",
+            f"first. {note}".strip(),
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "fake, real"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found), **detectors.measured(run)},
@@ -139,7 +140,7 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str) -> Path:
     return folder
 
 
-def _ship_disrupter(run: Path, found: Stored, zoo_name: str) -> Path:
+def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
     folder = ZOO / zoo_name
     network, settings = disrupter.load(run), settings_of(run, disrupter.Settings)
     torch.manual_seed(0)
@@ -158,7 +159,7 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str) -> Path:
             "data": DATA,
             "command": _command(disrupter.Settings(), found),
             "notes": f"{_against(found)} The head's PSNR after the perturbation alone was held to about "
-            f"{settings.psnr_db:g} dB at strength 1.",
+            f"{settings.psnr_db:g} dB at strength 1. {note}".strip(),
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
             "outputs": [
                 {

@@ -1,8 +1,7 @@
 """P: the disrupter's network (DeepFake Disrupter, section 3.2), a small U-Net.
 
-The paper's architecture is in a missing appendix; this one is ours. It sees the guard region at 64 px, works at 32
-px inside (pixel unshuffle), and answers on a 32 x 32 grid: what is finer the codec throws away, and a quarter of the
-pixels is a quarter of the time.
+The paper's architecture is in a missing appendix; this one is ours. It sees the guard region at 128 px, works at 64
+px inside (pixel unshuffle), and answers on a 64 x 64 grid, because what is finer than that the codec throws away.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 64
-GRID = 32
+SIZE = 128
+GRID = 64
 
 
 FLAT_SHARE = (0.35, 0.2, 0.2)
@@ -24,13 +23,12 @@ TEXTURED = 0.08
 def visibility_mask(face: Tensor) -> Tensor:
     """(N, 3, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
 
-    Texture masks: the local standard deviation of luma over 3 x 3 pixels, as just-noticeable-difference models use it.
-    A wider window would take a cheek for textured because an eye is near.
+    Texture masks: the local standard deviation of luma over 5 x 5 pixels, as just-noticeable-difference models use it.
     Smooth skin shows a tint of a few levels that hair hides.
     """
     luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
-    mean = F.avg_pool2d(luma, 3, 1, 1, count_include_pad=False)
-    spread = (F.avg_pool2d(luma * luma, 3, 1, 1, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
+    mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
+    spread = (F.avg_pool2d(luma * luma, 5, 1, 2, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
     texture = (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
     return torch.cat([share + (1 - share) * texture for share in FLAT_SHARE], 1)
 
@@ -56,7 +54,7 @@ class Residual(nn.Module):
 
 
 class Disrupter(nn.Module):
-    """P(x): face (N, 3, 64, 64) RGB in [0, 1] to delta (N, 3, 32, 32), YCbCr levels / 255, |delta| <= epsilon.
+    """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon.
 
     In flat areas the bound is lower: `visibility_mask`.
     """

@@ -114,6 +114,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "benchmark": "throughput",
         "clip": describe(clip),
         "encoder": {"codec": "libx264", "preset": options.preset, "crf": options.crf, "threads": options.threads},
+        "backend": options.backend,
         "machine": facts,
         "repeats": options.repeats,
         "sides": {side.name: side.summary() for side in sides},
