@@ -3,9 +3,10 @@
 The published recipe (WGAN-GP, action units regressed by the critic, cycle, attention saturation and smoothness) needs
 GPU hours. Here drawn pairs (data/expressions.py) teach the same architecture visible expressions within minutes, and
 the end of each run adds a share of the published losses, with the hinge instead of WGAN-GP. The attention of a
-GANimation likes to settle on "copy everything": the drawn targets pay for that, and `saturation` leans against it.
-The settings reach the published recipe: --set supervised=0 colour=0 warmup=0 adversarial=1 saturation=0.1 smooth=1e-4
-wgan=1 critic=5 conv_dim=64 adversary_dim=64 lr=1e-4 condition_gain=1.
+GANimation likes to settle on "copy everything", which no attack could disturb: the drawn targets and `saturation`
+lean against it.
+The settings reach the published recipe: --set supervised=0 colour=0 warmup=0 adversarial=1 smooth=1e-4 wgan=1
+critic=5 conv_dim=64 adversary_dim=64 lr=1e-4 condition_gain=1.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class Settings:
     units: float = 160.0
     """Weight of the critic's action-unit error beside its realness, as published."""
     cycle: float = 10.0
-    saturation: float = 0.002
-    """Weight of the mean attention; published 0.1."""
+    saturation: float = 0.1
+    """Weight of the mean attention, as published: keeping a pixel of the input must save this much error."""
     smooth: float = 1e-6
     """Weight of the attention's total variation (a sum over pixels, mean over images); published 1e-4."""
     wgan: bool = False
@@ -162,8 +163,8 @@ class GANimationTrainer:
         # The moved pixels are few: weight them up, or "change nothing" is the best first answer.
         weight = 1 + 10 * (target - x).abs().mean(1, keepdim=True)
         paired = ((fake - target).abs() * weight).mean()
-        # Where attention copies, no gradient reaches the colours: around what moves they learn the target directly.
-        near = F.max_pool2d(weight - 1, 9, 1, 4) + 0.2
+        # Where attention copies, no gradient reaches the colours: they learn the target directly, most where it moves.
+        near = F.max_pool2d(weight, 9, 1, 4)
         paired = paired + self.s.colour * ((colour.float() - target).abs() * near).mean()
         loss = self.s.supervised * paired + self.s.saturation * attention.mean()
         loss = loss + self.s.smooth * total_variation(attention)
