@@ -106,7 +106,8 @@ def delivered(arguments: argparse.Namespace) -> None:
         stills, min(arguments.bound_faces, len(stills)), generator, arguments.widths, arguments.crf, arguments.seed
     )
     shipped = shipping.ZOO / "disrupter" / "model.onnx"
-    command = "python -m engines " + shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
+    words = shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
+    command = "python -m engines " + words.replace(str(arguments.target), f"runs/{arguments.target.name}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(arguments.seed, command),

@@ -6,7 +6,10 @@ import os
 # on the cores that those need (27 ms of CPU a picture against 4.5). It reads this once, when numpy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from .allocator import keep_large_blocks_apart
 from .cli import main
+
+keep_large_blocks_apart()
 
 if __name__ == "__main__":
     main()

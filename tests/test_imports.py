@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "metrics"},
+    {"resources", "document", "queues", "metrics", "allocator"},
     {"media", "inference"},
     {"stages"},
     {"config"},
