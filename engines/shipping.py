@@ -129,7 +129,7 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "data": DATA + TALKING_AND_SWAPPED,
             "command": _command(module.Settings(), found),
             "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
-            "other generators, and misses most swapped faces of real deepfake videos. Reals and fakes were softened, "
+            "other generators or of face swaps (results have held-out deepfake videos). Reals and fakes were softened, "
             "sharpened, rescaled and encoded alike. An image passes as real when the second logit is above the "
             f"first. {note}".strip(),
             "inputs": [{"name": "image", **image}],
