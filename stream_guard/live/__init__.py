@@ -1,0 +1,1 @@
+"""One live stream, kept protected: pulled, perturbed, encoded once and pushed to every output."""
