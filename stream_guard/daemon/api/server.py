@@ -1,0 +1,150 @@
+"""Serves an ASGI app over HTTP or HTTPS on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ...errors import ConfigError, UsageError
+from ..settings import Http
+
+START_SECONDS = 10.0
+HEADER_SECONDS = 10.0
+"""From the connection to the end of the request's headers."""
+IDLE_SECONDS = 15
+STOP_SECONDS = 3
+"""What requests may still take when the server is asked to stop."""
+MAX_HEADER_BYTES = 16384
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection that does not send the whole head of a request in time."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._rest()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._rest()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _rest(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+class Server:
+    """One app on one address. `port` is the real one once `start` has returned."""
+
+    def __init__(self, app: FastAPI, http: Http) -> None:
+        self._app, self._http = app, http
+        self.port = http.port
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Scheme, address and port, such as http://127.0.0.1:8642."""
+        address = f"[{self._http.address}]" if ":" in self._http.address else self._http.address
+        return f"{'https' if self._http.tls else 'http'}://{address}:{self.port}"
+
+    def start(self) -> None:
+        """Listen and answer. Raises ConfigError for a bad certificate, UsageError when the port cannot be had."""
+        self._app.state.ending.clear()
+        config = self._config()
+        listener = self._listen()
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, args=(self._server, listener), name="http", daemon=True)
+        self._thread.start()
+        self._wait_until_started()
+
+    def stop(self) -> None:
+        """Answer what is being asked, end the event streams, close. May be called twice."""
+        if self._server is None or self._thread is None:
+            return
+        self._app.state.ending.set()
+        self._server.should_exit = True
+        self._thread.join()
+        self._server = self._thread = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _run(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        with listener:
+            server.run(sockets=[listener])
+
+    def _wait_until_started(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self._server and self._thread and self._thread.is_alive() and time.monotonic() < deadline:
+            if self._server.started:
+                return
+            time.sleep(0.01)
+        self.stop()
+        raise UsageError(f"the HTTP server on {self._http.address}:{self.port} did not start; see the log")
+
+    def _listen(self) -> socket.socket:
+        address, port = self._http.address, self._http.port
+        try:
+            family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((address, port), family=family)
+        except OSError as exc:
+            raise UsageError(
+                f"the API cannot be served on {address}:{port}: {exc.strerror or exc}; "
+                "choose another http.address or http.port"
+            ) from exc
+
+    def _config(self) -> uvicorn.Config:
+        tls = self._http.tls
+        config = uvicorn.Config(
+            self._app,
+            http=PatientProtocol,
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=4 * self._http.max_requests,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError(f"http.tls: the certificate or key cannot be used: {exc}") from exc
+        return config
+
+
+def serve_app(app: FastAPI, http: Http) -> Server:
+    """A server for `app`, not started yet."""
+    return Server(app, http)
