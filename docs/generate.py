@@ -25,6 +25,13 @@ def metrics_page() -> str:
 Counters start at 0 with each run. Reasons come from the stages ([stages](stages.md)) and are a few fixed words.
 
 {metrics.table()}
+## The daemon's own
+
+`stream-guard serve` shows the metrics above for every worker on one page, `/metrics`, with the label `stream`
+(`jobs` for all file jobs; `other` beyond `metrics.max_streams`; no label with `metrics.stream_label: false`). Counters
+survive the restart of a worker; a stream that was removed keeps its counters for ten minutes more. Beside them stand:
+
+{metrics.table(metrics.DAEMON_METRICS[1:])}
 An alert that every installation wants: `increase(stream_guard_unprotected_frames_total[5m]) > 0`.
 """
 

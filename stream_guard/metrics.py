@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest, start_http_server
+from prometheus_client.metrics_core import Metric as ClientMetric
 
 from . import __version__
 from .errors import UsageError
@@ -87,19 +88,100 @@ METRICS = (
     Metric(Counter, "packets_copied", "Packets of audio, subtitles and data copied unchanged."),
     Metric(Counter, "encoded_bytes", "Bytes written to the output."),
 )
-"""All of them, in the order of docs/metrics.md."""
+"""Those of one run, in the order of docs/metrics.md."""
+
+DAEMON_METRICS = (
+    METRICS[0],
+    Metric(Gauge, "streams", "Live streams of the daemon, by phase.", ("phase",)),
+    Metric(
+        Counter,
+        "worker_restarts",
+        "Workers of live streams that were started again, by reason: crashed, failed, memory, cpu, stuck.",
+        ("reason",),
+    ),
+    Metric(Counter, "streams_given_up", "Live streams that failed for good after their restarts were used up."),
+    Metric(
+        Counter,
+        "admissions_refused",
+        "Streams and jobs that were refused, by reason: draining, streams, cpu, memory.",
+        ("reason",),
+    ),
+    Metric(Gauge, "worker_processes", "Worker processes that run now, by kind.", ("kind",)),
+    Metric(Gauge, "workers_memory_bytes", "Resident memory of all workers."),
+    Metric(Gauge, "daemon_engine_state", "1 for the state that the engine is in, 0 for the others.", ("state",)),
+    Metric(Gauge, "draining", "1 once the daemon has been asked to stop."),
+    Metric(
+        Gauge,
+        "configuration_reload_success",
+        "1 when the configuration file was taken over the last time that it changed, 0 when it was refused.",
+    ),
+    Metric(
+        Gauge,
+        "configuration_reload_success_timestamp_seconds",
+        "Unix time at which a configuration was taken over last.",
+    ),
+    Metric(Counter, "jobs", "File jobs that ended, by outcome.", ("outcome",)),
+    Metric(Gauge, "jobs_queued", "File jobs that wait for their turn."),
+    Metric(Gauge, "jobs_running", "File jobs that run now."),
+)
+"""Those of the daemon itself; its page shows them beside the ones above, which get the label `stream` there."""
 
 
 class Metrics:
     """The metrics registered in one registry: `metrics["frames_in"].inc()`."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, of: Iterable[Metric] = METRICS) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
-        self._made: dict[str, Any] = {m.name: m.create(self.registry) for m in METRICS}
+        self._made: dict[str, Any] = {m.name: m.create(self.registry) for m in of}
         self["build"].info({"version": __version__})
 
     def __getitem__(self, name: str) -> Any:
         return self._made[name]
+
+
+Sample = tuple[str, dict[str, str], float]
+"""One line of a scrape: its name with suffix, its labels, its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric with its samples, as plain data. `name` is without `_total`; `kind` is counter, gauge, histogram..."""
+
+    name: str
+    kind: str
+    help: str
+    samples: tuple[Sample, ...]
+
+
+def families(registry: CollectorRegistry) -> list[Family]:
+    """What the registry holds now. Times of creation are left out: they tell nothing across processes."""
+    return [
+        Family(m.name, m.type, m.documentation, tuple((s.name, dict(s.labels), s.value) for s in _lasting(m)))
+        for m in registry.collect()
+    ]
+
+
+def _lasting(metric: ClientMetric) -> Iterator[Any]:
+    return (sample for sample in metric.samples if not sample.name.endswith("_created"))
+
+
+class _Shown:
+    """Families as the client library's collector."""
+
+    def __init__(self, shown: Iterable[Family]) -> None:
+        self._shown = shown
+
+    def collect(self) -> Iterable[ClientMetric]:
+        for family in self._shown:
+            metric = ClientMetric(family.name, family.help, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, labels, value)
+            yield metric
+
+
+def expose(shown: Iterable[Family]) -> bytes:
+    """The families in Prometheus' text format."""
+    return generate_latest(_Shown(shown))
 
 
 class MetricsServer:
@@ -126,10 +208,10 @@ def serve(registry: CollectorRegistry, port: int, address: str = "127.0.0.1") ->
         ) from exc
 
 
-def table() -> str:
-    """The table of docs/metrics.md, in Markdown."""
+def table(of: Iterable[Metric] = METRICS) -> str:
+    """A table of docs/metrics.md, in Markdown."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    for metric in METRICS:
+    for metric in of:
         kind = "gauge" if metric.kind is Info else getattr(metric.kind, "__name__", "").lower()
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
         rows.append(f"| `{metric.exposed}` | {kind} | {labels} | {metric.help} |")
