@@ -1,0 +1,107 @@
+"""What the runner of a live stream and its media agree on: data and protocols, no machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+from ...types import Frame
+from ..info import CopiedPacket, SourceInfo, SourceReport
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOutput:
+    """One place that the encoded stream goes to. An empty `format` takes what the URL implies.
+
+    rtmp(s)://: flv; udp:// and srt://: mpegts; a path that ends in .m3u8: hls; other paths: their suffix.
+    """
+
+    url: str = field(repr=False)
+    format: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Waits between attempts of one output: doubling, capped, each shortened at random by up to `jitter` of it.
+
+    `attempts` in a row without one packet written end the output as failed; 0 never gives up.
+    """
+
+    first_seconds: float = 0.5
+    most_seconds: float = 30.0
+    jitter: float = 0.5
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """One audio stream that is copied. `stream` is its index in the source, `frame_size` samples a packet (0: varies)."""
+
+    stream: int
+    codec: str
+    rate: int
+    layout: str
+    time_base: Fraction
+    extradata: bytes = field(default=b"", repr=False)
+
+
+class LiveReader(Protocol):
+    """One connection to a live source: what `open_live` returns (`LiveSource`). A context manager."""
+
+    info: SourceInfo
+    report: SourceReport
+
+    @property
+    def audio(self) -> tuple[AudioInfo, ...]:
+        """The audio streams, in the source's order. They arrive as `CopiedPacket`s."""
+        ...
+
+    def read(self) -> Iterator[Frame | CopiedPacket]:
+        """Once. Ends at a clean end of the stream.
+
+        Raises SourceError, in words and without secrets, on a time-out, a stall, a changed picture size, a size or
+        rate above the limits, a lost connection and after `interrupt`.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """From any thread: a read that goes on or begins ends soon, at the latest after the read time-out."""
+
+    def close(self) -> None:
+        """From the reader's thread."""
+
+
+class LiveWriter(Protocol):
+    """One encode, many outputs: `LiveSink`. All methods from one thread, but `outputs`, which any may ask.
+
+    LiveSink(source: LiveSource, outputs: Sequence[LiveOutput], settings: EncoderSettings, *, record: str = "",
+    retry: Retry = Retry(), on_event: Callable[[str, str], None] = ...). Copies what it needs: the source may be closed
+    and replaced. `on_event(kind, words)` is called from any thread, kind is `output` or `record`.
+    """
+
+    @property
+    def outputs(self) -> tuple[dict[str, object], ...]:
+        """Each: {"url": redacted, "state": "open"|"waiting"|"failed", "bytes", "reconnects", "dropped", "error"}."""
+        ...
+
+    def fits(self, source: LiveReader) -> str:
+        """Empty when frames and packets of this new connection may be written on; else why not (make a new sink)."""
+        ...
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame; `pts` must rise over all connections and gaps. Never waits for an output."""
+
+    def write_packet(self, copied: CopiedPacket) -> None:
+        """Hand on one audio packet; `copied.stream` as in the source that the sink was made for (or that fits it)."""
+
+    def write_silence(self, until_seconds: float) -> None:
+        """Fill every audio stream from where it ends up to this time on the output's clock. Nothing without audio."""
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Drain the encoder and the outputs within this time; what does not end by then is dropped."""
+
+    def abort(self) -> None:
+        """End at once. A recording stays as NAME.partial. Safe after close."""
