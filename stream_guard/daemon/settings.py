@@ -45,9 +45,11 @@ class Urls(Section):
         ("rtmp", "rtmps", "rtsp", "rtsps", "http", "https", "udp", "srt"), description="Schemes that may be named"
     )
     hosts: tuple[str, ...] = Field(
-        (), description="Host names, addresses or networks (10.0.0.0/8, *.example.org) allowed; empty: any public one"
+        (),
+        description="Hosts allowed: names, patterns (*.example.org: public only), addresses and networks (10.0.0.0/8), "
+        "each with :port if wished; empty: any public one",
     )
-    paths: tuple[str, ...] = Field((), description="URL paths allowed, as glob patterns; empty: any")
+    paths: tuple[str, ...] = Field((), description="URL paths allowed, as patterns in which * is anything; empty: any")
     file_roots: tuple[str, ...] = Field((), description="Folders in which files may be read and written; empty: none")
 
 

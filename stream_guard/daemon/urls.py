@@ -1,0 +1,196 @@
+"""Which URLs may be pulled from, pushed to and told. Everything that comes from outside passes `check_url` first.
+
+A URL is read by our own strict grammar, so that no second reader (FFmpeg's) can see another host in it. What a check
+before opening cannot see is left to `gate`: where redirects and playlists of an http(s) source lead, and names whose
+answer changes between the check and the connection.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+from urllib.parse import unquote, unquote_to_bytes
+
+from ..errors import ConfigError
+from .addresses import Resolver, check_host, parse_host
+from .files import check_file
+from .settings import Urls
+
+Purpose = Literal["source", "output", "webhook"]
+
+LONGEST = 4096
+"""Characters of a URL."""
+
+PROTOCOLS: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "rtmp": (1935, ("rtmp", "tcp")),
+    "rtmps": (443, ("rtmps", "tls", "tcp")),
+    "rtsp": (554, ("rtsp", "rtp", "tcp", "udp")),
+    "rtsps": (322, ("rtsps", "rtsp", "rtp", "srtp", "tls", "tcp", "udp")),
+    "http": (80, ("http", "httpproxy", "tcp")),
+    "https": (443, ("https", "httpproxy", "tls", "tcp")),
+    "udp": (0, ("udp",)),
+    "srt": (0, ("srt",)),
+}
+"""Scheme: its usual port (0: the URL must have one) and all FFmpeg protocols that opening it needs."""
+
+PLAYLIST = ("http", "https", "httpproxy", "tls", "tcp", "crypto")
+"""An HLS source: `crypto` decrypts its segments, which FFmpeg reads as `crypto+https:`."""
+
+SAFE_OPTIONS = frozenset(
+    {
+        "analyzeduration",
+        "buffer_size",
+        "fflags",
+        "fifo_size",
+        "flags",
+        "flvflags",
+        "hls_flags",
+        "hls_list_size",
+        "hls_segment_type",
+        "hls_time",
+        "latency",
+        "live_start_index",
+        "max_delay",
+        "movflags",
+        "mpegts_flags",
+        "mpegts_original_network_id",
+        "mpegts_service_id",
+        "mpegts_start_pid",
+        "mpegts_transport_stream_id",
+        "muxdelay",
+        "muxpreload",
+        "overrun_nonfatal",
+        "passphrase",
+        "pbkeylen",
+        "pkt_size",
+        "probesize",
+        "reconnect",
+        "reconnect_delay_max",
+        "reconnect_streamed",
+        "reorder_queue_size",
+        "rtmp_buffer",
+        "rtmp_live",
+        "rtsp_transport",
+        "rw_timeout",
+        "stimeout",
+        "streamid",
+        "thread_queue_size",
+        "timeout",
+        "tls_verify",
+        "ttl",
+        "user_agent",
+    }
+)
+"""FFmpeg options that neither name a file, a host nor a protocol, nor make us listen."""
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9]*)://"
+    r"((?P<user>[A-Za-z0-9._~!$&'()*+,;=%:-]*)@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]*\]|[^\[\]/?#@:]*)"
+    r"(:(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>/[^?#]*)?(\?(?P<query>[^#]*))?\Z"
+)
+_REFUSED = re.compile(r"[^!-~]|[\\<>\"`^{|}]")
+"""Control characters, spaces, everything outside ASCII, and what other readers take for something else."""
+_LISTENS = re.compile(r"(^|[&?])(listen(=|&|\Z)|mode=(listener|rendezvous))", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedUrl:
+    """A URL that passed. `url` and `path` may hold a stream key and are never printed."""
+
+    url: str = field(repr=False)
+    """To be opened: as it came, or `file:` and the real path."""
+    scheme: str
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+    """What the host resolved to; each was checked. Empty for files."""
+    path: str = field(repr=False)
+    """For files the real path, without `file:`; for others the path as it came."""
+    protocols: tuple[str, ...]
+
+    @property
+    def protocol_whitelist(self) -> str:
+        """The value of FFmpeg's option of this name with which the URL must be opened."""
+        return ",".join(self.protocols)
+
+
+def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket.getaddrinfo) -> CheckedUrl:
+    """`url` if the settings allow it as `purpose`; a path without scheme is a file. May block for a DNS answer.
+
+    Raises ConfigError, without user names, paths and queries: they may hold secrets.
+    """
+    if purpose != "webhook" and (url.startswith("/") or url[:5].lower() == "file:"):
+        real = check_file(_file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
+        return CheckedUrl(f"file:{real}", "file", "", 0, (), real, ("file",))
+    parts = _parts(url, purpose)
+    scheme = parts["scheme"].lower()
+    _check_scheme(scheme, urls, purpose)
+    host, port = parse_host(parts["host"]), int(parts["port"] or PROTOCOLS[scheme][0])
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"the {purpose} URL needs a port from 1 to 65535, as in {scheme}://HOST:PORT")
+    path = parts["path"] or "/"
+    _check_path(path, urls, purpose)
+    if _LISTENS.search(unquote(parts["query"])):
+        raise ConfigError(f"the {purpose} URL asks to listen; we only connect: let a media server listen")
+    addresses = check_host(host, port, urls.hosts, resolve)
+    return CheckedUrl(url, scheme, str(host), port, addresses, path, _protocols(scheme, path, purpose))
+
+
+def check_options(options: Mapping[str, str], purpose: Purpose) -> dict[str, str]:
+    """The FFmpeg options as they came, if all are harmless. Raises ConfigError naming the first that is not."""
+    for name in options:
+        if name not in SAFE_OPTIONS:
+            raise ConfigError(
+                f"the {purpose} option {name!r} may not be set from outside; allowed: {', '.join(sorted(SAFE_OPTIONS))}"
+            )
+    return dict(options)
+
+
+def _parts(url: str, purpose: Purpose) -> dict[str, str]:
+    match = None if len(url) > LONGEST or _REFUSED.search(url) else _URL.match(url)
+    if match is None:
+        raise ConfigError(
+            f"the {purpose} URL cannot be read: write SCHEME://HOST[:PORT]/PATH in ASCII, at most {LONGEST} "
+            "characters, without spaces, backslashes or '#'; percent-encode other characters"
+        )
+    return match.groupdict("")
+
+
+def _check_scheme(scheme: str, urls: Urls, purpose: Purpose) -> None:
+    possible = set(PROTOCOLS) & set(urls.schemes) & ({"http", "https"} if purpose == "webhook" else set(PROTOCOLS))
+    if scheme not in possible:
+        allowed = ", ".join(sorted(possible)) or "none"
+        raise ConfigError(f"the {purpose} URL's scheme {scheme[:16]!r} is not allowed; allowed: {allowed}")
+
+
+def _check_path(path: str, urls: Urls, purpose: Purpose) -> None:
+    plain = unquote_to_bytes(path).decode("utf-8", "replace")
+    if any(ord(c) < 32 or ord(c) == 127 or c == "\\" for c in plain) or ".." in re.split("/", plain):
+        raise ConfigError(f"the {purpose} URL's path may hold no '..', backslash or control character, encoded or not")
+    if urls.paths and not any(fnmatchcase(plain, pattern) for pattern in urls.paths):
+        raise ConfigError(f"the {purpose} URL's path is not allowed by urls.paths: {', '.join(urls.paths)}")
+
+
+def _protocols(scheme: str, path: str, purpose: Purpose) -> tuple[str, ...]:
+    if purpose == "source" and scheme in ("http", "https") and path.lower().endswith((".m3u8", ".m3u")):
+        return PLAYLIST if scheme == "http" else tuple(p for p in PLAYLIST if p != "http")
+    return PROTOCOLS[scheme][1]
+
+
+def _file_path(url: str) -> str:
+    """The path of `file:///a%20b`, `file:/a` or a plain absolute path."""
+    if url.startswith("/"):
+        return url
+    rest = url[5:]
+    if rest.startswith("//"):
+        host, slash, tail = rest[2:].partition("/")
+        if host not in ("", "localhost"):
+            raise ConfigError("a file URL names no host: write file:///PATH")
+        rest = slash + tail
+    return unquote_to_bytes(rest).decode("utf-8", "surrogateescape")
