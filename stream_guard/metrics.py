@@ -14,6 +14,7 @@ from .errors import UsageError
 
 PREFIX = "stream_guard"
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SCORE_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -58,6 +59,19 @@ METRICS = (
         "blocked_frames",
         "Pictures replaced because a face in them could not be protected, by reason and by the policy applied.",
         ("reason", "policy"),
+    ),
+    Metric(
+        Counter,
+        "verdicts",
+        "Verdicts of checking stages, one a picture and face (or one for a picture without a face), by label.",
+        ("stage", "label"),
+    ),
+    Metric(
+        Histogram,
+        "verdict_score",
+        "Scores of the verdicts in which something was measured, 0 to 1.",
+        ("stage",),
+        SCORE_BUCKETS,
     ),
     Metric(
         Histogram,

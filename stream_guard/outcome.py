@@ -45,6 +45,8 @@ class RunReport:
     sink: dict[str, Any]
     engines: dict[str, dict[str, str]]
     truncation: str = ""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """Verdicts of checking stages by `stage:label`."""
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class Tally:
     faces: Counter[Protection] = field(default_factory=Counter)
     unprotected: Counter[str] = field(default_factory=Counter)
     blocked: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     time_seconds: float = 0.0
@@ -102,6 +105,11 @@ class Tally:
         for face in frame.faces:
             self.faces[face.protection] += 1
             self.metrics["faces"].labels(face.protection.value).inc()
+        for verdict in frame.verdicts:
+            self.verdicts[f"{verdict.stage}:{verdict.label}"] += 1
+            self.metrics["verdicts"].labels(verdict.stage, verdict.label).inc()
+            if verdict.measured:
+                self.metrics["verdict_score"].labels(verdict.stage).observe(verdict.score)
         if reason is None:
             return
         if self.on_failure is OnFailure.PASS:
@@ -164,5 +172,6 @@ class Tally:
             sink=dataclasses.asdict(sink.report),
             engines=dict(self.engines),
             truncation=source.truncation,
+            verdicts=dict(self.verdicts),
             warnings=(*source.info.warnings, *sink.report.warnings),
         )

@@ -76,6 +76,11 @@ def guard_region(face: Box) -> Box:
     return face.square(GUARD_SCALE, HEAD_UP * HEAD_SCALE / GUARD_SCALE)
 
 
+def centred_region(face: Box, scale: float) -> Box:
+    """The square of `scale` box sides with the middle of `head_region`, as deepfake detectors are fed (1.3)."""
+    return face.square(scale, HEAD_UP * HEAD_SCALE / scale)
+
+
 class Protection(Enum):
     """What became of a face. A face is born UNPROTECTED: only the disrupter can say otherwise."""
 
@@ -110,6 +115,12 @@ class Verdict:
     score: float
     track: int | None = None
     reason: str = ""
+    measured: bool = True
+    """False where nothing could be scored; `score` then says nothing."""
+    confidence: float | None = None
+    """How sure the stage is of its label, 0 to 1; None where it does not say."""
+    region: str = ""
+    """The part of the face that speaks most for the label, such as `mouth`; empty where the stage does not say."""
 
 
 @dataclass(frozen=True, slots=True)

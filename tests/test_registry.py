@@ -83,7 +83,7 @@ def test_a_broken_plugin_says_what_is_wrong(target: str, words: str) -> None:
 
 
 def test_an_unknown_name_lists_every_valid_one() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown stage 'disrup'; choose one of: disrupt, faces"):
+    with pytest.raises(UnknownNameError, match=r"unknown stage 'disrup'; choose one of: detect, disrupt, faces"):
         discover([]).load("disrup")
 
 

@@ -18,7 +18,7 @@ else:
 
 CARD_NAME = "card.toml"
 
-Kind = Literal["disrupter", "generator", "detector", "faces"]
+Kind = Literal["disrupter", "generator", "detector", "faces", "parser"]
 
 
 def _fraction(value: Any) -> Any:
@@ -71,6 +71,8 @@ class Card(_Part):
     """The network may only be used to measure, never shipped into a product's pipeline."""
     epsilon: Annotated[float, BeforeValidator(_fraction)] | None = Field(default=None, gt=0, le=0.25)
     """The largest change of a sample, full-range levels divided by 255. Disrupters must have it."""
+    crop: float | None = Field(default=None, gt=0, le=4)
+    """Side of the square that a detector takes of a face, in sides of its box (`types.centred_region`)."""
     default: bool = False
     paper: str = ""
     data: str = ""

@@ -26,6 +26,7 @@ DISTRIBUTION = "stream-guard"
 BUILT_IN = (
     ("faces", "stream_guard.stages.faces:FacesStage"),
     ("disrupt", "stream_guard.stages.disrupt:DisruptStage"),
+    ("detect", "stream_guard.stages.detect:DetectStage"),
 )
 """The entry points of pyproject.toml once more, for a checkout that was never installed; a test keeps the two equal."""
 

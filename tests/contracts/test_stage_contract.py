@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from stream_guard.stages.base import Stage, StageOptions
+from stream_guard.stages.detect import DetectOptions, DetectStage
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 from stream_guard.stages.faces import FacesOptions, FacesStage
 from stream_guard.stages.registry import BUILT_IN
 from stream_guard.types import Face, Frame
 
+from ..support.detector_engines import write_detector
 from ..support.engines import write_disrupter
 from ..support.scenes import face_at, frames
 
@@ -22,6 +24,7 @@ CORNER = (100, 60)
 
 MAKERS: dict[str, Callable[[Path], Stage]] = {
     "faces": lambda folder: FacesStage(FacesOptions(size=320)),
+    "detect": lambda folder: DetectStage(DetectOptions(engine=str(write_detector(folder)), max_batch=3)),
     "disrupt": lambda folder: DisruptStage(DisruptOptions(engine=str(write_disrupter(folder)))),
 }
 
