@@ -28,6 +28,7 @@ from .detectors.registry import TRAINERS, detector_of
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
 from .generators.families import FAMILIES, target_of
+from .parser import train_parser
 from .settings import with_changes
 
 SHEET_FACES = 8
@@ -35,8 +36,8 @@ SHEET_CONDITIONS = 8
 
 
 def trainables() -> dict[str, Any]:
-    """Name to the module with its `Settings` and `train`: generators, detectors and the disrupter."""
-    return {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter}
+    """Name to the module with its `Settings` and `train`: generators, detectors, the disrupter and the face parser."""
+    return {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter, train_parser.NAME: train_parser}
 
 
 def pack(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ LADDER = (
     {"__init__", "types", "errors"},
     {"resources", "document", "queues", "metrics", "allocator"},
     {"media", "inference"},
+    {"magdr"},
     {"stages"},
     {"config"},
     {"policy", "outcome"},
