@@ -3,7 +3,7 @@
 What the supervisor calls:
 
     store = JobStore(path)                                     # store.py; raises JobStoreError
-    runner = JobRunner(store, spawn, settings, folder=state_dir / "segments", metrics=metrics, on_event=...)  # runner.py
+    runner = JobRunner(store, spawn, settings, folder=state_dir / "segments", metrics=metrics)  # runner.py
     runner.start()
     runner.submit(settings, key) -> (JobState, bool)           # the Control methods of the same names
     runner.jobs(phase, limit) / runner.job(id) / runner.cancel(id)
@@ -34,7 +34,7 @@ class WorkerExit:
     """
 
     code: int
-    reason: Literal["", "memory", "cpu", "shutdown"] = ""
+    reason: Literal["", "memory", "cpu", "shutdown", "stuck"] = ""
 
 
 class Worker(Protocol):
