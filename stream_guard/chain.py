@@ -41,6 +41,13 @@ class Step:
     def flush(self) -> list[Frame]:
         return self._call(self._opened().flush, None)
 
+    def reset(self) -> None:
+        stage = self._opened()
+        try:
+            stage.reset()
+        except Exception as exc:
+            raise StageError(self.name, None, exc) from exc
+
     def close(self) -> None:
         stage, self._stage = self._stage, None
         if stage is not None:
@@ -95,6 +102,16 @@ class Chain:
             yield from self._through(step.flush(), position + 1)
         if self._due:
             raise self._broken(f"{len(self._due)} frame(s) were kept back, the first at", self._due[0])
+
+    def reset(self) -> None:
+        """Every stage forgets the stream so far; after `flush`."""
+        for step in self._steps:
+            step.reset()
+
+    @property
+    def due(self) -> tuple[Frame, ...]:
+        """The frames that went in and have not come out, oldest first, as they went in."""
+        return tuple(self._due)
 
     def _close(self) -> StageError | None:
         first: StageError | None = None

@@ -23,8 +23,12 @@ class OnFailure(str, Enum):
     """What becomes of a frame with a face that could not be protected."""
 
     BLOCK = "block"
+    """The last protected picture in its place; black where there is none yet."""
     BLACK = "black"
     PASS = "pass"
+    """It leaves as it is and is counted in `stream_guard_unprotected_frames_total{reason}`."""
+    DISCONNECT = "disconnect"
+    """The run ends as failed."""
 
 
 class PipelineSchema(BaseModel):

@@ -80,3 +80,18 @@ class StoppedError(StreamGuardError):
     """The user stopped the run."""
 
     exit_code = ExitCode.STOPPED
+
+
+class UnprotectedError(StreamGuardError):
+    """A picture could not be protected, and `on_failure: disconnect` says to end then."""
+
+    def __init__(self, reason: str, time_seconds: float) -> None:
+        super().__init__(
+            f"the picture at {time_seconds:.3f} s could not be protected ({reason}), and on_failure is disconnect; "
+            "block, black or pass would go on"
+        )
+        self.reason = reason
+
+
+class NoPictureError(StreamGuardError):
+    """A stream was asked for a picture before it had one."""

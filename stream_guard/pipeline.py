@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, Protocol
 
-from .chain import Chain
 from .config import PipelineConfig
+from .crew import Crew
 from .errors import SinkError, SourceError, StageError, StoppedError
+from .lane import Lane
 from .metrics import Metrics
 from .outcome import Progress, RunReport, Tally
-from .policy import FailurePolicy
 from .queues import AbortedError, FrameQueue
 from .types import Frame
 
@@ -69,49 +69,44 @@ def run(
     metrics: Metrics | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    starts_anew: Callable[[Frame], bool] = lambda frame: False,
+    on_open: Callable[[dict[str, dict[str, str]]], None] = lambda engines: None,
 ) -> RunReport:
     """Take every frame of `source` through the stages into the sink; the caller closes the source afterwards.
 
     All stages are open before `make_sink` is called and before the first frame is read. On an error, on `stop` and on
     an interrupt all threads are joined and the sink is aborted. `on_progress` is called on the caller's thread.
+    `starts_anew` is asked of every frame of the source, in order: where it says so, the stages give out what they hold,
+    and they and the failure policy forget what was before. `on_open` is told what the stages
+    loaded, before `make_sink`.
 
     Raises what a stage's `open` or `make_sink` raised; StageError for the first error of the run, naming the stage
     (`decode` and `encode` among them) and the frame's time; StoppedError when `stop` was set before the end.
     """
-    return _Run(config, source, metrics or Metrics(), stop or threading.Event()).go(make_sink, on_progress)
+    asked = _Run(config, source, metrics or Metrics(), stop or threading.Event(), starts_anew)
 
+    def opened() -> Writable:
+        on_open(dict(asked.tally.engines))
+        return make_sink()
 
-class _Lane:
-    """The stages and the policy of one video stream: tracks and safe pictures of two streams must not mix."""
-
-    def __init__(self, config: PipelineConfig, tally: Tally) -> None:
-        self.chain = Chain(config.stages, tally)
-        self._policy = FailurePolicy(config.on_failure, config.protects)
-        self._tally = tally
-
-    def process(self, frame: Frame) -> Iterator[Frame]:
-        return self._judged(self.chain.process(frame))
-
-    def flush(self) -> Iterator[Frame]:
-        return self._judged(self.chain.flush())
-
-    def _judged(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        for frame in frames:
-            try:
-                reason = self._policy.apply(frame)
-            except ValueError as exc:
-                raise StageError("on_failure", frame.time_seconds, exc) from exc
-            self._tally.judged(frame, reason)
-            yield frame
+    return asked.go(opened, on_progress)
 
 
 class _Run:
-    def __init__(self, config: PipelineConfig, source: Readable, metrics: Metrics, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        config: PipelineConfig,
+        source: Readable,
+        metrics: Metrics,
+        stop: threading.Event,
+        starts_anew: Callable[[Frame], bool],
+    ) -> None:
+        self.starts_anew = starts_anew
         self.config, self.source, self.metrics, self.stop = config, source, metrics, stop
         self.tally = Tally(metrics, config.on_failure)
         announced = [video.frames for video in source.info.videos]
         self.total_frames = None if None in announced else sum(announced)
-        self.lanes = {video.stream: _Lane(config, self.tally) for video in source.info.videos}
+        self.lanes = {video.stream: Lane(config, self.tally) for video in source.info.videos}
         self.decoded: FrameQueue[Any] = FrameQueue(config.queue)
         self.processed: FrameQueue[Any] = FrameQueue(config.queue)
         self.sink: Writable | None = None
@@ -119,29 +114,22 @@ class _Run:
         self.opened = threading.Event()
         self.ended = threading.Event()
         self.born: dict[tuple[int, int], float] = {}  # when each frame in flight was decoded, by stream and index
-        self.error: BaseException | None = None
-        self.error_lock = threading.Lock()
+        self.crew = Crew(self._wake)
 
     def go(self, make_sink: Callable[[], Writable], on_progress: Callable[[Progress], None]) -> RunReport:
-        stages, decode, encode = (
-            threading.Thread(target=self._guarded, args=(work,), name=f"stream-guard-{name}")
-            for name, work in (("stages", self._stages), ("decode", self._decode), ("encode", self._encode))
-        )
         started = perf_counter()
-        running = [stages]
         self.metrics["active_streams"].inc()
         try:
-            stages.start()
+            self.crew.start("stages", self._stages)
             self._wait(self.opened)
-            if self.error is None and not self.stop.is_set():
+            if self.crew.error is None and not self.stop.is_set():
                 self.sink = make_sink()
                 started = perf_counter()
-                running += [decode, encode]
-                decode.start()
-                encode.start()
+                self.crew.start("decode", self._decode)
+                self.crew.start("encode", self._encode)
                 self._wait(self.ended, lambda: on_progress(self._progress(started)))
         finally:
-            self._end(running)
+            self._end()
         self._raise()
         on_progress(self._progress(started))
         return self.tally.report(self.config.name, perf_counter() - started, self.source, self.sink)
@@ -151,14 +139,12 @@ class _Run:
         while not event.wait(POLL_SECONDS) and not self.stop.is_set():
             tick()
 
-    def _end(self, running: list[threading.Thread]) -> None:
+    def _end(self) -> None:
         """Every way out comes through here: wake all, join all, and leave no half output."""
         if not self.finished:
             self.decoded.abort()
             self.processed.abort()
-        for thread in running:
-            if thread.ident is not None:
-                thread.join()
+        self.crew.join()
         self.metrics["active_streams"].dec()
         self.metrics["queue_frames"].labels("decoded").set(0)
         self.metrics["queue_frames"].labels("processed").set(0)
@@ -169,23 +155,16 @@ class _Run:
                 log.warning("the unfinished output could not be removed: %s", exc)
 
     def _raise(self) -> None:
-        if self.error is not None:
-            raise self.error
+        if self.crew.error is not None:
+            raise self.crew.error
         if not self.finished:
             raise StoppedError("stopped; no output was left")
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except AbortedError:
-            pass  # another thread failed, or the run was stopped: there is nothing to add
-        except BaseException as exc:
-            with self.error_lock:
-                self.error = self.error or exc
-            self.decoded.abort()
-            self.processed.abort()
-            self.opened.set()
-            self.ended.set()
+    def _wake(self) -> None:
+        self.decoded.abort()
+        self.processed.abort()
+        self.opened.set()
+        self.ended.set()
 
     def _decode(self) -> None:
         reader = self.source.read()
@@ -214,7 +193,11 @@ class _Run:
             self.opened.set()
             while (item := self.decoded.get()) is not None:
                 if isinstance(item, Frame):
-                    self._deliver(self.lanes[item.stream].process(item))
+                    lane = self.lanes[item.stream]
+                    if self.starts_anew(item):
+                        self._deliver(lane.flush())
+                        lane.restart()
+                    self._deliver(lane.process(item))
                 else:
                     self.processed.put(item, is_frame=False)
             for lane in self.lanes.values():

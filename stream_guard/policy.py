@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .config import OnFailure
+from .errors import UnprotectedError
 from .media import stand_in
 from .types import Frame
 
@@ -33,15 +34,18 @@ class FailurePolicy:
         self._protects = protects
         self._safe: Frame | None = None
 
-    def apply(self, frame: Frame) -> str | None:
+    def apply(self, frame: Frame, because: str = "") -> str | None:
         """Make `frame` fit to leave; returns why it was not fit (with `pass`: is not), or None.
 
-        A replaced frame keeps its own timestamp and the faces that were found; only its pixels change. Raises
-        ValueError when its format cannot be written.
+        `because` says that it is not fit, whatever its faces say: it never saw the stages. A replaced frame keeps its
+        own timestamp and the faces that were found; only its pixels change. Raises ValueError when its format cannot be
+        written and, with `disconnect`, UnprotectedError.
         """
-        reason = shortfall(frame, self._protects)
+        reason = because or shortfall(frame, self._protects)
         if reason is None:
             self._safe = frame
+        elif self.on_failure is OnFailure.DISCONNECT:
+            raise UnprotectedError(reason, frame.time_seconds)
         elif self.on_failure is not OnFailure.PASS:
             stand_in.overwrite(frame.picture, self._content(frame.picture))
         return reason

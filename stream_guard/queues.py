@@ -42,10 +42,31 @@ class FrameQueue(Generic[T]):
             self._counts[is_frame] += 1
             self._changed.notify_all()
 
-    def get(self) -> T | None:
-        """The oldest item, or None once the queue was ended and is empty. Raises AbortedError likewise."""
+    def push(self, item: T) -> T | None:
+        """Append a frame without waiting for room: where there is none, the oldest frame gives way and is returned."""
         with self._changed:
-            self._changed.wait_for(lambda: self._aborted or self._items or self._ended)
+            if self._aborted:
+                raise AbortedError
+            pushed_out = self._oldest_frame() if self._counts[True] >= self._limits[True] else None
+            self._items.append((True, item))
+            self._counts[True] += 1
+            self._changed.notify_all()
+            return pushed_out
+
+    def resize(self, frames: int) -> None:
+        """Hold at most this many frames from now on; what waits already stays."""
+        with self._changed:
+            self._limits = {True: frames, False: frames * OTHERS_PER_FRAME}
+            self._changed.notify_all()
+
+    def get(self, timeout_seconds: float | None = None) -> T | None:
+        """The oldest item, or None once the queue was ended and is empty. Raises AbortedError likewise.
+
+        Raises TimeoutError when nothing came within `timeout_seconds`; None waits for ever.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._aborted or self._items or self._ended, timeout_seconds):
+                raise TimeoutError
             if self._aborted:
                 raise AbortedError
             if not self._items:
@@ -67,6 +88,15 @@ class FrameQueue(Generic[T]):
             self._aborted = True
             self._items.clear()
             self._changed.notify_all()
+
+    def _oldest_frame(self) -> T | None:
+        """Take the oldest frame out of its place among the other items."""
+        for place, (is_frame, item) in enumerate(self._items):
+            if is_frame:
+                del self._items[place]
+                self._counts[True] -= 1
+                return item
+        return None
 
     @property
     def frames(self) -> int:

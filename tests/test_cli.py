@@ -115,7 +115,7 @@ def test_an_existing_output_is_kept(here: Path) -> None:
         (("--crf", "20", "--bitrate", "2M"), "give one of them"),
         (("--bitrate", "much"), "--bitrate 'much' is not a bit rate"),
         (("--gop", "0"), "GOP of 0"),
-        (("--on-failure", "shrug"), "--on-failure shrug: on_failure: got 'shrug'; allowed: 'block', 'black' or 'pass'"),
+        (("--on-failure", "shrug"), "--on-failure shrug: on_failure: got 'shrug'; allowed: 'block', 'black', 'pass' or 'disconnect'"),
         (
             ("--set", "protect.mis=1"),
             "--set protect.mis=1: unknown option 'mis' of stage 'protect'; did you mean 'miss'?",

@@ -81,7 +81,7 @@ def test_what_is_left_out_has_a_default() -> None:
         ),
         (
             "name: mine\nstages: [find]\non_failure: blok\n",
-            "p.yaml:3:1: on_failure: got 'blok'; allowed: 'block', 'black' or 'pass'",
+            "p.yaml:3:1: on_failure: got 'blok'; allowed: 'block', 'black', 'pass' or 'disconnect'",
         ),
         ("name: mine\nstages: [find]\nqueue: 0\n", "p.yaml:3:1: queue: got 0; it should be greater than or equal to 1"),
         ("stages: [find]\n", "p.yaml:1:1: pipeline needs 'name'"),
@@ -160,7 +160,7 @@ def test_an_override_of_every_stage_that_has_the_option() -> None:
         ("troubled.at=soon", "--set troubled.at=soon: at: got 'soon'; it should be a valid integer, "),
         ("protect.mis=[1]", "--set protect.mis=[1]: unknown option 'mis' of stage 'protect'; did you mean 'miss'?"),
         ("blur.size=3", "--set blur.size=3: the pipeline has no stage 'blur'; its stages: find, protect, troubled"),
-        ("on_failure=blok", "--set on_failure=blok: on_failure: got 'blok'; allowed: 'block', 'black' or 'pass'"),
+        ("on_failure=blok", "--set on_failure=blok: on_failure: got 'blok'; allowed: 'block', 'black', 'pass' or 'disconnect'"),
         ("stages=[find]", "--set stages=[find]: the stages themselves are set in the pipeline file (--pipeline)"),
     ],
 )

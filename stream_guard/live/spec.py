@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..config import PipelineConfig
+from ..config import OnFailure, PipelineConfig
 from ..media import EncoderSettings
 
 
@@ -20,18 +20,6 @@ class OnGap(str, Enum):
     """The last picture that left, again and again: it was protected when it left."""
     CLOSE = "close"
     """Nothing: the outputs are closed and opened anew when the source is back."""
-
-
-class OnFailure(str, Enum):
-    """What becomes of a picture with a face that could not be protected, and of a stream without its engine."""
-
-    BLOCK = "block"
-    """The last protected picture in its place; black where there is none yet."""
-    BLACK = "black"
-    PASS = "pass"
-    """It leaves as it is and is counted in `stream_guard_unprotected_frames_total{reason}`."""
-    DISCONNECT = "disconnect"
-    """The outputs are closed and the stream ends as failed."""
 
 
 @dataclass(frozen=True, slots=True)
