@@ -1,0 +1,106 @@
+"""Watches the verdicts on what is published, and says when content is to be rejected."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ...errors import StreamGuardError
+from ..control import Control, MissingError
+
+REJECTING = frozenset({"fake", "attacked", "altered", "manipulated"})
+"""Labels of the checking stages that speak against the content."""
+UNKNOWN = "unknown"
+ENOUGH = 25
+"""Verdicts other than `unknown` before anything is decided."""
+SHARE = 0.5
+"""Share of rejecting ones among them from which content is rejected."""
+REMEMBERED_SECONDS = 600.0
+"""How long a rejected name is refused."""
+MOST_REMEMBERED = 10_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    reason: str
+    until: float
+
+
+def judge(verdicts: Mapping[str, int]) -> str:
+    """Why content with these counts by `stage:label` is rejected; empty while it is not."""
+    stages = {key.partition(":")[0] for key in verdicts}
+    for stage in sorted(stages):
+        counts = {key.partition(":")[2]: n for key, n in verdicts.items() if key.partition(":")[0] == stage}
+        known = sum(n for label, n in counts.items() if label != UNKNOWN)
+        against = sum(n for label, n in counts.items() if label in REJECTING)
+        if known >= ENOUGH and against >= SHARE * known:
+            return f"the stage {stage!r} speaks against {against} of {known} faces"
+    return ""
+
+
+class Screening:
+    """A thread, started with the first stream to watch, that reads the streams' status every `every_seconds`."""
+
+    def __init__(self, control: Control, on_reject: Callable[[str, str], None], every_seconds: float = 1.0) -> None:
+        self._control, self._on_reject, self._every = control, on_reject, every_seconds
+        self._watched: dict[str, str] = {}
+        self._rejected: dict[str, _Rejected] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, name: str, watched: str) -> None:
+        """Judge the stream `name` by the verdicts of the stream `watched`, until `forget`."""
+        with self._lock:
+            self._watched[name] = watched
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="screening", daemon=True)
+                self._thread.start()
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._watched.pop(name, None)
+
+    def rejected(self, name: str) -> str:
+        """Why what was published as `name` was rejected in the last minutes; empty where it was not."""
+        with self._lock:
+            past = self._rejected.get(name)
+            if past is not None and past.until < time.monotonic():
+                del self._rejected[name]
+                past = None
+            return past.reason if past is not None else ""
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            with self._lock:
+                watched = dict(self._watched)
+            for name, stream in watched.items():
+                self._look(name, stream)
+
+    def _look(self, name: str, stream: str) -> None:
+        try:
+            verdicts = self._control.stream(stream).status.get("verdicts")
+        except MissingError:
+            self.forget(name)
+            return
+        reason = judge(verdicts) if isinstance(verdicts, dict) else ""
+        if not reason:
+            return
+        with self._lock:
+            self._watched.pop(name, None)
+            if len(self._rejected) < MOST_REMEMBERED:
+                self._rejected[name] = _Rejected(reason, time.monotonic() + REMEMBERED_SECONDS)
+        try:
+            self._on_reject(name, reason)
+        except StreamGuardError as error:
+            log.error("stream %s was rejected (%s) but could not be stopped: %s", name, reason, error)
