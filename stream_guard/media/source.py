@@ -11,6 +11,7 @@ from typing import Any
 import av
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from ..errors import SourceError, TruncatedSourceError
 from ..types import Frame
@@ -72,13 +73,13 @@ class Source:
         self.path = path
         self.report = SourceReport()
         self._strict = strict
-        videos = choose_videos(container, path, all_video)
+        videos = self._choose(all_video)
         for video in videos:
             check_video(video, path)
         count = threads or min(os.cpu_count() or 1, MAX_THREADS)
-        self._decoders = {v.index: StreamDecoder(v, self.report, count) for v in videos}
+        self._decoders = {v.index: self._decoder(v, count) for v in videos}
         self._extent = Extent(container, videos[0])
-        self._timeline = Timeline(container.format.name, self.report)
+        self._timeline = self._clock()
         self._flow = self._demux()
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
@@ -93,6 +94,22 @@ class Source:
         yield from self._flow
         if self._strict and self.report.truncated:
             raise TruncatedSourceError(self.truncation)
+
+    def decoder(self, stream: int) -> StreamDecoder:
+        """The decoder of a protected stream, for those who begin in the middle (`segment.py`)."""
+        return self._decoders[stream]
+
+    def begin_at(self, stream: int, packet: int) -> bool:
+        """Before `read`: leave out the frames before this packet of a protected stream, numbered from 0.
+
+        All packets are still read, so times are as ever. False, with nothing changed, where the packet is decoded
+        already.
+        """
+        if not self._decoders[stream].begin_at(packet):
+            return False
+        self._peeked = deque(i for i in self._peeked if not (isinstance(i, Frame) and i.stream == stream))
+        self.report.frames = 0
+        return True
 
     @property
     def truncation(self) -> str:
@@ -132,6 +149,15 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _choose(self, all_video: bool) -> list[VideoStream]:
+        return choose_videos(self.container, self.path, all_video)
+
+    def _decoder(self, stream: VideoStream, threads: int) -> StreamDecoder:
+        return StreamDecoder(stream, self.report, threads)
+
+    def _clock(self) -> Timeline:
+        return Timeline(self.container.format.name, self.report)
 
     def _peek(self) -> None:
         """Decode to the first picture of each protected stream: it alone shows rotation, HDR and the real format."""

@@ -38,7 +38,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """One audio stream that is copied. `stream` is its index in the source, `frame_size` samples a packet (0: varies)."""
+    """One audio stream. `stream` is its index in the source; `extradata` sets its decoder up, and a copy keeps it."""
 
     stream: int
     codec: str
