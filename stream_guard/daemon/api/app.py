@@ -9,13 +9,35 @@ from fastapi import FastAPI
 from ... import __version__
 from ..control import Control
 from ..settings import DaemonSettings
-from . import probes
+from . import about, answers, events, jobs, page, probes, streams
+from .access import check_listening
+from .guard import Guard
+
+DESCRIPTION = "Protect live streams and video files against deepfake models. docs/api.md has examples."
 
 
 def create_app(control: Control, settings: DaemonSettings) -> FastAPI:
-    """The ASGI app that serves `control`. Raises ConfigError where anybody could reach it without a token."""
-    app = FastAPI(title="Stream Guard", version=__version__, docs_url=None, redoc_url=None)
-    app.state.control, app.state.settings = control, settings
+    """The ASGI app that serves `control`. Raises ConfigError where anybody could reach it without a token.
+
+    Ingest hooks are mounted below /hooks/: there the guard checks sizes and hosts only, and asks for no token.
+    """
+    check_listening(settings.http)
+    app = FastAPI(
+        title="Stream Guard",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # its page loads scripts from a CDN
+        redoc_url=None,
+        default_response_class=answers.Answer,
+        responses=answers.DOCUMENTED,
+    )
+    app.state.control = control
     app.state.ending = threading.Event()
-    app.include_router(probes.router)
+    app.state.listeners = threading.BoundedSemaphore(events.MOST_LISTENERS)
+    answers.install(app)
+    for part in (streams, jobs, events, about, probes):
+        app.include_router(part.router)
+    app.include_router(page.router)
+    app.add_middleware(Guard, http=settings.http)
     return app

@@ -1,0 +1,46 @@
+"""File jobs: queue, list, watch, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, Security
+
+from ..control import JobPhase, JobState
+from ..settings import JobSettings
+from .answers import DOCUMENTED
+from .asking import Daemon, IdempotencyKey, JobId, documented
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Security(documented)])
+Phase = Annotated[JobPhase | None, Query(description="Only jobs in this phase")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most jobs to list")]
+AGAIN = {200: {"model": JobState, "description": "The job that this Idempotency-Key started before"}, **DOCUMENTED}
+
+
+@router.get("", summary="Jobs, newest first")
+def list_jobs(daemon: Daemon, phase: Phase = None, limit: Limit = 100) -> list[JobState]:
+    """Queued, running, waiting for another attempt, and ended ones."""
+    return daemon.jobs(phase, limit)
+
+
+@router.post("", status_code=201, responses=AGAIN, summary="Queue a job")
+def submit_job(
+    settings: JobSettings, daemon: Daemon, response: Response, idempotency_key: IdempotencyKey = ""
+) -> JobState:
+    """201 for a new job; 200 with the first one for an Idempotency-Key seen before; 409 if its settings differ."""
+    job, new = daemon.submit(settings, idempotency_key)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.get("/{id}", summary="One job")
+def get_job(id: JobId, daemon: Daemon) -> JobState:
+    """Its phase, progress and, once ended, its outcome and report."""
+    return daemon.job(id)
+
+
+@router.delete("/{id}", summary="Cancel a job")
+def cancel_job(id: JobId, daemon: Daemon) -> JobState:
+    """Ends it as aborted; no output is left. 409 for a job that has ended."""
+    return daemon.cancel(id)

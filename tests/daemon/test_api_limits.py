@@ -1,0 +1,165 @@
+"""How much and how long: bodies, requests at once, silent and slow clients, TLS."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+
+import httpx
+import pytest
+
+from stream_guard.daemon.api import create_app, guard, serve_app, server
+from stream_guard.daemon.control import StreamState
+from stream_guard.daemon.settings import DaemonSettings, Http, Tls
+from stream_guard.errors import ConfigError, UsageError
+from tests.daemon.api_server import Running, running, wait_until
+from tests.support.control_fake import FakeControl
+
+JSON = {"Content-Type": "application/json"}
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 1024):
+        yield b" " * 1024
+
+
+def raw(api: Running, text: str) -> bytes:
+    """What the server answers to these bytes until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=30) as connection:
+        connection.sendall(text.encode())
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        return answer
+
+
+def test_a_large_body_is_refused_with_and_without_its_length() -> None:
+    with running(max_body_bytes=4096) as api:
+        fits = json.dumps({"name": "studio", "source": "rtmp://h/live/x"}).encode().ljust(4096)
+        assert api.http.post("/v1/streams", content=fits, headers=JSON).status_code == 201
+        assert api.http.post("/v1/streams", content=fits + b" ", headers=JSON).status_code == 413
+        assert api.http.post("/v1/streams", content=chunks(8192), headers=JSON).status_code == 413
+        assert api.http.request("GET", "/v1/streams", content=chunks(8192)).status_code == 413
+
+
+def test_an_endless_body_ends_with_the_connection() -> None:
+    with running(max_body_bytes=1024) as api:
+        head = "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        answer = raw(api, head + "Transfer-Encoding: chunked\r\n\r\n" + ("400\r\n" + " " * 1024 + "\r\n") * 2)
+        assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
+    with running() as api:
+        head = "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        answer = raw(api, head + "Content-Length: 10\r\n\r\n{")
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"too_slow"' in answer
+
+
+@pytest.mark.parametrize(
+    "start", ["", "GET /livez HTTP/1.1\r\nHost: loc", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET"]
+)
+def test_a_silent_connection_is_closed(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 1)
+    with running() as api:
+        assert raw(api, start).count(b"HTTP/1.1") == start.count("\r\n\r\n")
+
+
+def test_huge_headers_are_refused() -> None:
+    with running() as api:
+        assert raw(api, "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + "a" * 70_000).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 60_000,
+        b'{"name": "a", "source": "\\ud800"}',
+        b'{"name": "a", "source": "rtmp://h/live/x", "stall": NaN}',
+        b'{"name": "a", "source": "rtmp://h/live/x", "end_after_gap": Infinity}',
+        b'{"name": "a", "source": "rtmp://h/live/x", "stall": 1e999}',
+        b'{"name": "a", "source": "rtmp://h/live/x", "restarts": ' + b"9" * 5000 + b"}",
+        b'{"name": "a\\u0000", "source": "x"}',
+        b'\xff\xfe{"name"',
+        b"",
+        b"null",
+    ],
+    ids=range(10),
+)
+def test_strange_json_is_the_senders_mistake(body: bytes) -> None:
+    with running() as api:
+        answer = api.http.post("/v1/streams", content=body, headers=JSON)
+        assert answer.status_code in (400, 422)
+        assert answer.json()["error"]["code"] in ("bad_request", "invalid")
+
+
+def test_more_requests_than_allowed_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, entered = threading.Event(), threading.Semaphore(0)
+
+    def slow() -> list[StreamState]:
+        entered.release()
+        release.wait(30)
+        return []
+
+    with running(max_requests=2) as api:
+        monkeypatch.setattr(api.control, "streams", slow)
+        waiting = [threading.Thread(target=httpx.get, args=(f"{api.server.url}/v1/streams",)) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        assert all(entered.acquire(timeout=30) for _ in waiting)
+        refused = api.http.get("/v1/jobs")
+        alive = api.http.get("/livez")
+        release.set()
+        for thread in waiting:
+            thread.join()
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert alive.status_code == 200
+        assert api.http.get("/v1/jobs").status_code == 200
+
+
+def test_a_taken_port_is_said_in_words() -> None:
+    with running() as api:
+        http = Http(port=api.server.port)
+        with pytest.raises(UsageError, match=r"choose another http\.address or http\.port"):
+            serve_app(create_app(FakeControl(), DaemonSettings()), http).start()
+
+
+def test_a_server_starts_and_stops_again_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    served = serve_app(create_app(FakeControl(), DaemonSettings()), Http(port=0))
+    for _ in range(2):
+        with served:
+            assert httpx.get(f"{served.url}/livez", trust_env=False).status_code == 200
+        served.stop()
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def test_a_certificate_that_is_none_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.pem").write_text("no certificate")
+    for path in ("a.pem", "missing.pem"):
+        tls = Tls(certificate=str(tmp_path / path), key=str(tmp_path / path))
+        with pytest.raises(ConfigError, match=r"http\.tls"):
+            serve_app(create_app(FakeControl(), DaemonSettings()), Http(port=0, tls=tls)).start()
+
+
+def test_https(tmp_path: Path) -> None:
+    if which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
+    subprocess.run([*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    tls = Tls(certificate=str(certificate), key=str(key))
+    with running(tls=tls) as api:
+        context = ssl.create_default_context(cafile=str(certificate))
+        url = api.server.url.replace("127.0.0.1", "localhost")
+        assert url.startswith("https://")
+        assert httpx.get(f"{url}/livez", verify=context, trust_env=False).text == "ok\n"
