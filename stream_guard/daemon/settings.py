@@ -11,9 +11,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Section(BaseModel):
-    """A part of the file. Unknown keys are refused."""
+    """A part of the file. Unknown keys and infinite numbers are refused; errors do not repeat what was given."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Tls(Section):
@@ -130,6 +130,9 @@ class JobSettings(Section):
     retries: int = Field(2, ge=0, le=20, description="New attempts after a failure that may pass")
     overwrite: bool = Field(False, description="Replace the output if it exists")
     webhook: str = Field("", repr=False, description="URL that is told the outcome, signed with HMAC-SHA256")
+    webhook_on: Literal["end", "attempts"] = Field(
+        "end", description="When the URL is told: at the job's end, or also after each failed attempt"
+    )
     limits: LimitSettings = Field(LimitSettings(), description="What the source and the worker may take")
 
 

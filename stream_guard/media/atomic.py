@@ -19,15 +19,18 @@ class AtomicFile:
     Raises OutputRefusedError where the output may not be written, before anything else has been done.
     """
 
-    def __init__(self, path: str, *, overwrite: bool, source: str | None = None) -> None:
+    def __init__(self, path: str, *, overwrite: bool, source: str | None = None, token: str = "") -> None:
+        """`token` names the hidden file; what a killed run with the same token left is removed. Empty: by chance."""
         self.path = path
         # A link is followed, so that its target is replaced and not the link.
         self._final = os.path.realpath(path)
         self._overwrite = overwrite
         self._check(source)
         self.temporary = os.path.join(
-            os.path.dirname(self._final), f".stream-guard-{secrets.token_hex(8)}{suffix_of(self._final)}"
+            os.path.dirname(self._final), f".stream-guard-{token or secrets.token_hex(8)}{suffix_of(self._final)}"
         )
+        if token:
+            self.discard()
         self._create()
 
     def commit(self) -> int:

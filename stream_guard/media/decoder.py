@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -87,6 +88,10 @@ class StreamDecoder:
         self._held: Frame | None = None
         self._index = 0
         self._shape: tuple[int, int, str] | None = None
+        self._packets = 0
+        self._begin = 0
+        self.keys: deque[tuple[int, int]] | None = None
+        """The key packets from now on, (number, pts) with numbers from 0, if somebody wants to know: see `begin_at`."""
         context = stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
@@ -95,6 +100,8 @@ class StreamDecoder:
         """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised."""
         if packet is not None:
             self._clock.arrive(packet.dts)
+            if self._passes_over(packet):
+                return
         try:
             pictures = self.stream.decode(packet)
         except FFmpegError:
@@ -102,6 +109,26 @@ class StreamDecoder:
             return
         for picture in pictures:
             yield from self._next(picture)
+
+    def begin_at(self, number: int) -> bool:
+        """Forget what was decoded, and pass over all packets before this number; False where it has gone in already."""
+        if number < self._packets:
+            return False
+        self.stream.codec_context.flush_buffers()
+        self._begin, self._held = number, None
+        self._clock = type(self._clock)(self._clock.step, self._report)
+        return True
+
+    @property
+    def counts_packets(self) -> bool:
+        """Whether a frame's time depends on the packets from the first on, so that decoding cannot begin later."""
+        return isinstance(self._clock, DecodingOrderClock)
+
+    def _passes_over(self, packet: av.Packet[Any]) -> bool:
+        number, self._packets = self._packets, self._packets + 1
+        if self.keys is not None and packet.is_keyframe and packet.pts is not None:
+            self.keys.append((number, packet.pts))
+        return number < self._begin
 
     def finish(self, end: int | None) -> Iterator[Frame]:
         """The frame still held; `end` is the time in ticks at which the container says that the stream ends."""

@@ -34,13 +34,20 @@ class FileSink:
     report: SinkReport
 
     def __init__(
-        self, path: str, source: Source, settings: EncoderSettings | None = None, *, overwrite: bool = False
+        self,
+        path: str,
+        source: Source,
+        settings: EncoderSettings | None = None,
+        *,
+        overwrite: bool = False,
+        token: str = "",
     ) -> None:
+        """`token` as AtomicFile takes it."""
         self.path = os.fspath(path)
         self.report = SinkReport()
         self._closed = False
         container = container_for(self.path)
-        self._file = AtomicFile(self.path, overwrite=overwrite, source=source.path)
+        self._file = AtomicFile(self.path, overwrite=overwrite, source=source.path, token=token)
         try:
             with writing(self.path):
                 self._out = self._open(container, source)

@@ -49,5 +49,10 @@ class Stage(ABC):
         """The frames still held at the end of the stream."""
         return ()
 
+    def reset(self) -> None:
+        """Forget the stream so far, after `flush`: the next frame is the first of another clip. Engines may stay."""
+        self.close()
+        self.open()
+
     def close(self) -> None:
         """Free what `open` took. Called once, also after an error."""

@@ -104,6 +104,9 @@ class DisruptStage(Stage):
         self._forget({face.track for face in frame.faces})
         return [replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame]
 
+    def reset(self) -> None:
+        self._held.clear()
+
     def close(self) -> None:
         if self._session is not None:
             self._session.close()

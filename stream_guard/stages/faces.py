@@ -102,6 +102,10 @@ class FacesStage(Stage):
         self._end_scene()
         return list(self._ready())
 
+    def reset(self) -> None:
+        self._tracker, self._previous, self._since = Tracker(), None, 0
+        self._held.clear()
+
     def close(self) -> None:
         if self._detector is not None:
             self._detector.close()
