@@ -89,6 +89,7 @@ def _against(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run folders of the detectors that must call the edits fake and the protected faces real",
     )
+    parser.add_argument("--start", type=Path, metavar="DIR", help="begin with the weights of this disrupter's run")
 
 
 def _sheet(sheet: argparse.ArgumentParser) -> None:

@@ -65,12 +65,15 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.name == "disrupter":
         targets, detectors = arguments.targets, arguments.detectors
         notes = {"targets": shipping.opponents(targets), "detectors": shipping.opponents(detectors)}
+        if arguments.start:
+            notes |= {"start": shipping.opponents([arguments.start])}
         disrupter.train(
             arguments.data,
             {folder.name: target_of(folder, arguments.data) for folder in targets},
             {folder.name: detector_of(folder) for folder in detectors},
             *common,
             notes,
+            arguments.start,
         )
     elif arguments.name in TRAINERS:
         module.train(arguments.data, *common, arguments.fakes)

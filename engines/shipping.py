@@ -191,7 +191,7 @@ def _command(defaults: Any, found: Stored) -> str:
     """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
     words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
     last = found.notes[-1] if found.notes else {}
-    for kind in ("targets", "detectors", "fakes"):
+    for kind in ("targets", "detectors", "fakes", "start"):
         if names := list(last.get(kind, {})):
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
     changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}
@@ -203,6 +203,9 @@ def _against(found: Stored) -> str:
     if not found.notes:
         return "What it was trained against was not recorded."
     said = [f"Trained against our own surrogates {_listed(found, 'targets')} only; says nothing of others."]
+    if any(row.get("start") for row in found.notes):
+        begun = {name: facts["steps"] for row in found.notes for name, facts in row.get("start", {}).items()}
+        said.append("Began with the weights of " + ", ".join(f"{n} ({k} steps)" for n, k in begun.items()) + ".")
     if any(row.get("detectors") for row in found.notes):
         said.append(f"Detectors in training: {_listed(found, 'detectors')}.")
     return " ".join(said)

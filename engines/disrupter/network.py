@@ -33,6 +33,24 @@ def visibility_mask(face: Tensor) -> Tensor:
     return torch.cat([share + (1 - share) * texture for share in FLAT_SHARE], 1)
 
 
+HEAD_OVAL = (0.6, 0.85)
+"""Radii, in half sides of the guard region, between which the budget falls from all to nothing."""
+OVAL_ASPECT = 0.9
+"""The oval's width over its height."""
+
+
+def oval(size: int) -> Tensor:
+    """(size, size): 1 over the head, falling to 0 around it.
+
+    A perturbation moves with its face. What of it lies on a background that stands still costs bits in every picture
+    and disrupts little: on a clip of that kind the oval took the bit rate from 1.21 to 1.07 times the plain one's.
+    """
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    radius = ((axis[None, :] / OVAL_ASPECT).square() + axis[:, None].square()).sqrt()
+    inner, outer = HEAD_OVAL
+    return ((outer - radius) / (outer - inner)).clamp(0, 1)
+
+
 def shrink(rgb: Tensor, size: int) -> Tensor:
     """A square picture at `size` px, anti-aliased: as the runtime's swscale hands it to P."""
     return F.interpolate(rgb, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
@@ -56,13 +74,16 @@ class Residual(nn.Module):
 class Disrupter(nn.Module):
     """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon.
 
-    In flat areas the bound is lower: `visibility_mask`.
+    In flat areas and around the head the bound is lower: `visibility_mask`, `oval`.
     """
+
+    where: Tensor
 
     def __init__(self, epsilon: float = 16 / 255, width: int = 32) -> None:
         super().__init__()
         w1, w2, w3 = width, width * 2, width * 3
         self.epsilon = epsilon
+        self.register_buffer("where", oval(GRID), persistent=False)
         self.stem = nn.Sequential(_conv(12, w1), _conv(w1, w1))
         self.down1 = nn.Sequential(_conv(w1, w2, 2), Residual(w2))
         self.down2 = nn.Sequential(_conv(w2, w3, 2), Residual(w3), Residual(w3))
@@ -78,4 +99,4 @@ class Disrupter(nn.Module):
         c = c + self.context(c)
         b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
         a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))
-        return self.epsilon * visibility_mask(face) * torch.tanh(self.head(a))
+        return self.epsilon * self.where * visibility_mask(face) * torch.tanh(self.head(a))

@@ -190,10 +190,12 @@ def train(
     device: str,
     settings: Settings | None = None,
     notes: Mapping[str, Any] | None = None,
+    start: Path | None = None,
 ) -> Run:
     """Train P for `minutes` against named targets and detectors. `notes` are kept in the run, for the card.
 
-    Without `plan_minutes`, a run that is resumed goes on at its final budget: the strength anneals once.
+    A new run begins with the weights of the run `start`, where one is named. Such a run, and one that is resumed
+    without `plan_minutes`, is at its final budget from the first step: the strength anneals once.
     """
     settings = settings or Settings()
     seed_everything(settings.seed)
@@ -206,9 +208,11 @@ def train(
         place,
     )
     run = Run(out, asdict(settings), minutes, name=NAME, notes=dict(notes or {}))
+    if start is not None:
+        load_part(start, "p", trainer.p)
     if resume:
         run.resume(trainer.parts)
-    anneal, trainer.steps = bool(settings.plan_minutes) or run.step == 0, run.step
+    anneal, trainer.steps = start is None and (bool(settings.plan_minutes) or run.step == 0), run.step
     mean: dict[str, float] = {}
     while not run.over:
         done = share_done(run, settings)

@@ -94,6 +94,17 @@ def test_a_disrupter_run_notes_what_it_was_trained_against(packed, stargan, tmp_
     assert len(training.stored(tmp_path / "p").notes) == 1
 
 
+def test_a_disrupter_begins_with_the_weights_of_another(packed, stargan, tmp_path):
+    assert against(packed, stargan, tmp_path / "first") == 0
+    begun = ["--start", str(tmp_path / "first"), "--set", "seed=5"]
+    assert against(packed, stargan, tmp_path / "second", *begun) == 0
+    assert against(packed, stargan, tmp_path / "fresh", "--set", "seed=5") == 0
+    first, second, fresh = (training.stored(tmp_path / name).parts["p"] for name in ("first", "second", "fresh"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], fresh[name]) for name in first)
+    assert training.stored(tmp_path / "second").notes[0]["start"]["first"]["steps"] == 0
+
+
 def test_a_run_is_not_overwritten(packed, stargan, capsys):
     assert cli.main(["train", "stargan", "--data", str(packed[0]), "--minutes", "0", "--out", str(stargan)]) != 0
     assert "--resume goes on" in capsys.readouterr().err

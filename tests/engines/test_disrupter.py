@@ -10,7 +10,7 @@ from torch import nn
 from engines.attacks.through_delivery import ThroughDelivery
 from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
-from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, visibility_mask
+from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, visibility_mask
 from engines.generators.target import Target
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
@@ -136,3 +136,14 @@ def test_the_bound_takes_several_generators_or_a_network_and_its_conditions(regi
 def test_the_bound_refuses_in_words(targets, rgb, said):
     with pytest.raises(UsageError, match=said):
         ThroughDelivery(36.0, 16 / 255, iterations=1)(targets, rgb)
+
+
+def test_the_budget_lies_over_the_head():
+    where = oval(GRID)
+    assert where[GRID // 2, GRID // 2] == 1
+    assert where[0].max() == 0
+    assert where[:, 0].max() == 0
+    assert torch.equal(where, where.flip(1))
+    network = Disrupter()
+    assert network(torch.rand(1, 3, SIZE, SIZE))[..., 0, :].abs().max() == 0
+    assert "where" not in network.state_dict(), "older runs load, and the oval is no weight"
