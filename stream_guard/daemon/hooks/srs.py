@@ -11,6 +11,7 @@ from .messages import (
     Answer,
     Call,
     Decision,
+    HookError,
     Ignore,
     Place,
     Play,
@@ -31,6 +32,8 @@ def read(call: Call, settings: HookSettings) -> Request:
     action = text(data, "action")
     kinds: dict[str, type[Publish] | type[Unpublish] | type[Play]]
     kinds = {"on_publish": Publish, "on_unpublish": Unpublish, "on_play": Play}
+    if not action.startswith("on_"):
+        raise HookError("unknown action; those of SRS begin with on_")
     if action not in kinds:
         return Ignore()
     # SRS 2 sent the id as a number.
