@@ -165,7 +165,7 @@ def _stage_entries(document: Document, registry: Registry, mistakes: list[str]) 
         else:
             mistakes.append(
                 f"{document.mark(path)}: a stage is a name, or one name with its options (faces: {{every: 8}}); "
-                f"got {_show(item)}"
+                f"got {shown(item)}"
             )
             continue
         factory = _factory(name, document.mark(path), registry, mistakes)
@@ -175,7 +175,7 @@ def _stage_entries(document: Document, registry: Registry, mistakes: list[str]) 
 
 def _factory(name: str, mark: Mark, registry: Registry, mistakes: list[str]) -> type[Stage] | None:
     if name not in registry.entries:
-        mistakes.append(f"{mark}: unknown stage {name!r}{_suggestion(name, registry.names)}")
+        mistakes.append(f"{mark}: unknown stage {name!r}{suggestion(name, registry.names)}")
         return None
     try:
         return registry.load(name)
@@ -210,7 +210,7 @@ def _spec(entry: _Entry, document: Document, mistakes: list[str]) -> StageSpec |
         return None
     if not isinstance(entry.options, dict):
         mark = document.mark(entry.path)
-        mistakes.append(f"{mark}: the options of {entry.name!r} are a mapping; got {_show(entry.options)}")
+        mistakes.append(f"{mark}: the options of {entry.name!r} are a mapping; got {shown(entry.options)}")
         return None
     owner = f"stage {entry.name!r}"
     options = _validated(entry.factory.Options, entry.options, entry.path, owner, document, mistakes)
@@ -233,26 +233,28 @@ def _validated(
 def _words(error: Any, owner: str, allowed: list[str]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown option {where!r} of {owner}{_suggestion(where, allowed)}"
+        return f"unknown option {where!r} of {owner}{suggestion(where, allowed)}"
     if error["type"] == "missing":
         return f"{owner} needs {where!r}"
     if error["type"] in ("enum", "literal_error"):
         expected = error["ctx"]["expected"]
-        return f"{where}: got {_show(error['input'])}; allowed: {expected}"
+        return f"{where}: got {shown(error['input'])}; allowed: {expected}"
     rule = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return (
-        f"{where or owner}: got {_show(error['input'])}; it {rule}"
+        f"{where or owner}: got {shown(error['input'])}; it {rule}"
         if rule.startswith("should")
-        else (f"{where or owner}: got {_show(error['input'])}: {rule}")
+        else (f"{where or owner}: got {shown(error['input'])}: {rule}")
     )
 
 
-def _suggestion(name: str, allowed: list[str]) -> str:
+def suggestion(name: str, allowed: list[str]) -> str:
+    """What follows the words "unknown ... 'name'": the nearest name that is known, and all of them."""
     close = difflib.get_close_matches(name, allowed, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ";"
     return f"{meant} allowed: {', '.join(allowed) or 'none'}"
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value that was given, short enough for a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

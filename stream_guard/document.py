@@ -42,15 +42,18 @@ class Document:
         return Mark(self.origin)
 
 
-def read_document(path: Path) -> Document:
-    """Read a YAML file. Raises ConfigError when it is missing, not text, or not YAML."""
+def read_document(path: Path, what: str = "pipeline") -> Document:
+    """Read a YAML file; `what` it is stands in the messages.
+
+    Raises ConfigError when it is missing, not text, or not YAML.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as exc:
-        raise ConfigError(f"cannot read the pipeline {str(path)!r}: {exc.strerror or exc}") from exc
+        raise ConfigError(f"cannot read the {what} {str(path)!r}: {exc.strerror or exc}") from exc
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes: this is not a pipeline file")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes: this is not a {what} file")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

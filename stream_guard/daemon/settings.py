@@ -181,7 +181,11 @@ class MetricsSection(Section):
 class DaemonSettings(Section):
     """The whole file."""
 
-    state_dir: str = Field("/var/lib/stream-guard", description="Where the job queue and unfinished segments are kept")
+    state_dir: str = Field(
+        "",
+        description="Where the job queue and unfinished segments are kept; empty: systemd's state folder, "
+        "/var/lib/stream-guard for root, ~/.local/state/stream-guard for others",
+    )
     http: Http = Field(Http(), description="API, page and metrics")
     urls: Urls = Field(Urls(), description="What may be pulled from and pushed to")
     defaults: StreamDefaults = Field(StreamDefaults(), description="Defaults of every stream")

@@ -1,0 +1,148 @@
+"""One page of metrics from many processes: counters outlive the worker that counted, gauges end with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from ..metrics import Family, Sample
+from .settings import MetricsSection
+
+RETAINED_SECONDS = 600.0
+"""A stream that was removed keeps its counters this long, so that the last of them are scraped; then its series end."""
+OTHER = "other"
+NOT_FROM_WORKERS = frozenset({"stream_guard_build"})
+LEAST = frozenset({"stream_guard_engine_loaded"})
+"""Gauges of which the least holds where several workers share a label; others add up."""
+CUMULATIVE = frozenset({"counter", "histogram", "summary"})
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(slots=True)
+class _Group:
+    """All workers that share one value of the label `stream`, and what those that ended had counted."""
+
+    base: dict[str, dict[Key, float]] = field(default_factory=dict)
+    live: dict[object, list[Family]] = field(default_factory=dict)
+    owners: set[str] = field(default_factory=set)
+    kept_until: float | None = None
+
+
+class Aggregate:
+    """Thread-safe. `owner` is a stream's name (or `jobs`), `worker` any object that stands for one process."""
+
+    def __init__(self, settings: MetricsSection, clock: Callable[[], float] = monotonic) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kinds: dict[str, tuple[str, str]] = {}
+        self._groups: dict[str, _Group] = {}
+        self._labels: dict[str, str] = {}
+
+    def update(self, owner: str, worker: object, families: Iterable[Family]) -> None:
+        """What the worker has counted since it started; replaces what it said before."""
+        wanted = [family for family in families if family.name not in NOT_FROM_WORKERS]
+        with self._lock:
+            self._kinds.update((family.name, (family.kind, family.help)) for family in wanted)
+            self._group(owner).live[worker] = wanted
+
+    def ended(self, owner: str, worker: object) -> None:
+        """The worker is gone: its counts stay, its gauges go."""
+        with self._lock:
+            group = self._groups.get(self._labels.get(owner, ""))
+            if group is None:
+                return
+            for family in group.live.pop(worker, ()):
+                if family.kind in CUMULATIVE:
+                    _add(group.base.setdefault(family.name, {}), family)
+
+    def removed(self, owner: str) -> None:
+        """The stream is gone for good: its series end after a while."""
+        with self._lock:
+            label = self._labels.get(owner)
+            if label is None:
+                return
+            group = self._groups[label]
+            group.owners.discard(owner)
+            if label == owner != OTHER:
+                group.kept_until = self._clock() + RETAINED_SECONDS
+            else:  # what is shared by many must never count down
+                del self._labels[owner]
+
+    def page(self) -> list[Family]:
+        """All families, each sample with the label `stream` where the settings ask for it."""
+        with self._lock:
+            self._forget()
+            made: dict[str, dict[Key, float]] = {name: {} for name in self._kinds}
+            for label, group in self._groups.items():
+                extra = (("stream", label),) if self.settings.stream_label else ()
+                for name, values in _values(group, self._kinds).items():
+                    _merge(made[name], values, extra, self._kinds[name][0] in CUMULATIVE, name)
+            return [_family(name, *self._kinds[name], values) for name, values in made.items() if values]
+
+    def _group(self, owner: str) -> _Group:
+        label = self._labels.get(owner)
+        if label is None:
+            label = owner if self._room() else OTHER
+            self._labels[owner] = label
+        group = self._groups.setdefault(label, _Group())
+        group.owners.add(owner)
+        group.kept_until = None
+        return group
+
+    def _room(self) -> bool:
+        self._forget()
+        return len(self._groups) < self.settings.max_streams
+
+    def _forget(self) -> None:
+        """End the series of streams that are long gone. Without the label all add up to totals, which stay."""
+        now = self._clock()
+        for label, group in list(self._groups.items()):
+            if group.kept_until is None or group.kept_until > now or group.live:
+                continue
+            del self._groups[label], self._labels[label]
+            if not self.settings.stream_label:
+                rest = self._groups.setdefault(OTHER, _Group())
+                for name, values in group.base.items():
+                    _merge(rest.base.setdefault(name, {}), values, (), True, name)
+
+
+def _values(group: _Group, kinds: dict[str, tuple[str, str]]) -> dict[str, dict[Key, float]]:
+    """The group's samples by family: what ended workers counted and what live ones say."""
+    found = {name: dict(values) for name, values in group.base.items()}
+    for families in group.live.values():
+        for family in families:
+            _add(found.setdefault(family.name, {}), family)
+    return {name: values for name, values in found.items() if name in kinds}
+
+
+def _add(values: dict[Key, float], family: Family) -> None:
+    single: dict[Key, float] = {(name, tuple(labels.items())): value for name, labels, value in family.samples}
+    _merge(values, single, (), family.kind in CUMULATIVE, family.name)
+
+
+def _merge(
+    into: dict[Key, float],
+    values: dict[Key, float],
+    extra: tuple[tuple[str, str], ...],
+    cumulative: bool,
+    name: str,
+) -> None:
+    for (sample, labels), value in values.items():
+        key = (sample, (*((k, v) for k, v in labels if not extra or k != "stream"), *extra))
+        if key not in into:
+            into[key] = value
+        elif sample.endswith("_info"):
+            into[key] = max(into[key], value)
+        elif name in LEAST and not cumulative:
+            into[key] = min(into[key], value)
+        else:
+            into[key] += value
+
+
+def _family(name: str, kind: str, words: str, values: dict[Key, float]) -> Family:
+    samples: list[Sample] = [(sample, dict(labels), value) for (sample, labels), value in values.items()]
+    return Family(name, kind, words, tuple(samples))

@@ -1,0 +1,107 @@
+"""The daemon's file read and checked as a whole: all mistakes at once, each with its line and column."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..document import Document, read_document
+from ..errors import ConfigError, StreamGuardError
+from .addresses import Resolver
+from .api.access import check_listening
+from .layering import expanded, hook_stream, with_defaults, with_environment
+from .mistakes import validated
+from .settings import DaemonSettings, StreamSettings, Urls
+from .specs import live_spec, pipeline_config
+from .urls import check_options, check_url
+
+log = logging.getLogger(__name__)
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str]) -> DaemonSettings:
+    """The file with the environment laid over it and the defaults below each stream; no file means all defaults.
+
+    Raises ConfigError with every mistake on a line of its own, beginning with file, line and column.
+    """
+    document = read_document(path, "configuration") if path is not None else Document({}, "(no file)")
+    mistakes: list[str] = []
+    if document.data is None:
+        document.data = {}
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{document.mark(())}: a configuration is a mapping, such as http: {{port: 8642}}")
+    with_environment(document, environment, mistakes)
+    expanded(document, environment, mistakes)
+    written = validated(DaemonSettings, document, mistakes)
+    if written is None or mistakes:
+        raise ConfigError("\n".join(mistakes))
+    settings = _layered(written)
+    _check(settings, document, mistakes)
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+    return settings
+
+
+def _layered(written: DaemonSettings) -> DaemonSettings:
+    streams = tuple(with_defaults(stream, written.defaults) for stream in written.streams)
+    hooks = {
+        name: hook.model_copy(update={"stream": hook_stream(hook.stream, written.defaults)})
+        for name, hook in written.hooks.items()
+    }
+    return written.model_copy(update={"streams": streams, "hooks": hooks})
+
+
+def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) -> None:
+    """What no single value shows: names used twice, pipelines that do not exist, URLs that are not allowed."""
+
+    def tried(action: Callable[[], object], *place: str | int) -> None:
+        try:
+            action()
+        except UnresolvedError as exc:
+            log.warning("%s: %s; it is tried nevertheless", document.mark(place), exc)
+        except StreamGuardError as exc:
+            mistakes.extend(f"{document.mark(place)}: {line}" for line in str(exc).splitlines())
+
+    tried(lambda: check_listening(settings.http), "http")
+    tried(lambda: pipeline_config(settings.defaults), "defaults")
+    names: set[str] = set()
+    for index, stream in enumerate(settings.streams):
+        tried(lambda stream=stream: check_stream(stream, settings.urls, _resolve), "streams", index)  # type: ignore[misc]
+        if stream.name in names:
+            mistakes.append(f"{document.mark(('streams', index, 'name'))}: the name {stream.name!r} is taken above")
+        names.add(stream.name)
+    for name, hook in settings.hooks.items():
+        tried(lambda hook=hook: pipeline_config(hook.stream), "hooks", name, "stream")  # type: ignore[misc]
+
+
+class UnresolvedError(ConfigError):
+    """A host without an address at this moment."""
+
+
+def _resolve(host: str, port: int, **kind: Any) -> Any:
+    """For the file's own streams: a name server that is away when the daemon starts does not make the file wrong."""
+    try:
+        return socket.getaddrinfo(host, port, **kind)
+    except OSError as exc:
+        raise UnresolvedError(f"the host {host!r} has no address: {exc.strerror or exc}") from exc
+
+
+def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socket.getaddrinfo) -> None:
+    """Raises ConfigError for what would not run or may not be named, UnknownNameError for an unknown pipeline."""
+    if not settings.screen and not settings.outputs and not settings.record:
+        raise ConfigError(f"the stream {settings.name!r} has neither outputs nor record; only screen: true needs none")
+    check_url(settings.source, urls, "source", resolve)
+    check_options(settings.source_options, "source")
+    for output in settings.outputs:
+        check_url(output.url, urls, "output", resolve)
+        check_options(output.options, "output")
+    if settings.record:
+        check_url(settings.record, urls, "output")
+    spec = live_spec(settings)
+    if not settings.screen and not spec.pipeline.protects:
+        raise ConfigError(
+            f"the pipeline {spec.pipeline.name!r} of the stream {settings.name!r} protects no face; "
+            "set screen: true to only look"
+        )

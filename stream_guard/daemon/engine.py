@@ -1,0 +1,111 @@
+"""Whether the engines that streams need can be loaded: tried once in a worker before the daemon says it is ready."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Literal
+
+from .jobs import WorkerExit
+from .process import Order
+from .protocol import Message
+from .ring import Ring
+from .settings import DaemonSettings
+from .stream import Spawn
+
+State = Literal["loading", "building", "ready", "failed"]
+STATES: tuple[State, ...] = ("loading", "building", "ready", "failed")
+AGAIN_SECONDS = 30.0
+"""After a failure: an engine's file, or the GPU's memory, may be there by then."""
+PATIENCE_SECONDS = 3600.0
+"""Building an engine for a GPU takes minutes, and may hold the whole process up meanwhile."""
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Thread-safe. `probe` starts a worker that opens every pipeline's stages; `tick` tries again after a failure."""
+
+    def __init__(self, spawn: Spawn, ring: Ring, clock: Callable[[], float] = monotonic) -> None:
+        self._spawn, self._ring, self._clock = spawn, ring, clock
+        self._lock = threading.Lock()
+        self._state: State = "loading"
+        self._reason = "the engine has not been loaded yet"
+        self._pipelines: list[dict[str, Any]] = []
+        self._run = 0
+        self._again_at: float | None = None
+
+    @property
+    def state(self) -> tuple[State, str]:
+        """And why it is not ready; empty when it is."""
+        with self._lock:
+            return self._state, self._reason
+
+    def probe(self, settings: DaemonSettings) -> None:
+        """Load what these settings' streams run. The same as before is not loaded again, unless it failed."""
+        wanted = pipelines_of(settings)
+        with self._lock:
+            if wanted == self._pipelines and self._state != "failed":
+                return
+            self._pipelines = wanted
+        self._start()
+
+    def tick(self) -> None:
+        with self._lock:
+            due = self._again_at is not None and self._clock() >= self._again_at
+        if due:
+            self._start()
+
+    def proven(self) -> None:
+        """A stream runs with it: whatever a probe said, the engine is there."""
+        self._become("ready", "")
+
+    def _start(self) -> None:
+        with self._lock:
+            self._run += 1
+            number, self._again_at = self._run, None
+            spec = {"pipelines": self._pipelines}
+        self._become("loading", "the engine is being loaded")
+        said: list[str] = []
+        self._spawn(
+            Order("probe", spec, patience=PATIENCE_SECONDS),
+            lambda message: self._on_message(message, said),
+            lambda ended: self._on_exit(ended, said, number),
+        )
+
+    def _on_message(self, message: Message, said: list[str]) -> None:
+        if message["type"] == "error":
+            said.append(str(message["message"]))
+        elif message["type"] == "building":
+            self._become("building", "an engine is being built for this machine")
+
+    def _on_exit(self, ended: WorkerExit, said: list[str], number: int) -> None:
+        with self._lock:
+            if number != self._run or ended.reason == "shutdown":
+                return
+            if ended.code != 0:
+                self._again_at = self._clock() + AGAIN_SECONDS
+        if ended.code == 0:
+            self._become("ready", "")
+        else:
+            self._become("failed", said[-1] if said else f"loading the engine ended with the code {ended.code}")
+
+    def _become(self, state: State, reason: str) -> None:
+        with self._lock:
+            changed = (state, reason) != (self._state, self._reason)
+            self._state, self._reason = state, reason
+        if changed:
+            log.log(logging.ERROR if state == "failed" else logging.INFO, "engine %s %s", state, reason)
+            self._ring.publish("engine", reason or state, data={"state": state})
+
+
+def pipelines_of(settings: DaemonSettings) -> list[dict[str, Any]]:
+    """The pipelines with their options that the defaults, the streams and the hooks name, each once."""
+    found = []
+    for chosen in (settings.defaults, *settings.streams, *(hook.stream for hook in settings.hooks.values())):
+        one = {"pipeline": chosen.pipeline, "options": chosen.options}
+        if one not in found:
+            found.append(one)
+    return found

@@ -1,0 +1,75 @@
+"""One live stream inside its worker: builds it from its settings and tells the supervisor how it fares."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from typing import Any
+
+from ..errors import ExitCode, StreamGuardError
+from ..live.spec import LiveEvent, LivePhase
+from ..live.stream import LiveStream
+from ..metrics import Metrics, families
+from .channel import Channel
+from .protocol import Message, pack
+from .settings import StreamSettings
+from .specs import live_spec
+
+REPORT_SECONDS = 1.0
+
+
+def run_live(spec: dict[str, Any], channel: Channel) -> int:
+    """Run the stream until it ends, fails or is stopped; the last status tells which."""
+    metrics = Metrics()
+    stream = LiveStream(live_spec(StreamSettings.model_validate(spec)), metrics, lambda event: _tell(event, channel))
+    reporter = _Reporter(stream, metrics, channel)
+    channel.on_order = reporter.order
+    reporter.start()
+    try:
+        stream.run(channel.stop)
+    finally:
+        reporter.close()
+    if stream.status().phase is LivePhase.FAILED:
+        return int(ExitCode.ERROR)
+    return int(ExitCode.STOPPED if channel.stop.is_set() else ExitCode.DONE)
+
+
+def _tell(event: LiveEvent, channel: Channel) -> None:
+    message = {"type": "event", "kind": event.kind, "message": event.message, "data": event.data}
+    channel.send(message, wait=False)  # the stream must not wait for a supervisor that is busy
+
+
+class _Reporter:
+    """Status and metrics once a second, and once more at the end; snapshots when asked for."""
+
+    def __init__(self, stream: LiveStream, metrics: Metrics, channel: Channel) -> None:
+        self._stream, self._metrics, self._channel = stream, metrics, channel
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stream-guard-reporter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._report(wait=True)
+
+    def order(self, order: Message) -> None:
+        if order["type"] != "snapshot":
+            return
+        answer: Message = {"type": "snapshot", "id": order["id"]}
+        try:
+            answer["jpeg"] = base64.b64encode(self._stream.snapshot(order["kind"])).decode()
+        except StreamGuardError as exc:
+            answer["error"] = str(exc)
+        self._channel.send(answer)
+
+    def _run(self) -> None:
+        self._report(wait=False)
+        while not self._ended.wait(REPORT_SECONDS):
+            self._report(wait=False)
+
+    def _report(self, *, wait: bool) -> None:
+        self._channel.send({"type": "status", "status": self._stream.status().to_json()}, wait=wait)
+        self._channel.send({"type": "metrics", "families": pack(families(self._metrics.registry))}, wait=wait)

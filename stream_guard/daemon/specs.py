@@ -1,0 +1,52 @@
+"""From checked settings to what a worker runs. The supervisor builds them too, to refuse what cannot be built."""
+
+from __future__ import annotations
+
+from ..config import OnFailure, Override, PipelineConfig, load_pipeline
+from ..live.spec import Backoff, Limits, LiveSpec, OnGap, OutputSpec
+from ..media import EncoderSettings
+from .settings import EncoderChoice, StreamDefaults, StreamSettings
+
+
+def pipeline_config(settings: StreamDefaults) -> PipelineConfig:
+    """The pipeline with the settings' options laid over it. Raises ConfigError, UnknownNameError."""
+    overrides = [Override(key, value, f"options: {key}") for key, value in settings.options.items()]
+    return load_pipeline(settings.pipeline, overrides)
+
+
+def encoder_settings(choice: EncoderChoice) -> EncoderSettings:
+    return EncoderSettings(
+        codec=choice.codec, preset=choice.preset, crf=choice.crf, bit_rate=choice.bit_rate, gop=choice.gop
+    )
+
+
+def live_spec(settings: StreamSettings) -> LiveSpec:
+    """Raises ConfigError for the pipeline and for encoder settings that exclude another, UnknownNameError."""
+    return LiveSpec(
+        name=settings.name,
+        source=settings.source,
+        outputs=tuple(OutputSpec(o.url, o.format, tuple(o.options.items())) for o in settings.outputs),
+        pipeline=pipeline_config(settings),
+        encoder=encoder_settings(settings.encoder),
+        source_options=tuple(settings.source_options.items()),
+        record=settings.record,
+        on_failure=OnFailure(settings.on_failure),
+        on_gap=OnGap(settings.on_gap),
+        open_timeout_seconds=settings.open_timeout,
+        read_timeout_seconds=settings.read_timeout,
+        stall_seconds=settings.stall,
+        max_delay_seconds=settings.max_delay,
+        end_after_gap_seconds=settings.end_after_gap,
+        backoff=_backoff(settings),
+        limits=_limits(settings),
+    )
+
+
+def _backoff(settings: StreamSettings) -> Backoff:
+    chosen = settings.backoff
+    return Backoff(chosen.first, chosen.most, chosen.jitter, chosen.attempts)
+
+
+def _limits(settings: StreamSettings) -> Limits:
+    chosen = settings.limits
+    return Limits(chosen.width, chosen.height, chosen.frame_rate, chosen.duration, chosen.memory, chosen.cpu)

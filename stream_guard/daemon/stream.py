@@ -1,0 +1,253 @@
+"""One live stream of the daemon: its worker, and what becomes of it when the worker ends."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ..errors import ExitCode
+from ..live.spec import LivePhase
+from ..metrics import Metrics
+from .admission import Load
+from .aggregate import Aggregate
+from .control import StreamState
+from .jobs import WorkerExit
+from .process import Order
+from .protocol import Message, unpack
+from .redaction import redacted, scrubbed
+from .ring import Ring
+from .settings import StreamSettings
+from .supervisor import Handle
+
+Origin = Literal["config", "api", "hook"]
+LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
+"""How long a worker may be silent: building an engine may hold everything up, running may not."""
+DONE = (LivePhase.ENDED, LivePhase.FAILED)
+
+log = logging.getLogger(__name__)
+
+
+class Spawn(Protocol):
+    def __call__(
+        self, order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]
+    ) -> Handle: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a stream needs of the daemon."""
+
+    spawn: Spawn
+    aggregate: Aggregate
+    ring: Ring
+    metrics: Metrics
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """Requests for pictures that wait for their answers, by number."""
+
+    next: int = 1
+    waiting: dict[int, Callable[[Message], None]] = field(default_factory=dict)
+
+
+class Stream:
+    """Not locked: its table calls it under one lock, callbacks of the worker included."""
+
+    def __init__(self, settings: StreamSettings, origin: Origin, around: Around) -> None:
+        self.settings, self.origin = settings, origin
+        self.around = around
+        self.phase = LivePhase.STARTING
+        self.status: dict[str, Any] = {}
+        self.error = ""
+        self.started = time.time()
+        self.ended_at: float | None = None
+        self.restarts = 0
+        self.snapshots = Snapshots()
+        self.handle: Handle | None = None
+        self.running_since: float | None = None
+        self._recent: deque[float] = deque()
+        self._restart_at: float | None = None
+        self._stopping = False
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def done(self) -> bool:
+        return self.phase in DONE
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def launch(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+        """Start a worker; `guarded` puts a callback under the table's lock."""
+        limits = self.settings.limits
+        spec = self.settings.model_dump(mode="json")
+        order = Order("live", spec, limits.memory, limits.cpu, patience=LOADING_SECONDS)
+        self._restart_at, self.running_since = None, None
+        self.phase, self.status = LivePhase.STARTING, {}
+        self.handle = self.around.spawn(order, guarded(self._on_message), guarded(self._on_exit))
+
+    def due(self) -> bool:
+        """Whether a restart that was put off is due."""
+        return self._restart_at is not None and self.around.clock() >= self._restart_at
+
+    def stop(self, within: float) -> None:
+        """Drain: the worker ends by itself within the time, or is killed."""
+        self._stopping, self._restart_at = True, None
+        if self.done:
+            return
+        if self.handle is None:
+            self._end(LivePhase.ENDED)
+        else:
+            self.phase = LivePhase.DRAINING
+            self.handle.stop(within)
+
+    def ask_snapshot(self, kind: str, answer: Callable[[Message], None]) -> bool:
+        """Ask the worker for a picture; False where there is no worker."""
+        if self.handle is None or self.done:
+            return False
+        number, self.snapshots.next = self.snapshots.next, self.snapshots.next + 1
+        self.snapshots.waiting[number] = answer
+        self.handle.send({"type": "snapshot", "id": number, "kind": kind})
+        return True
+
+    def load(self) -> Load:
+        process = self.handle.process if self.handle is not None else None
+        since = 0.0 if self.running_since is None else self.around.clock() - self.running_since
+        return Load(since, process.cpus, process.memory_bytes) if process is not None else Load(0.0, 0.0, 0)
+
+    def state(self) -> StreamState:
+        return StreamState(
+            name=self.name,
+            origin=self.origin,
+            phase=self.phase.value,
+            source=redacted(self.settings.source),
+            outputs=[redacted(output.url) for output in self.settings.outputs],
+            started=self.started,
+            restarts=self.restarts,
+            status=self.status,
+            error=self.error or str(self.status.get("error", "")),
+        )
+
+    def secrets(self) -> tuple[str, ...]:
+        return (self.settings.source, *(output.url for output in self.settings.outputs))
+
+    def tell(self, kind: str, message: str, data: dict[str, Any] | None = None, *, level: int = logging.INFO) -> None:
+        """An event, and a line in the log."""
+        words = scrubbed(message, self.secrets())
+        log.log(level, "stream=%s %s: %s", self.name, kind, words)
+        self.around.ring.publish(kind, words, stream=self.name, data=data)
+
+    def _on_message(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "status":
+            self._on_status(message["status"])
+        elif kind == "metrics":
+            self.around.aggregate.update(self.name, self.handle, unpack(message["families"]))
+        elif kind == "event":
+            self.tell(message["kind"], message["message"], message.get("data"))
+        elif kind == "error":
+            self.error = scrubbed(message["message"], self.secrets())
+        elif kind == "snapshot" and (answer := self.snapshots.waiting.pop(message["id"], None)) is not None:
+            answer(message)
+
+    def _on_status(self, status: dict[str, Any]) -> None:
+        self.status = status
+        phase = LivePhase(status["phase"])
+        if phase in DONE or self._stopping:
+            return  # the end is told by the exit, the drain by us
+        self.phase = phase
+        process = self.handle.process if self.handle is not None else None
+        if phase not in (LivePhase.STARTING, LivePhase.LOADING) and process is not None:
+            process.patience = RUNNING_SECONDS
+        if phase is LivePhase.RUNNING and self.running_since is None:
+            self.running_since, self.error = self.around.clock(), ""
+
+    def _on_exit(self, ended: WorkerExit) -> None:
+        words = self.handle.last_words if self.handle is not None else ()
+        self.around.aggregate.ended(self.name, self.handle)
+        self.handle = None
+        for answer in self.snapshots.waiting.values():
+            answer({"type": "snapshot", "error": "the stream's worker ended"})
+        self.snapshots.waiting.clear()
+        said = self.status.get("phase")
+        if self._stopping or (ended.code == ExitCode.DONE and said != LivePhase.FAILED.value):
+            self._end(LivePhase.ENDED)
+        elif ended.code == ExitCode.USAGE or ended.reason == "cpu":
+            self._fail(self._words(ended, words))
+        elif ended.code == ExitCode.ERROR and said == LivePhase.FAILED.value:
+            self._fail(self.error or str(self.status.get("error")) or "it failed")
+        else:
+            self._again(ended, self._words(ended, words))
+
+    def _again(self, ended: WorkerExit, words: str) -> None:
+        """Restart by policy: `restarts` within `restart_window`, each wait twice the last."""
+        reason = why(ended)
+        now, settings = self.around.clock(), self.settings
+        while self._recent and now - self._recent[0] > settings.restart_window:
+            self._recent.popleft()
+        if len(self._recent) >= settings.restarts:
+            self.around.metrics["streams_given_up"].inc()
+            tried = (
+                f"{len(self._recent)} restarts within {settings.restart_window:g} s" if self._recent else "restarts: 0"
+            )
+            self._fail(f"{words}; given up ({tried})")
+            return
+        wait = min(settings.backoff.first * 2 ** len(self._recent), settings.backoff.most)
+        wait *= 1 - settings.backoff.jitter * random.random()
+        self._recent.append(now)
+        self.restarts += 1
+        self._restart_at = now + wait
+        self.phase, self.error = LivePhase.STARTING, words
+        self.around.metrics["worker_restarts"].labels(reason).inc()
+        self.tell("restart", f"{words}; restart in {wait:.1f} s", {"reason": reason}, level=logging.WARNING)
+
+    def _fail(self, words: str) -> None:
+        self.error = words
+        self.tell("error", words, level=logging.ERROR)
+        self._end(LivePhase.FAILED)
+
+    def _end(self, phase: LivePhase) -> None:
+        self.phase = phase
+        self.ended_at = self.around.clock()
+        self.tell("phase", f"{phase.value}", {"phase": phase.value})
+
+    def _words(self, ended: WorkerExit, last: tuple[str, ...]) -> str:
+        """What happened, for people; with the last line of stderr where the worker did not say it itself."""
+        said = self.error or (last[-1] if last else "")
+        happened = HAPPENED.get(ended.reason) or _exit_words(ended.code)
+        return scrubbed(f"the worker {happened}" + (f": {said}" if said else ""), self.secrets())
+
+
+HAPPENED = {
+    "memory": "was killed: it held more memory than limits.memory allows",
+    "cpu": "was killed: it used more CPU time than limits.cpu allows",
+    "stuck": "was killed: it did not answer any longer",
+    "shutdown": "was killed: it did not stop in time",
+}
+
+
+def why(ended: WorkerExit) -> str:
+    """The reason of an end as a metric label."""
+    return ended.reason or ("crashed" if ended.code < 0 else "failed")
+
+
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"ended with the code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (" (by hand, or by the kernel for memory)" if name == "SIGKILL" else "")
