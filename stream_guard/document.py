@@ -81,6 +81,14 @@ def parse_document(text: str, origin: str) -> Document:
         loader.dispose()
 
 
+def parse_value(text: str) -> Any:
+    """One value as YAML reads it: 8080 is a number, true a truth value. Raises ConfigError."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as exc:
+        raise ConfigError("not a YAML value") from exc
+
+
 def _walk(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> None:
     if id(node) in seen:  # an alias may also point at its own parent, which would never end
         raise ConfigError(f"{_mark(document.origin, node.start_mark)}: anchors and aliases (&, *) have no use here")

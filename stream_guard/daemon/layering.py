@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..document import Document, KeyPath, Mark
+from ..document import Document, KeyPath, Mark, parse_value
+from ..errors import ConfigError
 from .settings import StreamDefaults, StreamSettings
 
 PREFIX = "STREAM_GUARD__"
@@ -26,9 +25,9 @@ def with_environment(document: Document, environment: Mapping[str, str], mistake
         if not variable.startswith(PREFIX):
             continue
         try:
-            value = yaml.safe_load(environment[variable])
-        except (yaml.YAMLError, ValueError):
-            mistakes.append(f"{variable}: its value is not a YAML value")
+            value = parse_value(environment[variable])
+        except ConfigError as exc:
+            mistakes.append(f"{variable}: {exc}")
             continue
         if not _put(document, variable.removeprefix(PREFIX).split("__"), value, Mark(variable)):
             mistakes.append(f"{variable}: there is no such place in the file; lists take numbers that are there")
