@@ -16,6 +16,7 @@ PREFIX = "stream_guard"
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SCORE_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+JOB_BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 3 * 3600.0, 12 * 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,26 @@ METRICS = (
     ),
     Metric(Counter, "packets_copied", "Packets of audio, subtitles and data copied unchanged."),
     Metric(Counter, "encoded_bytes", "Bytes written to the output."),
+    Metric(
+        Counter,
+        "frames_dropped",
+        "Pictures that did not leave, by reason: late (waited too long for the stages), stopped (still on the way when "
+        "the stream ended), disordered (a time before what was written already).",
+        ("reason",),
+    ),
+    Metric(Gauge, "frames_in_flight", "Pictures that were decoded and have not left yet."),
+    Metric(Histogram, "frame_wait_seconds", "Time that one picture waited for the stages.", (), LATENCY_BUCKETS),
+    Metric(Counter, "reconnects", "Connections to a live source after the first."),
+    Metric(Counter, "source_gap_seconds", "Time without a live source, from its loss to the next picture."),
+    Metric(Counter, "source_clock_jumps", "Jumps of a live source's clock that were joined."),
+    Metric(Counter, "filled_frames", "Pictures shown while the live source was away; no other counter has them."),
+    Metric(
+        Gauge,
+        "output_state",
+        "1 for the state that an output of a live stream is in, 0 for the others; outputs are numbered from 0.",
+        ("output", "state"),
+    ),
+    Metric(Gauge, "stream_phase", "1 for the phase that a live stream is in, 0 for the others.", ("phase",)),
 )
 """Those of one run, in the order of docs/metrics.md."""
 
@@ -137,6 +158,13 @@ DAEMON_METRICS = (
     Metric(Counter, "jobs", "File jobs that ended, by outcome.", ("outcome",)),
     Metric(Gauge, "jobs_queued", "File jobs that wait for their turn."),
     Metric(Gauge, "jobs_running", "File jobs that run now."),
+    Metric(Histogram, "job_duration_seconds", "Time of one attempt at a file job.", (), JOB_BUCKETS),
+    Metric(
+        Counter,
+        "webhook_deliveries",
+        "Attempts to tell a webhook, by what became of them: delivered, retried, given_up.",
+        ("outcome",),
+    ),
 )
 """Those of the daemon itself; its page shows them beside the ones above, which get the label `stream` there."""
 

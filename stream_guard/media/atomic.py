@@ -26,9 +26,7 @@ class AtomicFile:
         self._final = os.path.realpath(path)
         self._overwrite = overwrite
         self._check(source)
-        self.temporary = os.path.join(
-            os.path.dirname(self._final), f".stream-guard-{token or secrets.token_hex(8)}{suffix_of(self._final)}"
-        )
+        self.temporary = _hidden(self._final, token or secrets.token_hex(8))
         if token:
             self.discard()
         self._create()
@@ -73,6 +71,16 @@ class AtomicFile:
                 os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         except SinkError as error:
             raise OutputRefusedError(str(error)) from error
+
+
+def remove_leftover(path: str, token: str) -> None:
+    """Remove the hidden file that a killed run with this token left beside the output `path`, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_hidden(os.path.realpath(path), token))
+
+
+def _hidden(final: str, token: str) -> str:
+    return os.path.join(os.path.dirname(final), f".stream-guard-{token}{suffix_of(final)}")
 
 
 def _exists(path: str) -> str:

@@ -1,0 +1,346 @@
+"""Takes jobs from the queue, has each done by a worker process, and settles what became of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ...errors import StreamGuardError, UsageError
+from ...media.atomic import remove_leftover
+from ...metrics import Metrics
+from ..control import ConflictError, JobPhase, JobState, RefusedError
+from ..settings import JobSettings, JobsSection, Urls
+from ..urls import CheckedUrl, check_url
+from . import Message, Spawn, Worker, WorkerExit
+from .deliveries import Deliveries
+from .outcomes import Judgement, interrupted, judge
+from .planning import check_job
+from .segments import remove
+from .store import Job, JobStore
+from .webhooks import Webhooks
+
+IDLE_SECONDS = 60.0
+"""How long the queue is left alone when nothing is due; also how often old jobs are forgotten."""
+CANCEL_SECONDS = 10.0
+"""A cancelled worker that has not ended by then is killed."""
+DAY_SECONDS = 86400.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Active:
+    """A job at work. `deadline` is when a worker that was asked to end is killed."""
+
+    job: Job
+    began: float
+    worker: Worker | None = None
+    progress: float = 0.0
+    error: str = ""
+    permanent: bool = False
+    report: dict[str, Any] | None = None
+    cancelled: bool = False
+    deadline: float | None = None
+
+
+class JobRunner:
+    """Thread-safe. `start` once, then `drain` and `close`; the store belongs to the caller."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        spawn: Spawn,
+        settings: JobsSection,
+        *,
+        folder: Path,
+        metrics: Metrics,
+        check: Callable[[JobSettings], JobSettings] = lambda settings: settings,
+        urls: Callable[[], Urls] = Urls,
+        on_change: Callable[[JobState], None] = lambda state: None,
+    ) -> None:
+        """`check` resolves files or raises ConfigError; asked when a job comes and before each attempt. `urls` says
+        which webhooks are allowed. `on_change` is told of jobs that begin, wait or end.
+        """
+        self._store = store
+        self._spawn = spawn
+        self._settings = settings
+        self._folder = folder
+        self._metrics = metrics
+        self._resolve = check
+        self._urls = urls
+        self._on_change = on_change
+        self._deliveries = Deliveries(store)
+        self._webhooks = Webhooks(self._deliveries, settings.webhook_secret, self._webhook_url, metrics)
+        self._active: dict[str, _Active] = {}
+        self._changed = threading.Condition()
+        self._awake = False
+        self._draining = False
+        self._closing = False
+        self._cleaned = 0.0
+        self._thread = threading.Thread(target=self._run, name="stream-guard-jobs", daemon=True)
+
+    def start(self) -> None:
+        """Settle what a killed daemon left, and begin."""
+        for job in self._store.recover():
+            if job.cancelled:
+                self._end(job, Judgement("aborted", "cancelled"), None)
+            elif (judged := interrupted(job, "the daemon was killed while the job ran")).outcome is not None:
+                self._end(job, judged, None)
+            else:
+                log.warning(
+                    "job %s was running when the daemon was killed; it goes on at its last segment", job.state.id
+                )
+        self._sweep()
+        self._count()
+        self._webhooks.start()
+        self._thread.start()
+
+    def submit(self, settings: JobSettings, key: str = "") -> tuple[JobState, bool]:
+        """As Control.submit."""
+        check_job(self._resolve(settings))
+        if settings.webhook:
+            self._webhook_url(settings.webhook)
+            if not self._settings.webhook_secret:
+                raise UsageError(
+                    "a webhook was asked for, but there is no jobs.webhook_secret to sign it with; set one"
+                )
+        state, new = self._store.submit(settings, key)
+        if new:
+            self._on_change(state)
+        self._count()
+        self._wake()
+        return self._seen(state), new
+
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
+        return [self._seen(state) for state in self._store.jobs(phase, limit)]
+
+    def job(self, id: str) -> JobState:
+        return self._seen(self._store.job(id).state)
+
+    def cancel(self, id: str) -> JobState:
+        """As Control.cancel. A running job is asked to end, and killed when it does not."""
+        with self._changed:
+            job = self._store.job(id)
+            if job.state.phase == "ended":
+                raise ConflictError(f"job {id} has ended already ({job.state.outcome}); there is nothing to cancel")
+            active = self._active.get(id)
+            if active is None:
+                return self._end(job, Judgement("aborted", "cancelled before it ran"), None)
+            self._store.mark_cancelled(id)
+            active.cancelled = True
+            self._ask_to_end(active, CANCEL_SECONDS)
+            self._wake()
+            return self.job(id)
+
+    def drain(self, seconds: float) -> None:
+        """Begin no more jobs, ask workers to checkpoint, and wait at most `seconds` before they are killed."""
+        with self._changed:
+            self._draining = True
+            for active in self._active.values():
+                self._ask_to_end(active, seconds)
+            self._wake()
+            self._changed.wait_for(lambda: not self._active, seconds)
+            for active in self._active.values():
+                if active.worker is not None:
+                    active.worker.kill()
+            self._changed.wait_for(lambda: not self._active, CANCEL_SECONDS)
+
+    def close(self) -> None:
+        """End the threads. Jobs still at work are found running at the next start, and go on then."""
+        with self._changed:
+            self._draining = self._closing = True
+            self._wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._webhooks.close()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._awake = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._awake, self._pause())
+                self._awake = False
+                if self._closing:
+                    return
+            try:
+                self._turn()
+            except Exception:
+                log.exception("the job queue goes on after an error")
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do."""
+        waits = [IDLE_SECONDS]
+        waits += [max(0.0, one.deadline - monotonic()) for one in self._active.values() if one.deadline is not None]
+        if not self._draining and len(self._active) < self._settings.workers:
+            try:
+                due = self._store.due()
+            except StreamGuardError as exc:
+                log.error("the job queue cannot be read: %s", exc)
+                due = 1.0
+            waits += [] if due is None else [due]
+        return min(waits)
+
+    def _turn(self) -> None:
+        with self._changed:
+            for active in self._active.values():
+                if active.deadline is not None and monotonic() >= active.deadline and active.worker is not None:
+                    active.deadline = None
+                    active.worker.kill()
+        while (taken := self._next()) is not None:
+            self._begin(taken)
+        self._count()
+        self._clean()
+
+    def _next(self) -> _Active | None:
+        """The job whose turn it is; taken and known as active in one step, so that a cancellation finds it."""
+        with self._changed:
+            if self._draining or len(self._active) >= self._settings.workers:
+                return None
+            job = self._store.take()
+            if job is None:
+                return None
+            active = _Active(job, monotonic(), progress=job.state.progress, cancelled=job.cancelled)
+            self._active[job.state.id] = active
+            return active
+
+    def _begin(self, active: _Active) -> None:
+        job, name = active.job, active.job.state.id
+        try:
+            settings = self._resolve(job.settings)
+            spec = {
+                "id": name,
+                "settings": settings.model_dump(mode="json"),
+                "folder": str(self._folder / name),
+                "segment_seconds": self._settings.segment_seconds,
+            }
+            worker = self._spawn("job", spec, partial(self._told, active), partial(self._ended, active))
+        except RefusedError as exc:
+            self._drop(name)
+            self._on_change(self._store.put_back(name, wait=exc.retry_after_seconds, error=str(exc)))
+            return
+        except UsageError as exc:
+            self._drop(name)
+            self._settle(active, Judgement("failed", str(exc)))
+            return
+        except Exception as exc:
+            log.exception("no worker could be started for job %s", name)
+            self._drop(name)
+            self._settle(active, judge(job, WorkerExit(1), str(exc), False, cancelled=False, draining=False))
+            return
+        self._on_change(job.state)
+        with self._changed:
+            active.worker = worker
+            if active.deadline is not None:  # asked to end before it was there
+                worker.stop()
+
+    def _drop(self, name: str) -> None:
+        with self._changed:
+            self._active.pop(name, None)
+            self._changed.notify_all()
+
+    def _ask_to_end(self, active: _Active, seconds: float) -> None:
+        if active.deadline is None:
+            active.deadline = monotonic() + seconds
+            if active.worker is not None:
+                active.worker.stop()
+
+    def _told(self, active: _Active, message: Message) -> None:
+        kind = message.get("type")
+        if kind == "progress":
+            active.progress = min(1.0, max(active.progress, float(message.get("progress") or 0.0)))
+        elif kind == "segment":
+            self._store.advanced(active.job.state.id, active.progress)
+            active.job = self._store.job(active.job.state.id)
+        elif kind == "report":
+            active.report = message.get("report")
+        elif kind == "error":
+            active.error, active.permanent = str(message.get("message", "")), bool(message.get("permanent"))
+        elif kind == "note":
+            log.info("job %s: %s", active.job.state.id, message.get("message"))
+
+    def _ended(self, active: _Active, how: WorkerExit) -> None:
+        judged = judge(
+            active.job, how, active.error, active.permanent, cancelled=active.cancelled, draining=self._draining
+        )
+        try:
+            self._settle(active, judged)
+        finally:
+            self._drop(active.job.state.id)
+            self._wake()
+
+    def _settle(self, active: _Active, judged: Judgement) -> None:
+        self._metrics["job_duration_seconds"].observe(monotonic() - active.began)
+        name = active.job.state.id
+        if judged.outcome is not None:
+            self._end(active.job, judged, active.report)
+            return
+        with self._store.changing():
+            state = self._store.put_back(
+                name, wait=judged.wait, error=judged.error, failed=judged.failed, interrupted=judged.interrupted
+            )
+            if judged.failed and active.job.settings.webhook_on == "attempts":
+                self._tell("job.attempt_failed", active.job, state)
+        self._on_change(state)
+        self._webhooks.wake()
+
+    def _end(self, job: Job, judged: Judgement, report: dict[str, Any] | None) -> JobState:
+        """The outcome and the webhook that tells it are one transaction; then what the job left is removed."""
+        with self._store.changing():
+            state = self._store.end(job.state.id, judged.outcome or "failed", judged.error, report)
+            self._tell("job.ended", job, state)
+        self._metrics["jobs"].labels(state.outcome).inc()
+        self._tidy(job)
+        self._count()
+        self._on_change(state)
+        self._webhooks.wake()
+        return state
+
+    def _tell(self, event: str, job: Job, state: JobState) -> None:
+        if job.settings.webhook and self._settings.webhook_secret:
+            self._deliveries.add(event, state, job.settings.webhook)
+
+    def _webhook_url(self, url: str) -> CheckedUrl:
+        return check_url(url, self._urls(), "webhook")
+
+    def _tidy(self, job: Job) -> None:
+        try:
+            remove(self._folder / job.state.id)
+            if job.settings.output:
+                remove_leftover(job.settings.output, job.state.id)
+        except OSError as exc:
+            log.warning("what job %s left could not be removed: %s", job.state.id, exc.strerror)
+
+    def _sweep(self) -> None:
+        """Remove folders of jobs that are not to run any more."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        phases: tuple[JobPhase, ...] = ("queued", "waiting", "running")
+        live = {state.id for phase in phases for state in self._store.jobs(phase, -1)}
+        for path in self._folder.iterdir():
+            if path.name not in live and path.is_dir():
+                remove(path)
+
+    def _clean(self) -> None:
+        if self._settings.keep_days and monotonic() - self._cleaned >= IDLE_SECONDS:
+            self._cleaned = monotonic()
+            self._store.forget(self._store.clock() - self._settings.keep_days * DAY_SECONDS)
+
+    def _count(self) -> None:
+        self._metrics["jobs_queued"].set(self._store.count("queued", "waiting"))
+        self._metrics["jobs_running"].set(self._store.count("running"))
+
+    def _seen(self, state: JobState) -> JobState:
+        """With the progress of this moment."""
+        active = self._active.get(state.id)
+        if active is None or state.phase != "running":
+            return state
+        return state.model_copy(update={"progress": max(state.progress, active.progress)})
