@@ -11,6 +11,8 @@ from .service import Hooks
 
 MOST_BYTES = 16384
 """Largest body of a call."""
+OF_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode", "cookie")
+"""Headers that no media server sends: a web page must not be able to call the hooks of the machine it is seen on."""
 
 
 def hooks_router(hooks: Hooks) -> APIRouter:
@@ -26,6 +28,8 @@ def hooks_router(hooks: Hooks) -> APIRouter:
 
 
 async def _answer(hooks: Hooks, name: str, request: Request) -> Answer:
+    if any(header in request.headers for header in OF_BROWSERS):
+        return Answer(403, b"hooks are for media servers, not for web pages")
     body = b""
     async for part in request.stream():
         body += part

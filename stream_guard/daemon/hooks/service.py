@@ -64,7 +64,7 @@ class Hooks:
         outputs: Callable[[], Iterable[str]] = _nothing,
     ) -> None:
         self._control, self._others = control, outputs
-        self._settings = dict(settings)
+        self.update(settings)
         self._locks = [threading.RLock() for _ in range(64)]
         self._publishers: dict[str, frozenset[str]] = {}
         """By stream, the connections that publish it. A second one that the server itself refuses comes and goes."""
@@ -73,7 +73,10 @@ class Hooks:
 
     def update(self, settings: Mapping[str, HookSettings]) -> None:
         """Take new settings; streams that run keep theirs."""
-        self._settings = dict(settings)
+        self._settings: dict[str, HookSettings] = dict(settings)
+        for name, hook in settings.items():
+            if not hook.secret:
+                log.warning("hook %s has no secret: whoever reaches the API can start and stop its streams", name)
 
     def close(self) -> None:
         """Stop watching. Streams are the daemon's to stop."""
