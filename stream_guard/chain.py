@@ -132,9 +132,10 @@ class Chain:
     def _check_order(self, frame: Frame) -> None:
         if not self._due or self._due[0].index != frame.index:
             raise self._broken(f"frame #{frame.index} came out of turn at", frame)
-        due = self._due.popleft()
+        due = self._due[0]
         if (due.pts, due.time_base) != (frame.pts, frame.time_base):
             raise self._broken(f"the time of frame #{frame.index} was changed; it came at", due)
+        self._due.popleft()
 
     def _broken(self, what: str, frame: Frame) -> StageError:
         names = " + ".join(step.name for step in self._steps)

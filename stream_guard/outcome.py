@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from .config import OnFailure
@@ -129,6 +132,15 @@ class Tally:
         """Add the time of one call of a stage; a stage that stands twice in a pipeline is added up."""
         self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
         self.metrics["stage_duration_seconds"].labels(stage).observe(seconds)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """The time of what happens inside, as of one call of `stage`."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.spent(stage, perf_counter() - started)
 
     def loaded(self, stage: str, about: dict[str, str]) -> None:
         """Note what a stage has loaded; a stage without an engine says nothing."""

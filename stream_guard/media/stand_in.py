@@ -22,18 +22,36 @@ def black(picture: av.VideoFrame) -> av.VideoFrame:
 
     Raises ValueError for a format that the converter cannot write, such as a palette.
     """
-    full = int(picture.color_range) == int(ColorRange.JPEG)
-    blank = np.zeros((picture.height, picture.width, 3), np.uint8)
+    return painted(picture, np.zeros((picture.height, picture.width, 3), np.uint8))
+
+
+def painted(like: av.VideoFrame, rgb: npt.NDArray[np.uint8]) -> av.VideoFrame:
+    """A new picture of the same format, size and range with the content of `rgb` (height, width, 3).
+
+    Raises ValueError as `black` does.
+    """
+    full = int(like.color_range) == int(ColorRange.JPEG)
     try:
-        return av.VideoFrame.from_ndarray(blank, format="rgb24").reformat(
-            format=picture.format.name,
+        made = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+            format=like.format.name,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
             # On several threads swscale sometimes writes chroma into luma at 10 bits, where two slices meet.
             threads=1,
         )
     except (OSError, ValueError) as exc:
-        raise ValueError(f"no black picture can be made in the format {picture.format.name}: {exc}") from exc
+        raise ValueError(f"no picture can be made in the format {like.format.name}: {exc}") from exc
+    made.color_range = like.color_range
+    return made
+
+
+def copied(picture: av.VideoFrame) -> av.VideoFrame:
+    """A picture of its own memory with the same content and colour tags."""
+    copy = av.VideoFrame(picture.width, picture.height, picture.format.name)
+    for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
+        setattr(copy, name, getattr(picture, name))
+    overwrite(copy, picture)
+    return copy
 
 
 def overwrite(picture: av.VideoFrame, content: av.VideoFrame) -> None:

@@ -81,5 +81,5 @@ def test_the_decoders_own_pictures_are_left_alone(tmp_path: Path) -> None:
 
 def test_a_format_that_cannot_be_written_says_so() -> None:
     picture = av.VideoFrame(16, 16, "pal8")
-    with pytest.raises(ValueError, match="no black picture can be made in the format pal8"):
+    with pytest.raises(ValueError, match="no picture can be made in the format pal8"):
         stand_in.black(picture)

@@ -1,0 +1,45 @@
+"""Whether the machine keeps up: one picture that comes too late is chance, a quarter of them for seconds is not."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+SECONDS = 5.0
+SHARE = 0.25
+"""This share of late pictures over SECONDS means that the machine is too slow."""
+
+
+class Pressure:
+    """Thread-safe: pictures are found late where they are read and where they are taken up."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: deque[tuple[float, bool]] = deque()
+        self._since: float | None = None
+        self._late = 0
+
+    def note(self, *, late: bool) -> None:
+        with self._lock:
+            now = self._clock()
+            self._since = now if self._since is None else self._since
+            self._seen.append((now, late))
+            self._late += late
+            while self._seen[0][0] < now - SECONDS:
+                self._late -= self._seen.popleft()[1]
+
+    def forget(self) -> None:
+        """A new connection begins: what it sends at once says nothing of the machine."""
+        with self._lock:
+            self._seen.clear()
+            self._since, self._late = None, 0
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether it has lasted long enough to be believed."""
+        with self._lock:
+            lasted = self._since is not None and self._clock() - self._since >= SECONDS
+            return lasted and bool(self._seen) and self._late > SHARE * len(self._seen)

@@ -1,0 +1,66 @@
+"""The phase of a stream, seen by all its threads, and the events that go with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..metrics import Metrics
+from .spec import LiveEvent, LivePhase
+
+LAST = (LivePhase.ENDED, LivePhase.FAILED)
+QUIET_SECONDS = 1.0
+"""The same kind of event with the same words is told once in this time."""
+
+log = logging.getLogger(__name__)
+
+
+class State:
+    """Thread-safe. `on_event` is called on the thread on which something happened, one call at a time."""
+
+    def __init__(self, metrics: Metrics, on_event: Callable[[LiveEvent], None]) -> None:
+        self._metrics, self._on_event = metrics, on_event
+        self._lock = threading.RLock()
+        self._phase = LivePhase.STARTING
+        self._since = monotonic()
+        self._told: dict[tuple[str, str], float] = {}
+        self.error = ""
+        self._show()
+
+    @property
+    def phase(self) -> LivePhase:
+        return self._phase
+
+    @property
+    def seconds(self) -> float:
+        """Since when the phase has lasted."""
+        with self._lock:
+            return monotonic() - self._since
+
+    def enter(self, phase: LivePhase, message: str = "") -> None:
+        """Nothing follows `ended` and `failed`, and only they follow `draining`."""
+        with self._lock:
+            ending = self._phase is LivePhase.DRAINING and phase not in LAST
+            if self._phase is phase or self._phase in LAST or ending:
+                return
+            self._phase, self._since = phase, monotonic()
+            self._show()
+            self.tell("phase", message or phase.value, phase=phase.value)
+
+    def tell(self, kind: str, message: str, **data: Any) -> None:
+        with self._lock:
+            if kind in ("error", "limit"):
+                self.error = message
+            now = monotonic()
+            self._told = {key: time for key, time in self._told.items() if now - time < QUIET_SECONDS}
+            if (kind, message) in self._told and kind != "phase":
+                return
+            self._told[kind, message] = now
+            self._on_event(LiveEvent(kind, message, data))
+
+    def _show(self) -> None:
+        for phase in LivePhase:
+            self._metrics["stream_phase"].labels(phase.value).set(float(phase is self._phase))

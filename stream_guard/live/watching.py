@@ -1,0 +1,46 @@
+"""What the caller's thread does now and then: metrics that follow counters, and words on what lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from ..metrics import Metrics
+from ..outcome import Tally
+from .pressure import Pressure
+from .state import State
+
+OUTPUT_STATES = ("open", "waiting", "failed", "closed")
+AGAIN_SECONDS = 10.0
+"""The same trouble is told again after this time."""
+
+
+class Watching:
+    def __init__(self, metrics: Metrics, tally: Tally, state: State, pressure: Pressure) -> None:
+        self._metrics, self._tally, self._state, self._pressure = metrics, tally, state, pressure
+        self._told: dict[str, float] = {}
+        self._unprotected = 0
+
+    def look(self, source: Any, sink: Any, outputs: tuple[Mapping[str, Any], ...]) -> None:
+        """`source` and `sink` are reports that hold for the whole stream."""
+        self._tally.follow(source, sink)
+        for number, output in enumerate(outputs):
+            for state in OUTPUT_STATES:
+                gauge = self._metrics["output_state"].labels(str(number), state)
+                gauge.set(float(output.get("state") == state))
+        if self._pressure.too_slow:
+            self._say("limit", "the machine is too slow for this stream: pictures are dropped before the stages")
+        unprotected = dict(self._tally.unprotected)
+        if sum(unprotected.values()) > self._unprotected:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(unprotected.items()))
+            if self._say("unprotected", f"pictures left unprotected so far: {reasons}", **unprotected):
+                self._unprotected = sum(unprotected.values())
+
+    def _say(self, kind: str, words: str, **data: Any) -> bool:
+        now = monotonic()
+        if now - self._told.get(kind, -AGAIN_SECONDS) < AGAIN_SECONDS:
+            return False
+        self._told[kind] = now
+        self._state.tell(kind, words, **data)
+        return True

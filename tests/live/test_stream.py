@@ -1,0 +1,434 @@
+"""The live runner on fakes: nothing is lost uncounted, and every way through a gap, a failure and an end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from stream_guard.config import OnFailure
+from stream_guard.errors import EngineError, SourceError, StreamGuardError, UnprotectedError
+from stream_guard.live.spec import Backoff, Limits, LiveEvent, LivePhase, LiveSpec, LiveStatus, OnGap, OutputSpec
+from stream_guard.live.stream import LiveStream
+from stream_guard.metrics import Metrics
+from stream_guard.types import Frame
+
+from ..support.fakes import Batch, FindOne, ProtectAll, pipeline, spec
+from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, Sinks, clip, wait_for
+
+PROTECT = (spec(FindOne), spec(ProtectAll))
+QUICK = Backoff(0.01, 0.05, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert [t.name for t in threading.enumerate() if t not in before] == []
+
+
+class Running:
+    """A stream on a thread of its own, its events, and how it ended."""
+
+    def __init__(self, connections: list[Any], *stages: Any, sink: dict[str, Any] | None = None, **settings: Any):
+        self.events: list[LiveEvent] = []
+        self.sinks = Sinks(settings=sink or {})
+        self.net = FakeNet(connections)
+        chosen: dict[str, Any] = {"backoff": QUICK, **settings}
+        self.spec = LiveSpec(
+            "test",
+            "rtmp://here/live/key",
+            (OutputSpec("rtmp://there/live/key"),),
+            pipeline(*stages or PROTECT),
+            **chosen,
+        )
+        self.metrics = Metrics()
+        self.stream = LiveStream(self.spec, self.metrics, self.events.append, self.net, self.sinks)
+        self.stop = threading.Event()
+        self.error: StreamGuardError | None = None
+        self.result: LiveStatus | None = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.result = self.stream.run(self.stop)
+        except StreamGuardError as exc:
+            self.error = exc
+
+    @property
+    def status(self) -> LiveStatus:
+        status = self.stream.status()
+        assert status.frames_in == status.frames_out + sum(status.dropped.values()) + status.in_flight
+        return status
+
+    def until(self, condition: Any) -> None:
+        wait_for(lambda: condition(self.status), f"at {self.status}")
+
+    def end(self) -> LiveStatus:
+        """Wait for the end; the status then."""
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        assert self.status.in_flight == 0
+        return self.status
+
+    def words(self, kind: str) -> str:
+        return "\n".join(event.message for event in self.events if event.kind == kind)
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"stream_guard_{name}", labels) or 0.0
+
+
+@contextmanager
+def running(connections: list[Any], *stages: Any, **settings: Any) -> Iterator[Running]:
+    run = Running(connections, *stages, **settings)
+    run.thread.start()
+    try:
+        yield run
+    finally:
+        run.stop.set()
+        run.thread.join(30)
+
+
+def rising(times: list[Any]) -> bool:
+    return all(a < b for a, b in itertools.pairwise(times))
+
+
+def test_frames_and_packets_arrive_in_order_and_the_stream_drains() -> None:
+    items: list[Any] = []
+    for shown in clip(10, start=5000):
+        items += [shown, Copied(FakePacket(shown.pts, shown.pts))]
+    with running([FakeConnection(items, then="stall")]) as run:
+        run.until(lambda status: status.frames_out == 10)
+        run.stream.drain()
+        status = run.end()
+    assert status.phase is LivePhase.ENDED
+    assert (status.frames_in, status.frames_out, status.dropped) == (10, 10, {})
+    assert (status.faces, status.protected_faces) == (10, 10)
+    sink = run.sinks.made[0]
+    assert sink.closed
+    assert not sink.aborted
+    assert [float(packet.pts - sink.frames[i].pts) for i, packet in enumerate(sink.packets)] == [0.0] * 10
+    assert (status.width, status.height) == (64, 48)
+    assert run.value("frames_out_total") == 10
+    assert run.value("stream_phase", phase="ended") == 1
+    assert run.value("output_state", output="0", state="closed") == 1
+
+
+def test_what_is_on_the_way_at_a_stop_is_counted() -> None:
+    gate = threading.Event()
+    with running([FakeConnection(clip(8), then="stall")], sink={"gate": gate}) as run:
+        run.until(lambda status: status.frames_in == 8)
+        run.stop.set()
+        run.until(lambda status: status.phase is LivePhase.DRAINING)
+        gate.set()
+        status = run.end()
+    assert status.phase is LivePhase.ENDED
+    assert status.frames_out + status.dropped["stopped"] == 8
+    assert status.dropped["stopped"] >= 5
+    assert run.value("frames_dropped_total", reason="stopped") == status.dropped["stopped"]
+    assert run.sinks.made[0].closed
+
+
+def test_times_go_on_over_a_reconnect_and_the_gap_is_filled_with_the_slate() -> None:
+    back = threading.Event()
+    second = FakeConnection([*clip(5, start=90000, level=200)], then="stall")
+    with running([FakeConnection(clip(5, start=7000)), *([SourceError("refused")] * 3), _later(back, second)]) as run:
+        run.until(lambda status: status.filled >= 3)
+        assert run.status.phase is LivePhase.GAP
+        back.set()
+        run.until(lambda status: status.frames_out == 10)
+        run.stream.drain()
+        status = run.end()
+    sink = run.sinks.made[0]
+    assert len(run.sinks.made) == 1
+    assert rising(sink.times)
+    assert status.reconnects == 1 == run.value("reconnects_total")
+    assert status.filled == len(sink.silences) == run.value("filled_frames_total")
+    slate = [level for shown, level in zip(sink.frames, sink.levels, strict=True) if shown.index == -1]
+    assert len(set(slate)) == 1
+    assert slate[0] < 60
+    gap = sink.times[5 + status.filled] - sink.times[4]
+    assert float(gap) >= 3 * 0.04
+    assert "back after" in run.words("reconnect")
+
+
+def _later(event: threading.Event, connection: FakeConnection) -> Callable[[], FakeConnection]:
+    """The connection, opened once `event` is set."""
+
+    def opened() -> FakeConnection:
+        event.wait(30)
+        return connection
+
+    return opened
+
+
+def test_freeze_shows_what_left_last() -> None:
+    with running([FakeConnection(clip(4, level=180))], on_gap=OnGap.FREEZE) as run:
+        run.until(lambda status: status.filled >= 3)
+        run.stop.set()
+        run.end()
+    levels = run.sinks.made[0].levels
+    assert levels[3] > 150
+    assert set(levels[4:]) == {levels[3]}
+
+
+def test_close_ends_the_outputs_and_opens_them_anew() -> None:
+    with running([FakeConnection(clip(4)), FakeConnection(clip(4), then="stall")], on_gap=OnGap.CLOSE) as run:
+        run.until(lambda status: status.frames_out == 8)
+        run.stop.set()
+        status = run.end()
+    first, second = run.sinks.made
+    assert first.closed
+    assert second.times[0] > first.times[-1]
+    assert status.filled == 0
+
+
+def test_another_size_opens_the_outputs_anew() -> None:
+    other = FakeConnection(clip(3, size=(32, 32)), then="stall", size=(32, 32))
+    with running([FakeConnection(clip(3)), other]) as run:
+        run.until(lambda status: status.frames_out == 6)
+        run.stop.set()
+        status = run.end()
+    assert [sink.closed for sink in run.sinks.made] == [True, True]
+    assert (status.width, status.height) == (32, 32)
+    assert "opened anew" in run.words("output")
+
+
+class Slow(ProtectAll):
+    """Waits for `gate` at every frame."""
+
+    gate = threading.Event()
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        self.gate.wait(30)
+        return super().process(shown)
+
+
+def test_late_frames_are_dropped_and_the_delay_returns_to_its_bound() -> None:
+    Slow.gate = threading.Event()
+    late = threading.Event()
+    items = [*clip(4), lambda: late.wait(30), *clip(3, start=160)]
+    with running([FakeConnection(items, then="stall")], spec(FindOne), spec(Slow), max_delay_seconds=0.2) as run:
+        run.until(lambda status: status.in_flight == 4)
+        threading.Event().wait(0.3)
+        Slow.gate.set()
+        run.until(lambda status: status.in_flight == 0)
+        assert run.status.dropped == {"late": 3}
+        late.set()
+        run.until(lambda status: status.frames_out == 4)
+        run.stop.set()
+        status = run.end()
+    assert status.unprotected == {}
+    assert [shown.index for shown in run.sinks.frames] == [0, 4, 5, 6]
+    assert run.value("frames_dropped_total", reason="late") == 3
+
+
+def test_with_pass_late_frames_leave_and_are_counted() -> None:
+    Slow.gate = threading.Event()
+    stages = (spec(FindOne), spec(Slow))
+    with running(
+        [FakeConnection(clip(4), then="stall")], *stages, max_delay_seconds=0.2, on_failure=OnFailure.PASS
+    ) as run:
+        run.until(lambda status: status.in_flight == 4)
+        threading.Event().wait(0.3)
+        Slow.gate.set()
+        run.until(lambda status: status.in_flight == 0)
+        run.stop.set()
+        status = run.end()
+    assert status.unprotected.get("too_slow", 0) + status.dropped.get("late", 0) == 3
+    assert status.unprotected["too_slow"] >= 1
+
+
+def test_frames_beyond_the_queue_push_out_the_oldest() -> None:
+    Slow.gate = threading.Event()
+    with running([FakeConnection(clip(30), then="stall")], spec(FindOne), spec(Slow), max_delay_seconds=0.2) as run:
+        run.until(lambda status: status.frames_in == 30)
+        assert run.status.dropped["late"] >= 30 - 6 - 1
+        Slow.gate.set()
+        run.until(lambda status: status.in_flight == 0)
+        run.stop.set()
+        run.end()
+    assert [shown.index for shown in run.sinks.frames][-1] == 29 or run.status.dropped["late"] == 29
+
+
+class Dying(ProtectAll):
+    """Raises at the frames of `fatal`, and while it is opened again `refusals` times."""
+
+    name = "dying"
+    opened = 0
+    refusals = 0
+    fatal: tuple[int, ...] = (3,)
+    again = threading.Event()
+    let = threading.Event()
+
+    def open(self) -> None:
+        cls = type(self)
+        cls.opened += 1
+        if cls.opened > 1:
+            cls.let.wait(30)
+        if 1 < cls.opened <= 1 + cls.refusals:
+            raise EngineError("the device is gone")
+        if cls.opened > 1:
+            cls.again.set()
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        if shown.index in self.fatal:
+            raise RuntimeError("the device hangs")
+        return super().process(shown)
+
+
+@pytest.fixture
+def dying() -> type[Dying]:
+    return type("Fresh", (Dying,), {"opened": 0, "again": threading.Event(), "let": threading.Event()})
+
+
+def _reopened(dying: type[Dying], count: int) -> FakeConnection:
+    """Six frames, and `count` more once the stage was opened again."""
+
+    def wait() -> None:
+        dying.again.wait(30)
+        wait_for(lambda: not any(thread.name == "stream-guard-reopen" for thread in threading.enumerate()))
+
+    return FakeConnection([*clip(6), wait, *clip(count, start=240, level=200)], then="stall")
+
+
+def test_an_engine_that_dies_is_opened_anew_and_the_last_picture_stands_in(dying: type[Dying]) -> None:
+    dying.refusals = 2
+    with running([_reopened(dying, 4)], spec(FindOne), spec(dying)) as run:
+        run.until(lambda status: status.frames_out == 6)
+        dying.let.set()
+        run.until(lambda status: status.frames_out == 10)
+        run.stop.set()
+        status = run.end()
+    assert dying.opened == 4
+    assert status.blocked == {"engine_failed": 3}
+    assert status.unprotected == {}
+    assert status.protected_faces == 3 + 4
+    assert [shown.index for shown in run.sinks.frames] == list(range(10))
+    assert "the device hangs" in run.words("error")
+    assert "work again" in run.words("error")
+
+
+def test_an_engine_that_dies_with_pass_is_counted(dying: type[Dying]) -> None:
+    with running([_reopened(dying, 4)], spec(FindOne), spec(dying), on_failure=OnFailure.PASS) as run:
+        run.until(lambda status: status.frames_out == 6)
+        dying.let.set()
+        run.until(lambda status: status.frames_out == 10)
+        run.stop.set()
+        status = run.end()
+    assert status.unprotected == {"engine_failed": 3}
+    assert run.value("unprotected_frames_total", reason="engine_failed") == 3
+    assert status.blocked == {}
+
+
+def test_an_engine_that_dies_with_disconnect_ends_the_stream(dying: type[Dying]) -> None:
+    connection = FakeConnection(clip(9), then="stall")
+    with running([connection], spec(FindOne), spec(dying), on_failure=OnFailure.DISCONNECT) as run:
+        status = run.end()
+    assert status.phase is LivePhase.FAILED
+    assert "the device hangs" in str(run.error)
+    assert status.frames_out <= 3
+    assert run.sinks.made[0].closed
+
+
+def test_frames_that_a_dying_stage_held_leave_by_the_policy(dying: type[Dying]) -> None:
+    dying.fatal = (4,)
+    dying.let.set()
+    with running([_reopened(dying, 3)], spec(FindOne), spec(Batch), spec(dying)) as run:
+        run.until(lambda status: status.frames_out == 9)
+        run.stop.set()
+        run.end()
+    assert [shown.index for shown in run.sinks.frames] == list(range(9))
+
+
+def test_an_unprotected_face_with_disconnect_ends_the_stream() -> None:
+    stages = (spec(FindOne), spec(ProtectAll, miss=(2,)))
+    with running([FakeConnection(clip(9), then="stall")], *stages, on_failure=OnFailure.DISCONNECT) as run:
+        run.end()
+    assert isinstance(run.error, UnprotectedError)
+    assert run.error.reason == "too_small"
+
+
+class NoEngine(ProtectAll):
+    def open(self) -> None:
+        raise EngineError("the engine file is damaged")
+
+
+def test_without_an_engine_nothing_runs() -> None:
+    with running([FakeConnection(clip(3))], spec(FindOne), spec(NoEngine)) as run:
+        status = run.end()
+    assert run.net.attempts == 0
+    assert "the engine file is damaged" in str(run.error)
+    assert (status.phase, status.error) == (LivePhase.FAILED, "the engine file is damaged")
+
+
+def test_without_an_engine_pass_relays_and_counts() -> None:
+    connection = FakeConnection(clip(3, level=180), then="stall")
+    with running([connection], spec(FindOne), spec(NoEngine), on_failure=OnFailure.PASS) as run:
+        run.until(lambda status: status.frames_out == 3)
+        run.stop.set()
+        status = run.end()
+    assert status.unprotected == {"engine_failed": 3}
+    assert min(run.sinks.made[0].levels) > 150
+
+
+def test_attempts_without_a_picture_end_the_stream() -> None:
+    with running([], backoff=Backoff(0.01, 0.02, 0.0, attempts=3)) as run:
+        run.end()
+    assert isinstance(run.error, SourceError)
+    assert "3 attempts" in str(run.error)
+    assert "refused" in str(run.error)
+    assert run.net.attempts == 3
+
+
+def test_a_source_that_stays_away_ends_the_stream() -> None:
+    with running([FakeConnection(clip(3), then="end")], end_after_gap_seconds=0.3) as run:
+        status = run.end()
+    assert run.error is None
+    assert status.phase is LivePhase.ENDED
+    assert run.sinks.made[0].closed
+
+
+def test_a_source_that_never_came_is_a_failure() -> None:
+    with running([], end_after_gap_seconds=0.3) as run:
+        run.end()
+    assert "no picture ever came" in str(run.error)
+
+
+def test_the_duration_is_limited() -> None:
+    with running([FakeConnection(clip(3), then="stall")], limits=Limits(duration_seconds=0.5)) as run:
+        status = run.end()
+    assert status.phase is LivePhase.ENDED
+    assert "limits.duration" in run.words("limit")
+
+
+def test_the_memory_is_limited() -> None:
+    with running([FakeConnection(clip(3), then="stall")], limits=Limits(memory_bytes=1000)) as run:
+        run.end()
+    assert "limits.memory" in str(run.error)
+
+
+def test_an_error_of_the_sink_names_encode() -> None:
+    with running([FakeConnection(clip(9), then="stall")], sink={"fail_at": 2}) as run:
+        status = run.end()
+    assert "stage 'encode' failed" in str(run.error)
+    assert run.sinks.made[0].aborted
+    assert status.frames_in == status.frames_out + sum(status.dropped.values())
+
+
+def test_snapshots_show_the_picture_before_and_after() -> None:
+    with running([FakeConnection(clip(3), then="stall")]) as run:
+        run.until(lambda status: status.frames_out == 3)
+        jpegs = [run.stream.snapshot(kind) for kind in ("original", "protected", "difference")]
+        run.stop.set()
+        run.end()
+    assert all(jpeg.startswith(b"\xff\xd8") for jpeg in jpegs)
+
+
+def test_secrets_stay_out_of_words() -> None:
+    run = Running([])
+    assert "key" not in repr(run.spec)
