@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stream_guard.daemon.api import create_app, serve_app
 from stream_guard.daemon.control import StreamState
 from stream_guard.daemon.hooks import Hooks, hooks_router
-from stream_guard.daemon.hooks.messages import Answer
+from stream_guard.daemon.hooks.messages import Answer, Call
 from stream_guard.daemon.hooks.screening import judge
 from stream_guard.daemon.settings import DaemonSettings, HookSettings, Http, StreamDefaults, StreamSettings
 from tests.daemon import hook_calls as calls
