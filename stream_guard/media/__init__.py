@@ -1,21 +1,30 @@
-"""Reading and writing video files. The only package that imports PyAV."""
+"""Reading and writing video files and live streams. The only package that imports PyAV."""
 
 from .info import CopiedPacket, SinkReport, SourceInfo, SourceReport, StreamInfo, VideoInfo
+from .live import AudioInfo, LiveOutput, LiveSink, LiveSource, Retry, open_live, redact, redact_text
 from .settings import EncoderSettings
 from .sink import FileSink
 from .source import Source, open_source
 from .transcode import transcode
 
 __all__ = [
+    "AudioInfo",
     "CopiedPacket",
     "EncoderSettings",
     "FileSink",
+    "LiveOutput",
+    "LiveSink",
+    "LiveSource",
+    "Retry",
     "SinkReport",
     "Source",
     "SourceInfo",
     "SourceReport",
     "StreamInfo",
     "VideoInfo",
+    "open_live",
     "open_source",
+    "redact",
+    "redact_text",
     "transcode",
 ]

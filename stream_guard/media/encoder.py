@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import av
 from av.codec.context import Flags
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -84,22 +85,25 @@ class VideoTrack:
         self._shape(self.stream.codec_context)
         self._rotate(first)
 
-    def encode(self, frame: Frame | None) -> list[av.Packet[Any]]:
-        """Packets that are ready after this frame, in the encoder's time base; None drains the encoder."""
-        packets = self.stream.encode(None if frame is None else self._prepared(frame))
+    def encode(self, frame: Frame | None, *, key: bool = False) -> list[av.Packet[Any]]:
+        """Packets that are ready after this frame, in the encoder's time base; None drains the encoder.
+
+        `key` asks for a key frame here.
+        """
+        packets = self.stream.encode(None if frame is None else self._prepared(frame, key))
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
         return packets
 
-    def _prepared(self, frame: Frame) -> av.VideoFrame:
+    def _prepared(self, frame: Frame, key: bool) -> av.VideoFrame:
         picture = self._converted(frame.picture)
         pts = rescale(frame.pts, frame.time_base, self.time_base)
         picture.pts, picture.time_base = pts, self.time_base
         picture.duration = rescale(frame.duration, frame.time_base, self.time_base)
         self._durations[pts] = picture.duration
         # The encoder places its own key frames; the source's kinds would be obeyed.
-        picture.pict_type = 0
+        picture.pict_type = PictureType.I if key else PictureType.NONE
         return picture
 
     def _converted(self, picture: av.VideoFrame) -> av.VideoFrame:

@@ -2,12 +2,14 @@
 
 from .contract import AudioInfo, LiveOutput, LiveReader, LiveWriter, Retry
 from .redact import redact, redact_text
+from .sink import LiveSink
 from .source import LiveSource, open_live
 
 __all__ = [
     "AudioInfo",
     "LiveOutput",
     "LiveReader",
+    "LiveSink",
     "LiveSource",
     "LiveWriter",
     "Retry",

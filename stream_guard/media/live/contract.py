@@ -27,7 +27,7 @@ class LiveOutput:
 class Retry:
     """Waits between attempts of one output: doubling, capped, each shortened at random by up to `jitter` of it.
 
-    `attempts` in a row without one packet written end the output as failed; 0 never gives up.
+    `attempts` connections in a row that did not last 5 seconds end the output as failed; 0 never gives up.
     """
 
     first_seconds: float = 0.5
@@ -88,7 +88,10 @@ class LiveWriter(Protocol):
         ...
 
     def fits(self, source: LiveReader) -> str:
-        """Empty when frames and packets of this new connection may be written on; else why not (make a new sink)."""
+        """Empty when frames and packets of this new connection may be written on; else why not (make a new sink).
+
+        When it fits, packets are from now on told apart by this source's stream numbers.
+        """
         ...
 
     def write(self, frame: Frame) -> None:

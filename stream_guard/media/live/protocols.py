@@ -29,10 +29,12 @@ class Incoming:
 # FFmpeg's `nobuffer` is left out on purpose: it throws away what was read while probing, and with it the key frame
 # that decoding starts at. What piles up meanwhile is dropped by whoever bounds the delay.
 # `timeout` of rtmp would mean listening; its limit is `rw_timeout`.
+# FLV says its frame rate; counting pictures for it would cost seconds.
+_RTMP = (("rw_timeout", READ), ("rtmp_live", "live"), ("fpsprobesize", "0"))
 _SEGMENTS = "hls,mpegts,mov,mp4,aac,mp3,ac3,eac3,webvtt"
 INCOMING = (
-    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", (("rw_timeout", READ), ("rtmp_live", "live"))),
-    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", (("rw_timeout", READ), ("rtmp_live", "live"))),
+    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP),
+    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP),
     Incoming(("rtsp",), "rtp,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(("rtsps",), "rtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(

@@ -1,0 +1,149 @@
+"""Where an output goes: a wire, a bridge, a path, or a recording that gets its name at a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Protocol
+
+from ...errors import ConfigError, SinkError, UsageError
+from ..containers import container_for, suffix_of
+from . import bridge
+from .contract import LiveOutput
+from .native import Wire, protocols
+from .protocols import MUXERS, Outgoing, outgoing, scheme_of
+from .redact import is_path, redact
+
+OPEN_SECONDS = 10.0
+WRITE_SECONDS = 10.0
+PARTIAL = ".partial"
+
+
+class Flow(Protocol):
+    """A file-like place with time limits."""
+
+    closed: bool
+
+    def write(self, data: bytes) -> int: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Place:
+    """One output's address. `open` may be called again after `done`."""
+
+    def __init__(self, output: LiveOutput) -> None:
+        self.url = output.url
+        self.shown = redact(output.url)
+        self.format = output.format or _format(output.url)
+        self.flow: Flow | None = None
+        self._rule = outgoing(output.url)
+        self._options = dict(output.options)
+        self._times = 0
+
+    @property
+    def muxer_options(self) -> dict[str, str]:
+        """What the muxer gets, the output's own options last."""
+        options = {"flush_packets": "1", "max_interleave_delta": "500000", **dict(MUXERS.get(self.format, ()))}
+        own = {} if self._rule is not None and self._bridged(self._rule) else self._options
+        made = {**options, **own}
+        if self.format == "hls" and self._times > 1:
+            made["hls_flags"] = f"{made['hls_flags']}+append_list+discont_start"
+        return made
+
+    def open(self) -> Flow | str:
+        """What the muxer writes to: a flow, or the path of a file. Raises SinkError."""
+        self._times += 1
+        if self._rule is None:
+            return f"file:{self._path()}"
+        if self._bridged(self._rule):
+            self.flow = bridge.writer(self.url, self._options, write_seconds=WRITE_SECONDS)
+            return self.flow
+        wire = {k: v for k, v in self._options.items() if k in WIRE_OPTIONS}
+        options = {**dict(self._rule.wire), **wire}
+        self.flow = Wire(self.url, options, open_seconds=OPEN_SECONDS, write_seconds=WRITE_SECONDS)
+        return self.flow
+
+    def abort(self) -> None:
+        """From any thread: what waits ends soon."""
+        flow = self.flow
+        if flow is not None:
+            flow.abort()
+
+    def done(self, *, clean: bool) -> str:
+        """The muxer is closed. Returns words worth telling, or nothing."""
+        flow, self.flow = self.flow, None
+        if flow is not None:
+            flow.close()
+        return ""
+
+    def _path(self) -> str:
+        return os.path.abspath(self.url.removeprefix("file:"))
+
+    def _bridged(self, rule: Outgoing) -> bool:
+        return scheme_of(self.url) not in protocols(output=True)
+
+
+WIRE_OPTIONS = frozenset({"pkt_size", "ttl", "localaddr", "buffer_size", "tcp_nodelay", "rtmp_app", "rtmp_playpath"})
+"""An output's options that are the protocol's; the others are the muxer's."""
+
+
+class Recording(Place):
+    """A file beside the outputs. It is written as NAME.partial and never replaces another one."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(LiveOutput(path))
+        if not is_path(path):
+            raise UsageError(f"the recording {self.shown} is no file; give a path such as stream.mkv")
+        folder = os.path.dirname(self._path())
+        if not os.path.isdir(folder):
+            raise UsageError(f"the folder {folder!r} of the recording does not exist; create it first")
+        self._partial = ""
+
+    def open(self) -> str:
+        self._times += 1
+        self._partial = _free(self._path() + PARTIAL)
+        return f"file:{self._partial}"
+
+    def done(self, *, clean: bool) -> str:
+        partial, self._partial = self._partial, ""
+        if not partial or not os.path.exists(partial):
+            return ""
+        if not clean:
+            if os.path.getsize(partial):
+                return f"the recording ended early and is kept as {partial!r}"
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            return ""
+        final = _free(self._path())
+        try:
+            os.rename(partial, final)
+        except OSError as error:
+            raise SinkError(f"cannot name the recording {partial!r}: {error.strerror}") from error
+        return f"the recording is whole: {final!r}"
+
+
+def _format(url: str) -> str:
+    rule = outgoing(url)
+    if rule is not None:
+        return rule.format
+    if suffix_of(url).lower() == ".m3u8":
+        return "hls"
+    container = container_for(url)
+    if container.format == "gif":
+        raise ConfigError(f"the output {url!r} is a gif, which cannot be written live; use .ts, .mkv, .mp4 or .m3u8")
+    return container.format
+
+
+def _free(path: str) -> str:
+    """`path`, or with a number before its ending where that name is taken."""
+    ending = PARTIAL if path.endswith(PARTIAL) else ""
+    stem = path.removesuffix(ending)
+    suffix = suffix_of(stem)
+    base, number, found = stem.removesuffix(suffix), 1, path
+    while os.path.lexists(found):
+        number += 1
+        found = f"{base}-{number}{suffix}{ending}"
+    return found
