@@ -38,7 +38,7 @@ class Running:
 def running(control: FakeControl | None = None, token: str = "", **http: Any) -> Iterator[Running]:
     """The API being served; `http` holds settings of the section of that name."""
     control = control or FakeControl()
-    settings = DaemonSettings(http=Http(port=0, **http))
+    settings = DaemonSettings(http=Http(**{"port": 0, **http}))
     with serve_app(create_app(control, settings), settings.http) as server:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         with httpx.Client(base_url=server.url, headers=headers, timeout=30, trust_env=False) as client:

@@ -24,6 +24,7 @@ from stream_guard.daemon.control import (
 from stream_guard.daemon.settings import JobSettings, StreamSettings
 from stream_guard.errors import ConfigError
 from stream_guard.live.spec import LivePhase, LiveStatus
+from stream_guard.talking_head import portrait
 
 FPS = 25
 JOB_SECONDS = 20.0
@@ -259,16 +260,10 @@ def hidden(url: str) -> str:
     return url.partition("?")[0].rpartition("/")[0] + "/***"
 
 
-def picture(moment: int, size: tuple[int, int] = (480, 270)) -> Image.Image:
-    """A plain portrait that moves with the second."""
-    image = Image.new("RGB", size, (54, 70, 92))
-    draw = ImageDraw.Draw(image)
-    middle = size[0] // 2 + 20 * (moment % 5 - 2)
-    draw.rectangle((middle - 90, 215, middle + 90, size[1]), fill=(40, 44, 52))
-    draw.ellipse((middle - 65, 45, middle + 65, 225), fill=(224, 182, 152))
-    for side in (-26, 26):
-        draw.ellipse((middle + side - 9, 115, middle + side + 9, 127), fill=(46, 38, 34))
-    draw.arc((middle - 28, 150, middle + 28, 190), 20, 160, fill=(150, 70, 66), width=5)
+def picture(moment: int) -> Image.Image:
+    """A portrait that sways with the second, 480 x 270."""
+    image = Image.new("RGB", (480, 270), (54, 70, 92))
+    image.paste(portrait().resize((270, 270)), (105 + 15 * (moment % 3), 0))
     return image
 
 
@@ -276,5 +271,5 @@ def noise(size: tuple[int, int]) -> Image.Image:
     """A faint pattern over the middle of a picture, at most 6 of 255."""
     tile = Image.effect_noise(size, 40).point(lambda value: value % 7).convert("RGB")
     mask = Image.new("L", size, 0)
-    ImageDraw.Draw(mask).ellipse((size[0] // 2 - 80, 30, size[0] // 2 + 80, 240), fill=255)
+    ImageDraw.Draw(mask).ellipse((170, 5, 300, 130), fill=255)
     return Image.composite(tile, Image.new("RGB", size), mask)

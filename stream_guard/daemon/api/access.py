@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from ...errors import ConfigError
 from ..settings import Http, Token
+from . import page
 
-OPEN = frozenset({"/livez", "/", "/page.css", "/page.js", "/icon.svg"})
+OPEN = frozenset({"/livez", *page.FILES})
 """What needs no token: the liveness probe, and the page, which shows nothing without one."""
 HOOKS = "/hooks/"
 """Media servers call these: they check their own secrets and send forms."""

@@ -1,4 +1,4 @@
-"""The operator's page: one document, one style sheet, one script, all from here."""
+"""The operator's page: a document, a style sheet and four small scripts, all from here and as they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+NAMES = ("page.css", "page.js", "api.js", "views.js", "words.js", "icon.svg")
+FILES = {"/": "index.html"} | {f"/{name}": name for name in NAMES}
+"""Paths and files."""
 router = APIRouter(include_in_schema=False)
 
 
