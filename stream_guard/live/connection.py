@@ -25,6 +25,8 @@ from .state import State
 from .totals import Totals
 from .waits import Waits
 
+OpenSource = Callable[[LiveSpec, threading.Event], LiveReader]
+"""Connects once; the event ends the wait. Raises SourceError, and whatever else it raises ends the stream."""
 POLL_SECONDS = 0.1
 QUEUE_BYTES = 256 * 1024**2
 """Pictures that wait for the stages hold at most this much."""
@@ -54,7 +56,7 @@ class Reader:
     def __init__(
         self,
         spec: LiveSpec,
-        open_source: Callable[[LiveSpec], LiveReader],
+        open_source: OpenSource,
         queue: FrameQueue[Any],
         *,
         state: State,
@@ -114,7 +116,7 @@ class Reader:
         words = "the source ended its stream"
         before = self._frames
         try:
-            with contextlib.closing(self._open_source(self._spec)) as source:
+            with contextlib.closing(self._open_source(self._spec, self._halt)) as source:
                 self._source = source
                 try:
                     self._follow(source)

@@ -16,6 +16,7 @@ from ..types import Frame
 from .connection import Connected, Lost
 from .gap import Filler
 from .ledger import STOPPED, Ledger
+from .nowhere import Nowhere
 from .snapshots import Snapshots
 from .spec import LiveSpec, OnGap
 from .splice import Splice
@@ -121,7 +122,7 @@ class Delivery:
     def _lose(self) -> None:
         if self._spec.on_gap is OnGap.CLOSE:
             self._close()
-        elif self._last is not None:
+        elif self._last is not None and not isinstance(self._sink, Nowhere):
             self._filler.begin(self._last)
 
     def _write(self, frame: Frame) -> None:

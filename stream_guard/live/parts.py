@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import cast
 
-from ..media.live import LiveOutput, LiveReader, LiveWriter, Retry, open_live
+from ..media.live import LiveOutput, LiveReader, LiveSink, LiveSource, LiveWriter, Retry, open_live
+from .nowhere import Nowhere
 from .spec import LiveSpec
 
 
-def open_live_source(spec: LiveSpec) -> LiveReader:
-    """One connection to the source. Raises SourceError, in words and without secrets."""
+def open_live_source(spec: LiveSpec, cancelled: threading.Event) -> LiveReader:
+    """One connection to the source; `cancelled` ends the wait for it. Raises SourceError, without secrets."""
     limits = spec.limits
     return open_live(
         spec.source,
@@ -20,19 +23,24 @@ def open_live_source(spec: LiveSpec) -> LiveReader:
         max_width=limits.width,
         max_height=limits.height,
         max_rate=limits.frame_rate,
+        cancelled=cancelled,
     )
 
 
 def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Callable[[str, str], None]) -> LiveWriter:
-    """One encode to all outputs and to the recording. Outputs that are away are tried again for ever."""
-    from ..media.live import LiveSink
+    """One encode to all outputs and to the recording; nothing where there are none.
 
+    Outputs that are away are tried again for ever.
+    """
+    if not spec.outputs and not spec.record:
+        return Nowhere()
     backoff = spec.backoff
-    return LiveSink(
-        source,
+    made = LiveSink(
+        cast(LiveSource, source),
         [LiveOutput(output.url, output.format, output.options) for output in spec.outputs],
         spec.encoder,
         record=spec.record,
         retry=Retry(backoff.first_seconds, backoff.most_seconds, backoff.jitter),
         on_event=on_event,
     )
+    return cast(LiveWriter, made)

@@ -15,12 +15,11 @@ from typing import Any
 from ..config import OnFailure
 from ..crew import Crew
 from ..errors import EngineError, SourceError, StageError, StreamGuardError
-from ..media.live import LiveReader
 from ..metrics import Metrics
 from ..outcome import Tally
 from ..queues import FrameQueue
 from ..types import Frame, Protection
-from .connection import POLL_SECONDS, Lost, Reader
+from .connection import POLL_SECONDS, Lost, OpenSource, Reader
 from .delivery import CLOSE_SECONDS, Delivery, MakeSink
 from .guard import Guard
 from .ledger import LATE, STOPPED, Ledger
@@ -47,7 +46,7 @@ class LiveStream:
         spec: LiveSpec,
         metrics: Metrics,
         on_event: Callable[[LiveEvent], None] = lambda event: None,
-        open_source: Callable[[LiveSpec], LiveReader] = open_live_source,
+        open_source: OpenSource = open_live_source,
         make_sink: MakeSink = make_live_sink,
     ) -> None:
         """`on_event` is called on the stream's threads, one call at a time; it must not wait."""

@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 
 from stream_guard.config import OnFailure
-from stream_guard.errors import EngineError, SourceError, StreamGuardError, UnprotectedError
-from stream_guard.live.spec import Backoff, Limits, LiveEvent, LivePhase, LiveSpec, LiveStatus, OnGap, OutputSpec
-from stream_guard.live.stream import LiveStream
-from stream_guard.metrics import Metrics
+from stream_guard.errors import EngineError, SourceError, UnprotectedError
+from stream_guard.live.spec import Backoff, Limits, LivePhase, LiveSpec, OnGap, OutputSpec
 from stream_guard.types import Frame
 
 from ..support.fakes import Batch, FindOne, ProtectAll, pipeline, spec
 from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, Sinks, clip, wait_for
+from .running import Running
 
 PROTECT = (spec(FindOne), spec(ProtectAll))
-QUICK = Backoff(0.01, 0.05, 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -31,60 +29,20 @@ def no_thread_left() -> Iterator[None]:
     assert [t.name for t in threading.enumerate() if t not in before] == []
 
 
-class Running:
-    """A stream on a thread of its own, its events, and how it ended."""
+class Faked(Running):
+    """A stream between fakes."""
 
     def __init__(self, connections: list[Any], *stages: Any, sink: dict[str, Any] | None = None, **settings: Any):
-        self.events: list[LiveEvent] = []
-        self.sinks = Sinks(settings=sink or {})
-        self.net = FakeNet(connections)
-        chosen: dict[str, Any] = {"backoff": QUICK, **settings}
-        self.spec = LiveSpec(
-            "test",
-            "rtmp://here/live/key",
-            (OutputSpec("rtmp://there/live/key"),),
-            pipeline(*stages or PROTECT),
-            **chosen,
-        )
-        self.metrics = Metrics()
-        self.stream = LiveStream(self.spec, self.metrics, self.events.append, self.net, self.sinks)
-        self.stop = threading.Event()
-        self.error: StreamGuardError | None = None
-        self.result: LiveStatus | None = None
-        self.thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            self.result = self.stream.run(self.stop)
-        except StreamGuardError as exc:
-            self.error = exc
-
-    @property
-    def status(self) -> LiveStatus:
-        status = self.stream.status()
-        assert status.frames_in == status.frames_out + sum(status.dropped.values()) + status.in_flight
-        return status
-
-    def until(self, condition: Any) -> None:
-        wait_for(lambda: condition(self.status), f"at {self.status}")
-
-    def end(self) -> LiveStatus:
-        """Wait for the end; the status then."""
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-        assert self.status.in_flight == 0
-        return self.status
-
-    def words(self, kind: str) -> str:
-        return "\n".join(event.message for event in self.events if event.kind == kind)
-
-    def value(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(f"stream_guard_{name}", labels) or 0.0
+        self.sinks, self.net = Sinks(settings=sink or {}), FakeNet(connections)
+        chosen: dict[str, Any] = {"backoff": Backoff(0.01, 0.05, 0.0), **settings}
+        config, outputs = pipeline(*stages or PROTECT), (OutputSpec("rtmp://there/live/key"),)
+        self.spec = LiveSpec("test", "rtmp://here/live/key", outputs, config, **chosen)
+        super().__init__(self.spec, open_source=self.net, make_sink=self.sinks)
 
 
 @contextmanager
-def running(connections: list[Any], *stages: Any, **settings: Any) -> Iterator[Running]:
-    run = Running(connections, *stages, **settings)
+def running(connections: list[Any], *stages: Any, **settings: Any) -> Iterator[Faked]:
+    run = Faked(connections, *stages, **settings)
     run.thread.start()
     try:
         yield run
@@ -430,5 +388,5 @@ def test_snapshots_show_the_picture_before_and_after() -> None:
 
 
 def test_secrets_stay_out_of_words() -> None:
-    run = Running([])
+    run = Faked([])
     assert "key" not in repr(run.spec)

@@ -103,7 +103,7 @@ class FakeNet:
     connections: list[Any]
     attempts: int = 0
 
-    def __call__(self, spec: LiveSpec) -> Any:
+    def __call__(self, spec: LiveSpec, cancelled: threading.Event) -> Any:
         self.attempts += 1
         if not self.connections:
             raise SourceError("connection refused")
