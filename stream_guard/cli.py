@@ -12,6 +12,8 @@ from .commands.console import emit, guarded, set_up
 from .commands.demo import demo
 from .commands.engines import engines_list
 from .commands.protect import protect
+from .commands.screen import screen
+from .commands.serve import serve
 from .commands.stages import stages
 
 EPILOG = "Exit codes: 0 done, 1 error, 2 wrong usage or a failed pre-check, 3 rejected, 4 stopped."
@@ -46,7 +48,9 @@ def _options(
 
 app.command("protect", epilog=EPILOG)(guarded(protect))
 app.command("audit", epilog=EPILOG)(guarded(audit))
+app.command("screen", epilog=EPILOG)(guarded(screen))
 app.command("demo", epilog=EPILOG)(guarded(demo))
+app.command("serve", epilog=EPILOG)(guarded(serve))
 app.command("stages")(guarded(stages))
 engines.command("list")(guarded(engines_list))
 app.add_typer(engines, name="engines")

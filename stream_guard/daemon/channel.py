@@ -18,13 +18,15 @@ WAITING = 2000
 class Channel:
     """Orders and reports. A supervisor that is gone ends this process, and every process that it started.
 
-    `on_order` gets each order but the first and `stop`, on a thread of the channel's own.
+    `on_order` gets each order but the first and `stop`, on a thread of the channel's own; `stop` is set, and `on_stop`
+    called, when the worker is asked to end.
     """
 
     def __init__(self, orders: int, reports: int) -> None:
         """`orders` and `reports` are file descriptors; they are the channel's from here on."""
         self.stop = threading.Event()
         self.on_order: Callable[[Message], None] = lambda message: None
+        self.on_stop: Callable[[], None] = lambda: None
         self._orders = os.fdopen(orders, "rb", buffering=1 << 16)
         self._reports = reports
         self._waiting: queue.Queue[Message | None] = queue.Queue(WAITING)
@@ -62,6 +64,10 @@ class Channel:
         except queue.Full:
             return
 
+    def ask_to_stop(self) -> None:
+        self.stop.set()
+        self.on_stop()
+
     def close(self) -> None:
         """Send what waits."""
         self._closed.set()
@@ -72,7 +78,7 @@ class Channel:
         for line in self._orders:
             order = decode(line)
             if order["type"] == "stop":
-                self.stop.set()
+                self.ask_to_stop()
             else:
                 self.on_order(order)
         if not self._closed.is_set():

@@ -6,8 +6,9 @@ import base64
 import threading
 from typing import Any
 
-from ..errors import ExitCode, StreamGuardError
-from ..live.spec import LiveEvent, LivePhase
+from ..config import OnFailure
+from ..errors import EngineError, ExitCode, StageError, StreamGuardError
+from ..live.spec import LiveEvent, LiveSpec
 from ..live.stream import LiveStream
 from ..metrics import Metrics, families
 from .channel import Channel
@@ -19,19 +20,33 @@ REPORT_SECONDS = 1.0
 
 
 def run_live(spec: dict[str, Any], channel: Channel) -> int:
-    """Run the stream until it ends, fails or is stopped; the last status tells which."""
-    metrics = Metrics()
-    stream = LiveStream(live_spec(StreamSettings.model_validate(spec)), metrics, lambda event: _tell(event, channel))
+    """Run the stream until it ends, fails or is drained; says of a failure whether another attempt makes sense."""
+    metrics, chosen = Metrics(), live_spec(StreamSettings.model_validate(spec))
+    stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel))
     reporter = _Reporter(stream, metrics, channel)
-    channel.on_order = reporter.order
+    channel.on_order, channel.on_stop = reporter.order, stream.drain
+    if channel.stop.is_set():  # asked before anybody listened
+        stream.drain()
     reporter.start()
     try:
-        stream.run(channel.stop)
+        stream.run(threading.Event())
+    except StreamGuardError as exc:
+        final = not may_pass(exc, chosen, stream.status().frames_in)
+        channel.send({"type": "error", "message": str(exc), "final": final})
+        return int(ExitCode.ERROR)
     finally:
         reporter.close()
-    if stream.status().phase is LivePhase.FAILED:
-        return int(ExitCode.ERROR)
     return int(ExitCode.STOPPED if channel.stop.is_set() else ExitCode.DONE)
+
+
+def may_pass(error: StreamGuardError, spec: LiveSpec, frames_in: int) -> bool:
+    """Whether a new worker may do better: after a fault of a stage, or an engine that could not be loaded.
+
+    Limits, attempts that are used up and the policy `disconnect` are decisions: nobody starts the stream again.
+    """
+    if isinstance(error, EngineError):
+        return frames_in == 0
+    return isinstance(error, StageError) and spec.on_failure is not OnFailure.DISCONNECT
 
 
 def _tell(event: LiveEvent, channel: Channel) -> None:

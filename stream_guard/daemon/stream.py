@@ -76,6 +76,7 @@ class Stream:
         self._recent: deque[float] = deque()
         self._restart_at: float | None = None
         self._stopping = False
+        self._final = False
 
     @property
     def name(self) -> str:
@@ -95,7 +96,7 @@ class Stream:
         spec = self.settings.model_dump(mode="json")
         order = Order("live", spec, limits.memory, limits.cpu, patience=LOADING_SECONDS)
         self._restart_at, self.running_since = None, None
-        self.phase, self.status = LivePhase.STARTING, {}
+        self.phase, self.status, self._final = LivePhase.STARTING, {}, False
         self.handle = self.around.spawn(order, guarded(self._on_message), guarded(self._on_exit))
 
     def due(self) -> bool:
@@ -159,6 +160,7 @@ class Stream:
             self.tell(message["kind"], message["message"], message.get("data"))
         elif kind == "error":
             self.error = scrubbed(message["message"], self.secrets())
+            self._final = bool(message.get("final"))
         elif kind == "snapshot" and (answer := self.snapshots.waiting.pop(message["id"], None)) is not None:
             answer(message)
 
@@ -181,13 +183,12 @@ class Stream:
         for answer in self.snapshots.waiting.values():
             answer({"type": "snapshot", "error": "the stream's worker ended"})
         self.snapshots.waiting.clear()
-        said = self.status.get("phase")
-        if self._stopping or (ended.code == ExitCode.DONE and said != LivePhase.FAILED.value):
+        if self._stopping or ended.reason == "shutdown" or ended.code in (ExitCode.DONE, ExitCode.STOPPED):
             self._end(LivePhase.ENDED)
-        elif ended.code == ExitCode.USAGE or ended.reason == "cpu":
+        elif self._final and ended.code >= 0:
+            self._fail(self.error)
+        elif ended.reason == "cpu":
             self._fail(self._words(ended, words))
-        elif ended.code == ExitCode.ERROR and said == LivePhase.FAILED.value:
-            self._fail(self.error or str(self.status.get("error")) or "it failed")
         else:
             self._again(ended, self._words(ended, words))
 

@@ -134,6 +134,9 @@ class Supervisor:
         on_message: Callable[[Message], None],
         on_exit: Callable[[WorkerExit], None],
     ) -> None:
+        if self._closing:
+            on_exit(WorkerExit(NOT_STARTED, "shutdown"))
+            return
         try:
             process = Process(order, self._command, on_message, on_exit)
         except OSError as exc:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import StreamGuardError
+from ..errors import ExitCode, StreamGuardError
 from .channel import Channel
 
 Runner = Callable[[dict[str, Any], Channel], int]
@@ -50,7 +50,7 @@ def main(runners: Mapping[str, Runner] = RUNNERS) -> int:
     channel = Channel.claim()
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's are for the supervisor
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: channel.stop.set())
+    signal.signal(signal.SIGTERM, lambda number, frame: channel.ask_to_stop())
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     order = channel.first()
     _bind(order)
@@ -64,7 +64,7 @@ def _work(runner: Runner, spec: dict[str, Any], channel: Channel) -> int:
     try:
         return int(runner(spec, channel))
     except StreamGuardError as exc:
-        channel.send({"type": "error", "message": str(exc)})
+        channel.send({"type": "error", "message": str(exc), "final": exc.exit_code is ExitCode.USAGE})
         return int(exc.exit_code)
     except Exception as exc:
         logging.getLogger(__name__).exception("unexpected")

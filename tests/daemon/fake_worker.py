@@ -44,9 +44,10 @@ def _behave(word: str, channel: Channel, metrics: Metrics) -> int:
         return 0
     elif word == "fail":
         _report(channel, metrics, "failed", "no luck")
+        channel.send({"type": "error", "message": "no luck", "final": True})
         return 1
     elif word == "usage":
-        channel.send({"type": "error", "message": "rtmp://127.0.0.1/live/usage cannot be opened"})
+        channel.send({"type": "error", "message": "rtmp://127.0.0.1/live/usage cannot be opened", "final": True})
         return 2
     elif word == "deaf":
         time.sleep(600)

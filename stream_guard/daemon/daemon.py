@@ -1,0 +1,216 @@
+"""The daemon: everything that `Control` promises, over the supervisor's workers, streams and jobs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from ..errors import StreamGuardError
+from ..metrics import DAEMON_METRICS, Metrics, expose, families
+from .admission import Admission, AdmissionError
+from .aggregate import Aggregate
+from .configuration import check_stream
+from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
+from .engine import STATES, Engine
+from .file_jobs import FileJobs, Spawner
+from .layering import with_defaults
+from .ring import Ring
+from .settings import DaemonSettings, JobSettings, StreamSettings
+from .stream import Around
+from .streams import Streams
+from .supervisor import COMMAND, Supervisor
+
+SAMPLE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """Implements `Control`. `start`, then `drain` and `close` once each; `command` is how tests give other workers."""
+
+    def __init__(self, settings: DaemonSettings, command: Sequence[str] = COMMAND) -> None:
+        """Raises UsageError when the state folder or the job queue cannot be used."""
+        self.settings = settings
+        self.ring = Ring()
+        self.own = Metrics(of=DAEMON_METRICS)
+        self.aggregate = Aggregate(settings.metrics)
+        self.admission = Admission(settings.admission)
+        self._supervisor = Supervisor(command, self._tick)
+        self._streams = Streams(Around(self._supervisor.spawn, self.aggregate, self.ring, self.own))
+        self._engine = Engine(self._supervisor.spawn, self.ring)
+        spawner = Spawner(self._supervisor, self.aggregate, self._admit_job)
+        self._jobs = FileJobs(settings, spawner, self.own, self.ring, lambda: self.settings.urls)
+        self._draining = threading.Event()
+        self._sampled = 0.0
+        self._admitting = threading.Lock()
+        self._reloaded(True)
+
+    def start(self) -> None:
+        self.admission.sample()
+        self._supervisor.start()
+        self._engine.probe(self.settings)
+        self._streams.follow(self.settings.streams, self.settings.drain_seconds)
+        self._jobs.runner.start()
+
+    def drain(self) -> None:
+        """End everything in good order: streams hand over, jobs checkpoint. Takes at most `drain_seconds` and a bit."""
+        if self._draining.is_set():
+            return
+        self._draining.set()
+        self.ring.publish("draining", "the daemon is stopping")
+        seconds = self.settings.drain_seconds
+        jobs = threading.Thread(target=self._jobs.runner.drain, args=(seconds,), name="stream-guard-drain")
+        jobs.start()
+        self._streams.stop_all(seconds)
+        jobs.join()
+        self.ring.close()
+
+    def close(self) -> None:
+        """Kill and reap what is left, end every thread."""
+        self._draining.set()
+        self._supervisor.close()
+        self._jobs.close()
+        self.ring.close()
+
+    def reload(self, load: Callable[[], DaemonSettings]) -> bool:
+        """Take new settings over; False, and all stays as it is, where `load` raises."""
+        try:
+            settings = load()
+        except StreamGuardError as exc:
+            log.error("the configuration was not reloaded, the old one stays: %s", exc)
+            self.ring.publish("configuration", f"not reloaded, the old one stays: {exc}", data={"success": False})
+            self._reloaded(False)
+            return False
+        kept = [name for name in RESTART if getattr(settings, name) != getattr(self.settings, name)]
+        if kept:
+            log.warning("new settings of %s take effect with the next start", ", ".join(kept))
+        self.settings = settings
+        self.aggregate.settings = settings.metrics
+        self.admission.settings = settings.admission
+        logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
+        done = self._streams.follow(settings.streams, settings.drain_seconds)
+        self._engine.probe(settings)
+        words = "; ".join(f"{what}: {', '.join(names)}" for what, names in done.items() if names) or "no stream changed"
+        log.info("the configuration was reloaded: %s", words)
+        self.ring.publish("configuration", f"reloaded: {words}", data={"success": True, **done})
+        self._reloaded(True)
+        return True
+
+    def streams(self) -> list[StreamState]:
+        return self._streams.states()
+
+    def stream(self, name: str) -> StreamState:
+        return self._streams.state(name)
+
+    def output_urls(self) -> list[str]:
+        """Where streams push to, with their secrets: for the hooks of a media server that receives them."""
+        return self._streams.output_urls()
+
+    def start_stream(self, settings: StreamSettings, origin: Literal["api", "hook"] = "api") -> StreamState:
+        chosen = self._checked(settings)
+        with self._admitting:  # two at once must not be let into one place
+            self._admit()
+            return self._streams.start(chosen, origin)
+
+    def replace_stream(self, settings: StreamSettings) -> StreamState:
+        chosen = self._checked(settings)
+        self._mine(settings.name)
+        with self._admitting:
+            if settings.name not in {state.name for state in self._streams.states()}:
+                self._admit()
+            return self._streams.replace(chosen, "api", self.settings.drain_seconds)
+
+    def stop_stream(self, name: str) -> StreamState:
+        self._streams.state(name)
+        self._mine(name)
+        return self._streams.stop(name, self.settings.drain_seconds)
+
+    def snapshot(self, name: str, kind: Literal["original", "protected", "difference"]) -> bytes:
+        return self._streams.snapshot(name, kind)
+
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
+        return self._jobs.runner.jobs(phase, limit)
+
+    def job(self, id: str) -> JobState:
+        return self._jobs.runner.job(id)
+
+    def submit(self, settings: JobSettings, key: str = "") -> tuple[JobState, bool]:
+        self._not_draining()
+        return self._jobs.runner.submit(settings, key)
+
+    def cancel(self, id: str) -> JobState:
+        return self._jobs.runner.cancel(id)
+
+    def events(self, since: int = 0, stream: str = "") -> Iterator[Event | None]:
+        return self.ring.read(since, stream)
+
+    def health(self) -> Health:
+        state, reason = self._engine.state
+        draining = self._draining.is_set()
+        reasons = [words for words in (reason, "the daemon is stopping" if draining else "") if words]
+        return Health(ready=state == "ready" and not draining, engine=state, draining=draining, reasons=reasons)
+
+    def metrics(self) -> bytes:
+        self._measure()
+        return expose([*families(self.own.registry), *self.aggregate.page()])
+
+    def _checked(self, settings: StreamSettings) -> StreamSettings:
+        self._not_draining()
+        chosen = with_defaults(settings, self.settings.defaults)
+        check_stream(chosen, self.settings.urls)
+        return chosen
+
+    def _not_draining(self) -> None:
+        if self._draining.is_set():
+            self.own["admissions_refused"].labels("draining").inc()
+            raise RefusedError("the daemon is stopping and takes no more work", 30)
+
+    def _mine(self, name: str) -> None:
+        if any(state.name == name and state.origin == "config" for state in self._streams.states()):
+            raise ConflictError(f"the stream {name!r} stands in the configuration file; change it there")
+
+    def _admit(self) -> None:
+        try:
+            self.admission.check(self._streams.loads())
+        except AdmissionError as exc:
+            self.own["admissions_refused"].labels(exc.label).inc()
+            raise
+
+    def _admit_job(self) -> None:
+        self._not_draining()
+        self.admission.check_job(self._streams.loads())
+
+    def _tick(self) -> None:
+        self._streams.tick()
+        self._engine.tick()
+        if time.monotonic() - self._sampled >= SAMPLE_SECONDS:
+            self._sampled = time.monotonic()
+            self.admission.sample()
+            if self._streams.phases()["running"]:
+                self._engine.proven()
+
+    def _measure(self) -> None:
+        own, phases = self.own, self._streams.phases()
+        for phase in PHASES:
+            own["streams"].labels(phase).set(phases[phase])
+        state, _ = self._engine.state
+        for name in STATES:
+            own["daemon_engine_state"].labels(name).set(name == state)
+        workers = self._supervisor.processes()
+        for kind in ("live", "job", "probe"):
+            own["worker_processes"].labels(kind).set(sum(worker[0] == kind for worker in workers))
+        own["workers_memory_bytes"].set(sum(worker[2] for worker in workers))
+        own["draining"].set(self._draining.is_set())
+
+    def _reloaded(self, success: bool) -> None:
+        self.own["configuration_reload_success"].set(success)
+        if success:
+            self.own["configuration_reload_success_timestamp_seconds"].set_to_current_time()
+
+
+RESTART = ("state_dir", "http", "jobs")
+"""Sections that are read at the start only."""
+PHASES = ("starting", "loading", "connecting", "running", "gap", "draining", "ended", "failed")

@@ -1,0 +1,99 @@
+"""The daemon with its API and hooks, from the first log line to the last: what `stream-guard serve` runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from .api import create_app, serve_app
+from .configuration import load_settings
+from .daemon import Daemon
+from .hooks import Hooks, hooks_router
+from .settings import DaemonSettings
+
+LOOK_SECONDS = 1.0
+"""How often the file is looked at, and the longest that a signal waits."""
+
+log = logging.getLogger(__name__)
+
+
+class FileWatch:
+    """Whether a file is another than it was; a change counts once it has stood still for one look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._before = self._look()
+
+    def changed(self) -> bool:
+        now = self._look()
+        settled, self._before = now == self._before, now
+        if not settled or now == self._known:
+            return False
+        self._known = now
+        return True
+
+    def _look(self) -> tuple[int, int, int]:
+        """Links are followed, so a mounted configuration that is swapped as a whole is seen."""
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+def serve(
+    path: Path | None,
+    environment: Mapping[str, str],
+    stop: threading.Event,
+    again: threading.Event,
+    say: Callable[[str], None],
+) -> None:
+    """Serve until `stop` is set, then drain; read the file again when it changed and when `again` is set.
+
+    Raises ConfigError for the file, UsageError for the port and the state folder: then nothing was started.
+    """
+    load = partial(load_settings, path, environment)
+    settings = load()
+    logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
+    daemon = Daemon(settings)
+    try:
+        _serve(daemon, settings, load, stop, again, say, FileWatch(path) if path is not None else None)
+    finally:
+        daemon.close()
+
+
+def _serve(
+    daemon: Daemon,
+    settings: DaemonSettings,
+    load: Callable[[], DaemonSettings],
+    stop: threading.Event,
+    again: threading.Event,
+    say: Callable[[str], None],
+    watch: FileWatch | None,
+) -> None:
+    hooks = Hooks(daemon, settings.hooks, daemon.output_urls)
+    app = create_app(daemon, settings)
+    app.include_router(hooks_router(hooks))
+    server = serve_app(app, settings.http)
+    try:
+        server.start()
+        daemon.start()
+        say(f"listening on {server.url}; {len(settings.streams)} streams, {len(settings.hooks)} hooks")
+        while not stop.wait(LOOK_SECONDS):
+            changed = watch is not None and watch.changed()
+            if (changed or again.is_set()) and _again(daemon, load, again):
+                hooks.update(daemon.settings.hooks)
+        say(f"stopping; streams and jobs have {daemon.settings.drain_seconds:g} s")
+        daemon.drain()
+    finally:
+        server.stop()
+        hooks.close()
+    say("stopped")
+
+
+def _again(daemon: Daemon, load: Callable[[], DaemonSettings], again: threading.Event) -> bool:
+    again.clear()
+    return daemon.reload(load)
