@@ -1,0 +1,340 @@
+"""The runner with workers that do as they are told: who runs when, what an end means, and what is left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_guard.daemon.control import ConflictError, JobState, MissingError, RefusedError
+from stream_guard.daemon.jobs import Message, WorkerExit, outcomes
+from stream_guard.daemon.jobs.runner import JobRunner
+from stream_guard.daemon.jobs.store import JobStore
+from stream_guard.daemon.settings import JobSettings, JobsSection
+from stream_guard.errors import ConfigError, UsageError
+from stream_guard.metrics import DAEMON_METRICS, Metrics
+
+from .support import until
+
+
+@dataclass(eq=False)
+class FakeWorker:
+    """Ends when it is told to: `end` by the test, 4 on `stop` unless it is deaf, -9 on `kill`."""
+
+    spec: dict[str, Any]
+    tell: Callable[[Message], None]
+    on_exit: Callable[[WorkerExit], None]
+    deaf: bool = False
+    asked: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def end(self, code: int, reason: Any = "") -> None:
+        """As a supervisor does: once, and not on the thread of whoever asked."""
+        if not self.ended.is_set():
+            self.ended.set()
+            thread = threading.Thread(target=self.on_exit, args=(WorkerExit(code, reason),))
+            thread.start()
+            thread.join()
+
+    def stop(self) -> None:
+        self.asked += 1
+        if not self.deaf:
+            threading.Thread(target=self.end, args=(4,)).start()
+
+    def kill(self) -> None:
+        threading.Thread(target=self.end, args=(-9,)).start()
+
+
+class House:
+    """A store, a runner and the workers that it started."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.settings = JobsSection(**{"workers": 1, "segment_seconds": 7.0, **settings})
+        self.metrics = Metrics(of=DAEMON_METRICS)
+        self.workers: list[FakeWorker] = []
+        self.changes: list[JobState] = []
+        self.deaf = False
+        self.refuse = 0
+        self.store = JobStore(folder / "jobs.sqlite3")
+        self.runner = JobRunner(
+            self.store,
+            self.spawn,
+            self.settings,
+            folder=folder / "segments",
+            metrics=self.metrics,
+            check=self.check,
+            on_change=self.changes.append,
+        )
+
+    def spawn(
+        self, kind: str, spec: dict[str, Any], tell: Callable[[Message], None], ended: Callable[[WorkerExit], None]
+    ) -> FakeWorker:
+        assert kind == "job"
+        if self.refuse:
+            self.refuse -= 1
+            raise RefusedError("no headroom", retry_after_seconds=0)
+        self.workers.append(FakeWorker(spec, tell, ended, self.deaf))
+        return self.workers[-1]
+
+    def check(self, settings: JobSettings) -> JobSettings:
+        if "forbidden" in settings.source:
+            raise ConfigError("the file is not below one of urls.file_roots")
+        return settings
+
+    def submit(self, name: str = "a", key: str = "", **more: Any) -> str:
+        settings = JobSettings(source=f"/in/{name}.mp4", output=str(self.folder / f"{name}.mp4"), **more)
+        return self.runner.submit(settings, key)[0].id
+
+    def wait_for_workers(self, count: int) -> FakeWorker:
+        until(lambda: len(self.workers) >= count, f"worker {count}")
+        return self.workers[count - 1]
+
+    def wait_for_phase(self, id: str, phase: str) -> JobState:
+        until(lambda: self.runner.job(id).phase == phase, f"phase {phase}")
+        return self.runner.job(id)
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"stream_guard_{name}", labels) or 0.0
+
+    def close(self) -> None:
+        self.runner.close()
+        self.store.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
+    monkeypatch.setattr(outcomes, "FIRST_WAIT_SECONDS", 0.05)
+    houses: list[House] = []
+
+    def build(**settings: Any) -> House:
+        houses.append(House(tmp_path, **settings))
+        return houses[-1]
+
+    yield build
+    for house in houses:
+        house.close()
+
+
+@pytest.fixture
+def house(make: Callable[..., House]) -> House:
+    made = make()
+    made.runner.start()
+    return made
+
+
+def test_a_job_runs_and_reports(house: House) -> None:
+    name = house.submit()
+    worker = house.wait_for_workers(1)
+    assert worker.spec["id"] == name
+    assert worker.spec["segment_seconds"] == 7.0
+    assert worker.spec["settings"]["source"] == "/in/a.mp4"
+    worker.tell({"type": "progress", "progress": 0.5})
+    assert house.runner.job(name).progress == 0.5
+    Path(worker.spec["folder"]).mkdir()
+    (Path(worker.spec["folder"]) / "00000000.segment").write_bytes(b"x")
+    worker.tell({"type": "report", "report": {"frames_out": 9}})
+    worker.end(0)
+    state = house.wait_for_phase(name, "ended")
+    assert (state.outcome, state.progress, state.report, state.error) == ("completed", 1.0, {"frames_out": 9}, "")
+    assert not Path(worker.spec["folder"]).exists()
+    assert house.value("jobs_total", outcome="completed") == 1
+    assert house.value("job_duration_seconds_count") == 1
+    assert [change.phase for change in house.changes] == ["queued", "running", "ended"]
+
+
+def test_as_many_at_once_as_are_allowed(make: Callable[..., House]) -> None:
+    house = make(workers=2)
+    house.runner.start()
+    names = [house.submit(str(number), priority=number) for number in range(4)]
+    house.wait_for_workers(2)
+    until(lambda: house.value("jobs_running") == 2, "two jobs run")
+    assert sum(house.runner.job(name).phase == "running" for name in names) == 2
+    assert house.value("jobs_queued") == 2
+    house.workers[0].end(0)
+    house.wait_for_workers(3)
+    for worker in house.workers[1:]:
+        worker.end(0)
+    house.wait_for_workers(4).end(0)
+    until(lambda: len(house.runner.jobs("ended")) == 4, "all ended")
+
+
+def test_a_failure_that_may_pass_is_tried_again_up_to_a_limit(house: House) -> None:
+    name = house.submit(retries=2)
+    for attempt in (1, 2, 3):
+        worker = house.wait_for_workers(attempt)
+        worker.tell({"type": "error", "message": "no space left on the device", "permanent": False})
+        worker.end(1)
+    state = house.wait_for_phase(name, "ended")
+    assert (state.outcome, state.attempts, state.error) == ("failed", 3, "no space left on the device")
+
+
+def test_a_crash_is_tried_again_and_then_done(house: House) -> None:
+    name = house.submit()
+    house.wait_for_workers(1).end(-11)
+    house.wait_for_workers(2).end(0)
+    state = house.wait_for_phase(name, "ended")
+    assert (state.outcome, state.attempts) == ("completed", 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "outcome"), [(2, "", "failed"), (3, "", "rejected"), (-9, "memory", "killed_memory")]
+)
+def test_what_would_end_alike_is_not_tried_again(house: House, code: int, reason: str, outcome: str) -> None:
+    name = house.submit()
+    house.wait_for_workers(1).end(code, reason)
+    state = house.wait_for_phase(name, "ended")
+    assert (state.outcome, state.attempts) == (outcome, 1)
+    assert house.value("jobs_total", outcome=outcome) == 1
+
+
+def test_a_refusal_for_want_of_headroom_is_no_failure(house: House) -> None:
+    house.refuse = 3
+    name = house.submit(retries=0)
+    house.wait_for_workers(1).end(0)
+    assert house.wait_for_phase(name, "ended").outcome == "completed"
+
+
+def test_what_can_never_run_is_refused_at_once(house: House) -> None:
+    with pytest.raises(ConfigError, match="file_roots"):
+        house.submit("forbidden")
+    with pytest.raises(ConfigError, match="detectr"):
+        house.submit(options={"faces.detectr": "x"})
+    with pytest.raises(ConfigError, match="both given"):
+        house.submit(encoder={"crf": 20, "bit_rate": 1000})
+    with pytest.raises(UsageError, match="no format"):
+        house.runner.submit(JobSettings(source="/in/a.mp4", output="/out/a.txt"))
+    with pytest.raises(ConfigError, match="needs an output"):
+        house.runner.submit(JobSettings(source="/in/a.mp4"))
+    with pytest.raises(ConfigError, match="input itself"):
+        house.runner.submit(JobSettings(source="/in/a.mp4", output="/in/a.mp4"))
+    with pytest.raises(UsageError, match="webhook_secret"):
+        house.submit(webhook="https://8.8.8.8/hook")
+    assert house.runner.jobs() == []
+
+
+def test_a_key_gives_the_same_job(house: House) -> None:
+    first = house.submit("a", "key")
+    assert house.submit("a", "key") == first
+    with pytest.raises(ConflictError):
+        house.submit("b", "key")
+    house.wait_for_workers(1).end(0)
+
+
+def test_a_queued_job_is_cancelled_at_once(make: Callable[..., House]) -> None:
+    house = make(workers=0)
+    house.runner.start()
+    name = house.submit()
+    assert house.runner.cancel(name).outcome == "aborted"
+    with pytest.raises(ConflictError, match="ended already"):
+        house.runner.cancel(name)
+    with pytest.raises(MissingError):
+        house.runner.cancel("nothing")
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_running_job_is_asked_to_end_and_killed_if_it_does_not(
+    house: House, deaf: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stream_guard.daemon.jobs import runner
+
+    monkeypatch.setattr(runner, "CANCEL_SECONDS", 0.2)
+    house.deaf = deaf
+    name = house.submit()
+    worker = house.wait_for_workers(1)
+    until(lambda: house.runner.job(name).phase == "running", "it runs")
+    house.runner.cancel(name)
+    state = house.wait_for_phase(name, "ended")
+    assert state.outcome == "aborted"
+    assert worker.asked == 1
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_drain_lets_jobs_wait_for_the_next_start(make: Callable[..., House], deaf: bool) -> None:
+    house = make()
+    house.deaf = deaf
+    house.runner.start()
+    running, queued = house.submit("a"), house.submit("b")
+    house.wait_for_workers(1)
+    house.runner.drain(0.3)
+    assert [house.runner.job(name).phase for name in (running, queued)] == ["waiting", "queued"]
+    assert len(house.workers) == 1
+    house.close()
+
+    again = make()
+    again.runner.start()
+    assert again.wait_for_workers(1).spec["id"] == running
+    again.workers[0].end(0)
+    again.wait_for_workers(2).end(0)
+    until(lambda: len(again.runner.jobs("ended")) == 2, "both ended")
+    assert again.runner.job(running).attempts == 2
+
+
+def test_a_killed_daemon_loses_no_job(make: Callable[..., House]) -> None:
+    house = make()
+    house.runner.start()
+    name = house.submit()
+    folder = Path(house.wait_for_workers(1).spec["folder"])
+    folder.mkdir()
+    stray = folder.parent / "0123456789abcdef"
+    stray.mkdir()
+    house.runner.close()  # nobody settles the job: as after kill -9
+    house.store.close()
+
+    again = make()
+    again.runner.start()
+    assert again.wait_for_workers(1).spec["id"] == name
+    assert folder.exists()
+    assert not stray.exists()
+    again.workers[0].end(0)
+    assert again.wait_for_phase(name, "ended").outcome == "completed"
+
+
+def test_a_job_that_takes_the_daemon_down_again_and_again_is_given_up(make: Callable[..., House]) -> None:
+    for _ in range(outcomes.MOST_INTERRUPTIONS):
+        house = make()
+        house.runner.start()
+        name = house.submit("a", "key")
+        house.wait_for_workers(1)
+        house.runner.close()
+        house.store.close()
+    last = make()
+    last.runner.start()
+    state = last.wait_for_phase(name, "ended")
+    assert state.outcome == "killed_shutdown"
+    assert "without one whole segment" in state.error
+
+
+def test_a_cancelled_job_stays_cancelled_over_a_kill(make: Callable[..., House]) -> None:
+    house = make()
+    house.deaf = True
+    house.runner.start()
+    name = house.submit()
+    house.wait_for_workers(1)
+    until(lambda: house.runner.job(name).phase == "running", "it runs")
+    house.runner.cancel(name)
+    house.runner.close()
+    house.store.close()
+    again = make()
+    again.runner.start()
+    assert again.wait_for_phase(name, "ended").outcome == "aborted"
+    assert again.workers == []
+
+
+def test_a_file_that_is_forbidden_meanwhile_is_not_opened(make: Callable[..., House]) -> None:
+    house = make(workers=0)
+    house.runner.start()
+    name = house.submit()
+    house.close()
+    again = make()
+    again.check = lambda settings: again.__class__.check(again, settings.model_copy(update={"source": "/forbidden"}))  # type: ignore[method-assign]
+    again.runner._resolve = again.check
+    again.runner.start()
+    state = again.wait_for_phase(name, "ended")
+    assert state.outcome == "failed"
+    assert "file_roots" in state.error
+    assert again.workers == []
