@@ -1,0 +1,125 @@
+"""Alert rules, scrape configuration and dashboard: read by Prometheus itself and held against our table of metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stream_guard.metrics import DAEMON_METRICS, METRICS
+from tests.support.servers import program
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+PROMETHEUS, DASHBOARD = DEPLOY / "prometheus", DEPLOY / "grafana" / "stream-guard.json"
+EXPOSED = {m.exposed for m in (*METRICS, *DAEMON_METRICS)}
+KNOWN = EXPOSED | {f"{name}_{part}" for name in EXPOSED for part in ("bucket", "sum", "count")}
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run([program(str(command[0])), *map(str, command[1:])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return found
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """(where it stands, PromQL) of the alerts, the panels and the HPA's adapter."""
+    for rule in rules():
+        yield rule["alert"], rule["expr"]
+    for panel in panels():
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+
+
+def test_the_rules_do_what_they_say() -> None:
+    run("promtool", "check", "rules", PROMETHEUS / "alerts.yml")
+    run("promtool", "test", "rules", PROMETHEUS / "alerts_test.yml")
+
+
+def test_every_alert_is_tested_to_fire_and_explains_itself() -> None:
+    tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
+    assert {rule["alert"] for rule in rules()} == fired
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_the_configurations_are_read() -> None:
+    run("promtool", "check", "config", PROMETHEUS / "prometheus.yml")
+    run("amtool", "check-config", PROMETHEUS / "alertmanager.yml")
+
+
+@pytest.mark.parametrize(("place", "expression"), list(expressions()), ids=lambda text: text[:40])
+def test_every_metric_that_is_asked_for_exists(place: str, expression: str) -> None:
+    names = set(re.findall(r"\bstream_guard_[a-z_]+", expression))
+    assert names <= KNOWN, f"{place}: unknown {names - KNOWN}"
+    assert names or "up{" in expression
+
+
+def test_labels_that_are_asked_for_exist() -> None:
+    labels = {"instance", "job", "stream", "le", *(label for m in (*METRICS, *DAEMON_METRICS) for label in m.labels)}
+    for place, expression in expressions():
+        grouped = re.findall(r"\b(?:by|on) \(([a-z, ]+)\)", expression)
+        matched = re.findall(r"[{,]\s*([a-z_]+)\s*[=!]", expression)
+        asked = {name.strip() for names in grouped for name in names.split(",")} | set(matched)
+        assert asked <= labels, f"{place}: unknown {asked - labels}"
+
+
+def test_every_metric_that_warns_is_shown() -> None:
+    """What protects people must be on the dashboard: a new counter of failures is not forgotten."""
+    shown = " ".join(expression for _, expression in expressions())
+    for name in EXPOSED:
+        if any(word in name for word in ("unprotected", "blocked", "dropped", "corrupt", "given_up", "refused")):
+            assert name in shown
+
+
+def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
+    plain = {"$__rate_interval": "1m", "$__range": "1h", "$instance": ".*", "$stream": ".*"}
+    written = []
+    for number, panel in enumerate(panels()):
+        for target in panel.get("targets", ()):
+            expression = target["expr"]
+            for name, value in plain.items():
+                expression = expression.replace(name, value)
+            assert "$" not in expression
+            written.append({"record": f"panel:{number}:{target['refId']}", "expr": expression})
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": written}]}))
+    run("promtool", "check", "rules", file)
+
+
+def test_the_dashboard_is_whole() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert variables == {"datasource", "instance", "stream"}
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+        if panel["type"] != "row":
+            assert panel["description"]
+            assert panel["datasource"]["uid"] == "${datasource}"
