@@ -29,10 +29,11 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(_norm_conv(cin, planes, 1, stride), nn.BatchNorm2d(planes))
         else:
             self.downsample = nn.Sequential()
+        self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(h)) + self.downsample(x))
+        h = self.act(self.bn1(self.conv1(x)))
+        return self.act(self.bn2(self.conv2(h)) + self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -50,11 +51,12 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(_norm_conv(cin, cout, 1, stride), nn.BatchNorm2d(cout))
         else:
             self.downsample = nn.Sequential()
+        self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.bn1(self.conv1(x)))
-        h = F.relu(self.bn2(self.conv2(h)))
-        return F.relu(self.bn3(self.conv3(h)) + self.downsample(x))
+        h = self.act(self.bn1(self.conv1(x)))
+        h = self.act(self.bn2(self.conv2(h)))
+        return self.act(self.bn3(self.conv3(h)) + self.downsample(x))
 
 
 class ResNet(nn.Module):
@@ -66,6 +68,7 @@ class ResNet(nn.Module):
         super().__init__()
         cin = scaled(64, width)
         self.conv1, self.bn1 = nn.Conv2d(3, cin, 7, 2, 3, bias=False), nn.BatchNorm2d(cin)
+        self.act = nn.ReLU()
         self.stages: list[str] = []
         for k, count in enumerate(layers):
             planes = scaled(64 * 2**k, width)
@@ -82,7 +85,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last feature map, (N, C, H/32, W/32)."""
-        h = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        h = F.max_pool2d(self.act(self.bn1(self.conv1(x))), 3, 2, 1)
         for name in self.stages:
             h = self.get_submodule(name)(h)
         return h

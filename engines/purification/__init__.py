@@ -1,0 +1,1 @@
+"""Deep Image Prior against adversarial perturbations: an offline second opinion, with torch."""
