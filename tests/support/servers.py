@@ -224,3 +224,106 @@ def tcp_server(serve: Callable[[socket.socket], None], *, tls: ssl.SSLContext | 
             connection.close()
         for thread in threads:
             thread.join()
+
+
+@contextlib.contextmanager
+def http_flv() -> Iterator[str]:
+    """A server that answers each request with a live FLV stream for as long as the reader stays; yields the URL."""
+    command = publish_command("pipe:1")
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n")
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+            assert child.stdout is not None
+            with child.stdout as pipe:
+                while data := pipe.read1(65536):  # type: ignore[union-attr]
+                    connection.sendall(data)
+
+    with tcp_server(serve) as port:
+        yield f"http://127.0.0.1:{port}/live/key.flv"
+
+
+# --- RTSP -------------------------------------------------------------------------------------------------------------
+
+
+class _RtspPlayers:
+    """Who gets the RTP packets: functions that send one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.senders: list[Callable[[bytes], object]] = []
+
+    def relay(self, source: socket.socket, stop: threading.Event) -> None:
+        source.settimeout(0.1)
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                packet = source.recv(65536)
+                with self.lock:
+                    for send in list(self.senders):
+                        try:
+                            send(packet)
+                        except OSError:
+                            self.senders.remove(send)
+
+
+@contextlib.contextmanager
+def rtsp_server(folder: Path) -> Iterator[str]:
+    """A small RTSP server with one live H.264 stream, over TCP and UDP as the reader asks; yields its URL."""
+    players, stop = _RtspPlayers(), threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rtp:
+        rtp.bind(("127.0.0.1", 0))
+        description = folder / "stream.sdp"
+        extra = ("-flags", "+global_header", "-sdp_file", str(description))
+        address = f"rtp://127.0.0.1:{rtp.getsockname()[1]}?rtcpport={free_port(socket.SOCK_DGRAM)}"
+        relay = threading.Thread(target=players.relay, args=(rtp, stop))
+        with publisher(address, format="rtp", audio=False, options=extra):
+            wait_for(lambda: description.exists() and "m=video" in description.read_text(), "the description")
+            relay.start()
+            try:
+                with tcp_server(functools.partial(_serve_rtsp, players, description.read_text())) as port:
+                    yield f"rtsp://127.0.0.1:{port}/live/key"
+            finally:
+                stop.set()
+                relay.join()
+
+
+def _serve_rtsp(players: _RtspPlayers, description: str, connection: socket.socket) -> None:
+    media = [line for line in description.splitlines() if line.startswith("a=")]
+    lines = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=test", "c=IN IP4 127.0.0.1", "t=0 0", "m=video 0 RTP/AVP 96"]
+    body = "\r\n".join([*lines, *(m for m in media if "tool" not in m), "a=control:trackID=0", ""])
+    out: list[Callable[[bytes], object]] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, connection.makefile("rb") as requests:
+        udp.bind(("127.0.0.1", 0))
+        while first := requests.readline():
+            if first[:1] == b"$":  # The reader's RTCP, in between.
+                requests.read(int.from_bytes((first + requests.read(3))[2:4], "big"))
+                continue
+            headers = dict(
+                line.decode().strip().split(": ", 1) for line in iter(requests.readline, b"\r\n") if b": " in line
+            )
+            method, answer, content = first.split()[0].decode(), [f"CSeq: {headers.get('CSeq', '0')}"], ""
+            if method == "DESCRIBE":
+                content = body
+                answer += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+            elif method == "SETUP":
+                out[:] = [_rtp_sender(headers["Transport"], connection, udp)]
+                transport = headers["Transport"]
+                own = udp.getsockname()[1]
+                extra = "" if "interleaved" in transport else f";server_port={own}-{own + 1}"
+                answer += [f"Transport: {transport}{extra}", "Session: 1;timeout=60"]
+            elif method == "OPTIONS":
+                answer.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
+            connection.sendall(("\r\n".join(["RTSP/1.0 200 OK", *answer, "", ""]) + content).encode())
+            if method == "PLAY":
+                with players.lock:
+                    players.senders.extend(out)
+        with players.lock:
+            players.senders[:] = [send for send in players.senders if send not in out]
+
+
+def _rtp_sender(transport: str, connection: socket.socket, udp: socket.socket) -> Callable[[bytes], object]:
+    if "interleaved" in transport:
+        return lambda packet: connection.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+    port = int(transport.split("client_port=")[1].split("-")[0])
+    return lambda packet: udp.sendto(packet, ("127.0.0.1", port))

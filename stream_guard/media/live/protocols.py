@@ -36,10 +36,10 @@ INCOMING = (
     Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP),
     Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP),
     Incoming(("rtsp",), "rtp,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
-    Incoming(("rtsps",), "rtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
+    Incoming(("rtsps",), "rtp,srtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(
         ("http", "https"),
-        "http,https,tls,tcp,crypto",
+        "http,https,httpproxy,tls,tcp,crypto",
         f"flv,live_flv,{_SEGMENTS}",
         (("rw_timeout", READ), ("live_start_index", "-1"), ("http_persistent", "0"), ("max_redirects", "3")),
     ),

@@ -119,7 +119,7 @@ class Connection:
         except (FFmpegError, OSError, ValueError) as error:
             reason = redact_text(str(getattr(error, "strerror", None) or error), self.url)
         if reason:
-            raise SourceError(f"{what} the live source {self.shown}: {reason}")
+            raise SourceError(f"{what} the live source {self.shown}: {reason}") from None
 
     def _open_bridged(self) -> tuple[av.container.InputContainer, bridge.BridgeReader]:
         pipe = bridge.reader(self.url, self._options, open_seconds=self.open_seconds, read_seconds=self.read_seconds)
