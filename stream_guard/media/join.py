@@ -102,6 +102,18 @@ class JoinedSink(FileSink):
             self._put(track, waiting, len(stamps), on_packet)
             waiting = next(video, None)
 
+    def abort(self) -> None:
+        if not self._closed:
+            self._rest()
+        super().abort()
+
+    def _rest(self) -> None:
+        """The encoders were opened for their headers only; some complain when they are closed without an end."""
+        for track in getattr(self, "_videos", {}).values():
+            if track.stream.codec_context.is_open:
+                with contextlib.suppress(FFmpegError, ValueError):
+                    track.encode(None)
+
     @property
     def _all(self) -> list[VideoTrack]:
         return list(self._videos.values())
@@ -116,6 +128,7 @@ class JoinedSink(FileSink):
     def _finish(self) -> None:
         for carried in self._tracks.values():
             self._mux(carried.finish())
+        self._rest()
         self._out.close()
         self.written = os.path.getsize(self._file.temporary)
         self.on_whole(self._file.temporary)

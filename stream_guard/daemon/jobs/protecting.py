@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
 from ...config import PipelineConfig
@@ -22,7 +22,7 @@ from ...media import Source, open_source
 from ...media.info import VideoInfo
 from ...media.join import JoinedSink, SegmentEncoder, mark_of, same_file
 from ...media.segment import Place, SegmentSource, open_segments
-from ...outcome import Progress, RunReport
+from ...outcome import RunReport
 from ...pipeline import run
 from ...protect import protect_file
 from ...types import Frame
@@ -31,13 +31,11 @@ from .planning import encoder_of, settings_hash
 from .report import joined_report
 from .segments import LAYOUT, Folder, differences, identity
 from .sink import SegmentSink, settings_with_threads
+from .telling import Emit, Teller
 
-TELL_SECONDS = 0.5
-"""How often progress is told."""
 ENCODED = 0.97
 """The share of progress that is not joining."""
 
-Emit = Callable[[dict[str, Any]], None]
 Check = Callable[[VideoInfo, "float | None"], None]
 """Raises UsageError for a video that is more than the limits allow."""
 
@@ -67,7 +65,7 @@ class Protecting:
         self._emit = emit
         self._stop = stop
         self._encoder = encoder_of(settings)
-        self._told = 0.0
+        self._teller = Teller(emit, ENCODED)
 
     def run(self, check: Check) -> RunReport:
         """Raises what `protect_file` raises, but goes on with what is there; StoppedError after `stop`."""
@@ -83,6 +81,7 @@ class Protecting:
         if not with_segments:
             return self._without_segments()
         report = self._segments(now)
+        self._teller.end()
         return self._join(started, report)
 
     def _pin_threads(self) -> None:
@@ -134,8 +133,9 @@ class Protecting:
             self.config,
             encoder=self._encoder,
             overwrite=self.settings.overwrite,
+            metrics=self._teller.metrics,
             stop=self._stop,
-            on_progress=lambda progress: self._tell(progress, 0),
+            on_progress=lambda progress: self._teller.tell(progress),
         )
 
     def _segments(self, now: dict[str, Any]) -> RunReport | None:
@@ -180,8 +180,9 @@ class Protecting:
             lambda: SegmentSink(
                 self._folder, source, encoder, self.config.on_failure, self.config.protects, self._segment_done
             ),
+            metrics=self._teller.metrics,
             stop=self._stop,
-            on_progress=lambda progress: self._tell(progress, before),
+            on_progress=lambda progress: self._teller.tell(progress, before),
             starts_anew=_Boundaries(source),
             on_open=self._check_engines,
         )
@@ -219,21 +220,10 @@ class Protecting:
     def _joined(self, written: int, total: int) -> None:
         if self._stop.is_set():
             raise StoppedError("stopped while the segments were joined; they are kept")
-        self._send(ENCODED + (1 - ENCODED) * written / max(total, 1), {"frames": written, "total_frames": total})
+        self._teller.send(ENCODED + (1 - ENCODED) * written / max(total, 1), {"frames": written, "total_frames": total})
 
     def _segment_done(self, number: int) -> None:
         self._emit({"type": "segment", "number": number})
-
-    def _tell(self, progress: Progress, before: int) -> None:
-        frames, total = before + progress.frames, progress.total_frames
-        share = ENCODED * min(1.0, frames / total) if total else 0.0
-        self._send(share, {"frames": frames, "total_frames": total, "fps": round(progress.fps, 2)})
-
-    def _send(self, share: float, more: dict[str, Any]) -> None:
-        now = monotonic()
-        if now - self._told >= TELL_SECONDS:
-            self._told = now
-            self._emit({"type": "progress", "progress": round(share, 4), **more})
 
     def _note(self, message: str) -> None:
         self._emit({"type": "note", "message": message})

@@ -1,19 +1,16 @@
-"""Jobs of kind screen: look at a file, write none, keep the verdicts."""
+"""Jobs of kind screen: look at a file, write none, keep the verdicts. There is nothing to go on with after a kill."""
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from ...config import PipelineConfig
 from ...errors import ExitCode
 from ...media import open_source
 from ...media.info import VideoInfo
 from ..settings import JobSettings
-
-Emit = Callable[[dict[str, Any]], None]
+from .telling import Emit, Teller
 
 
 def screen(
@@ -24,9 +21,12 @@ def screen(
     stop: threading.Event,
 ) -> ExitCode:
     """Screen the file and emit the report; REJECTED where its verdicts say so. Raises what `screen_file` raises."""
+    from ...screen import screen_file
+
     with open_source(settings.source) as source:
         check(source.info.video, source.info.duration_seconds)
-    screening = importlib.import_module("stream_guard.screen")
-    report = screening.screen_file(settings.source, config, stop=stop)
+    teller = Teller(emit)
+    report = screen_file(settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell)
+    teller.end()
     emit({"type": "report", "report": report.to_json()})
     return ExitCode.REJECTED if report.rejected else ExitCode.DONE

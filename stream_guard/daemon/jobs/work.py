@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ExitCode, StreamGuardError, UsageError
+from ...errors import ExitCode, StreamGuardError, UnprotectedError, UsageError
 from ...media.info import VideoInfo
 from ..settings import JobSettings, LimitSettings
 from .planning import pipeline_of
 from .protecting import Protecting
 from .screening import screen
-
-Emit = Callable[[dict[str, Any]], None]
+from .telling import Emit
 
 
 def run_job(spec: dict[str, Any], emit: Emit, stop: threading.Event) -> int:
@@ -32,7 +30,9 @@ def run_job(spec: dict[str, Any], emit: Emit, stop: threading.Event) -> int:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether another attempt would fail alike: wrong usage, a bad input, an output that may not be written."""
+    """Whether another attempt would fail alike: wrong usage, a bad input, a face that the policy lets nobody see."""
+    if isinstance(error, UnprotectedError) or isinstance(error.__cause__, UnprotectedError):
+        return True
     return isinstance(error, StreamGuardError) and error.exit_code is ExitCode.USAGE
 
 

@@ -1,0 +1,33 @@
+"""One job in a process of its own, to be killed: `python job_worker.py FOLDER_OF_PLUGIN SPEC_AS_JSON [SEGMENTS]`.
+
+After so many segments it waits for the kill.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [sys.argv[1], str(Path(__file__).resolve().parents[2])]
+
+
+def main() -> int:
+    from stream_guard.daemon.jobs.work import run_job
+
+    left = int(sys.argv[3]) if len(sys.argv) > 3 else -1
+
+    def emit(message: dict[str, Any]) -> None:
+        nonlocal left
+        print(json.dumps(message), flush=True)
+        left -= message["type"] == "segment"
+        if left == 0:
+            threading.Event().wait()
+
+    return run_job(json.loads(sys.argv[2]), emit, threading.Event())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
