@@ -67,7 +67,7 @@ class Engine:
             self._run += 1
             number, self._again_at = self._run, None
             spec = {"pipelines": self._pipelines}
-        self._become("loading", "the engine is being loaded")
+        self._become("loading", "the stages are being opened")
         said: list[str] = []
         self._spawn(
             Order("probe", spec, patience=PATIENCE_SECONDS),
@@ -97,7 +97,12 @@ class Engine:
             changed = (state, reason) != (self._state, self._reason)
             self._state, self._reason = state, reason
         if changed:
-            log.log(logging.ERROR if state == "failed" else logging.INFO, "engine %s %s", state, reason)
+            log.log(
+                logging.ERROR if state == "failed" else logging.INFO,
+                "engine %s: %s",
+                state,
+                reason or "every stage was opened",
+            )
             self._ring.publish("engine", reason or state, data={"state": state})
 
 

@@ -33,7 +33,7 @@ def _words(error: Any, path: KeyPath, model: type[BaseModel]) -> str:
         return f"unknown key {where!r}{suggestion(str(path[-1]), allowed)}"
     if error["type"] == "missing":
         return f"{dotted(path[:-1]) or 'the file'} needs {str(path[-1])!r}"
-    rule = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = error["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     got = "a value that is not shown, it may be secret" if _secret(model, path) else f"got {shown(error['input'])}"
     return f"{where or 'the file'}: {got}; it {rule}" if rule.startswith("should") else f"{where}: {got}: {rule}"
 

@@ -222,7 +222,8 @@ class Stream:
     def _end(self, phase: LivePhase) -> None:
         self.phase = phase
         self.ended_at = self.around.clock()
-        self.tell("phase", f"{phase.value}", {"phase": phase.value})
+        if self.status.get("phase") != phase.value:  # otherwise the worker told it
+            self.tell("phase", phase.value, {"phase": phase.value})
 
     def _words(self, ended: WorkerExit, last: tuple[str, ...]) -> str:
         """What happened, for people; with the last line of stderr where the worker did not say it itself."""
