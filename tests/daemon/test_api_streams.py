@@ -35,7 +35,7 @@ def test_a_name_in_use_conflicts_until_it_is_put_anew(api: Running) -> None:
     assert api.start("studio").status_code == 409
     anew = {"name": "studio", "source": "rtsp://host/other"}
     assert api.http.put("/v1/streams/studio", json=anew).json()["source"] == "rtsp://host/***"
-    assert api.http.put("/v1/streams/another", json=anew).status_code == 422
+    assert api.http.put("/v1/streams/another", json=anew).status_code == 409
 
 
 def test_without_headroom_a_stream_is_refused_with_the_time_to_ask_again(api: Running) -> None:
@@ -150,3 +150,10 @@ def test_an_error_of_the_engine_is_unavailable_and_an_unforeseen_one_is_told_wit
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "ZeroDivisionError" in caplog.text
     assert "secret" not in caplog.text + answer.text
+
+
+def test_a_misspelt_filter_is_refused(api: Running) -> None:
+    answer = api.http.get("/v1/jobs?phse=ended")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+    assert "phase, limit" in answer.json()["error"]["message"]
+    assert api.http.get("/livez?t=1").status_code == 200

@@ -36,6 +36,7 @@ class FakeControl:
     def __init__(self, most_streams: int = 8, silence: float = 0.1, clock: Callable[[], float] = time.time) -> None:
         self.changed = threading.Condition()
         self.clock, self.silence, self.most_streams = clock, silence, most_streams
+        self.schemes: tuple[str, ...] = ("rtmp://", "rtsp://", "http://", "udp://")
         self.state = Health(ready=True, engine="ready")
         self.told: list[Event] = []
         self.closed = False
@@ -110,7 +111,7 @@ class FakeControl:
                 if before != settings:
                     raise ConflictError("this Idempotency-Key came with other settings before; take a new one")
                 return self._progress(self._jobs[id]), False
-            if "://" in settings.source:
+            if "://" in settings.source and "" not in self.schemes:
                 raise ConfigError(f"source {settings.source} is not a file below a file root")
             job = self._queue(settings)
             if key:
@@ -186,7 +187,7 @@ class FakeControl:
         return self._streams[name]
 
     def _start(self, settings: StreamSettings, origin: Literal["api", "hook"]) -> StreamState:
-        if not settings.source.startswith(("rtmp://", "rtsp://", "http://", "udp://")):
+        if not settings.source.startswith(self.schemes):
             raise ConfigError(
                 f"source {settings.source} has a scheme that is not allowed; allowed: rtmp, rtsp, http, udp"
             )

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPBearer
 
+from ...errors import UsageError
 from ..control import Control
 from ..settings import NAME
 
 
 def _control(request: Request) -> Any:
     return request.app.state.control
+
+
+def only_known(request: Request) -> None:
+    """Refuses query parameters that nobody reads: a misspelt filter must not answer with everything."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if any(name not in known for name in request.query_params):
+        named = f"allowed here: {', '.join(known)}" if known else "none is allowed here"
+        raise UsageError(f"the query has a parameter that is not known; {named}")
 
 
 Daemon = Annotated[Control, Depends(_control)]
@@ -27,3 +36,5 @@ IdempotencyKey = Annotated[
 ]
 documented = HTTPBearer(auto_error=False, description="A token of http.tokens; not needed on loopback without tokens")
 """For the OpenAPI only: guard.py checks the token before a body is read."""
+RULES = [Security(documented), Depends(only_known)]
+"""What holds for every route under /v1."""

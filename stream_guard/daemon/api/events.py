@@ -11,13 +11,13 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Header, Query, Request, Security
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..control import Event
 from .answers import error
-from .asking import Daemon, documented
+from .asking import RULES, Daemon
 from .words import clean
 
 MOST_LISTENERS = 32
@@ -25,7 +25,7 @@ RETRY_MS = 3000
 """How long a browser waits before it connects again."""
 END = object()
 
-router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Security(documented)])
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=RULES)
 Since = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events after this number; 0: all that are kept")]
 Stream = Annotated[str, Query(max_length=64, description="Only events of the stream of this name")]
 LastEventId = Annotated[

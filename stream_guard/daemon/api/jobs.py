@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response, Security
+from fastapi import APIRouter, Query, Response
 
 from ..control import JobPhase, JobState
 from ..settings import JobSettings
 from .answers import DOCUMENTED
-from .asking import Daemon, IdempotencyKey, JobId, documented
+from .asking import RULES, Daemon, IdempotencyKey, JobId
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Security(documented)])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=RULES)
 Phase = Annotated[JobPhase | None, Query(description="Only jobs in this phase")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most jobs to list")]
 AGAIN = {200: {"model": JobState, "description": "The job that this Idempotency-Key started before"}, **DOCUMENTED}

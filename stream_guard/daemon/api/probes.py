@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Response, Security
 from fastapi.responses import PlainTextResponse
 
 from ..control import Health
 from .answers import Answer
-from .asking import Daemon
+from .asking import Daemon, documented
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 router = APIRouter(tags=["probes"])
@@ -21,6 +21,7 @@ async def livez() -> str:
 
 @router.get(
     "/readyz",
+    dependencies=[Security(documented)],
     response_model=Health,
     responses={503: {"model": Health, "description": "Not ready; `reasons` says why"}},
     summary="Whether streams can be protected",
@@ -31,7 +32,12 @@ def readyz(daemon: Daemon) -> Response:
     return Answer(health.model_dump(mode="json"), 200 if health.ready else 503)
 
 
-@router.get("/metrics", response_class=PlainTextResponse, summary="All metrics in Prometheus' text format")
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    dependencies=[Security(documented)],
+    summary="All metrics in Prometheus' text format",
+)
 def metrics(daemon: Daemon) -> Response:
     """The supervisor's own and every worker's. docs/metrics.md lists them."""
     return Response(daemon.metrics(), media_type=METRICS_TYPE)

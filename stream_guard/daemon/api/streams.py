@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response, Security
+from fastapi import APIRouter, Query, Response
 
-from ...errors import UsageError
-from ..control import StreamState
+from ..control import ConflictError, StreamState
 from ..settings import StreamSettings
-from .asking import Daemon, Name, documented
+from .asking import RULES, Daemon, Name
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Security(documented)])
+router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=RULES)
 Kind = Annotated[Literal["original", "protected", "difference"], Query(description="Which picture")]
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
@@ -42,7 +41,7 @@ def get_stream(name: Name, daemon: Daemon) -> StreamState:
 def put_stream(name: Name, settings: StreamSettings, daemon: Daemon) -> StreamState:
     """A running stream of that name is drained first. The body's name must be the path's."""
     if settings.name != name:
-        raise UsageError(f"the path says {name} and the body says {settings.name}; give both the same name")
+        raise ConflictError(f"the path says {name} and the body says {settings.name}; give both the same name")
     return daemon.replace_stream(settings)
 
 
