@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ def use_instance_statistics(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str, path: Path) -> float:
-    """Write the network and return the largest difference to torch on `example`; EngineError beyond PARITY_ATOL."""
+def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str | Sequence[str], path: Path) -> float:
+    """Write the network and return the largest difference to torch on `example`; EngineError beyond PARITY_ATOL.
+
+    A network with several outputs gives a tuple, in the order of their names.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    outputs = [output] if isinstance(output, str) else list(output)
     scratch = path.with_suffix(".tmp")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every fixed shape; `parity` is the check
@@ -43,8 +47,8 @@ def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str, path
             tuple(example.values()),
             str(scratch),
             input_names=list(example),
-            output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in (*example, output)},
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (*example, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -67,9 +71,10 @@ def parity(network: nn.Module, example: Mapping[str, Tensor], path: Path) -> flo
     for n in (len(next(iter(example.values()))), 1):
         part = {name: value[:n] for name, value in example.items()}
         with torch.no_grad():
-            expected = network(*part.values()).numpy()
-        got = session.run(None, {name: value.numpy() for name, value in part.items()})[0]
-        worst = max(worst, float(np.abs(got - expected).max()))
+            expected = network(*part.values())
+        got = session.run(None, {name: value.numpy() for name, value in part.items()})
+        for mine, other in zip((expected,) if isinstance(expected, Tensor) else expected, got, strict=True):
+            worst = max(worst, float(np.abs(other - mine.numpy()).max()))
     return worst
 
 

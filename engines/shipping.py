@@ -21,10 +21,17 @@ from .export import OPSET, to_onnx, write_card
 from .generators.families import FAMILIES
 from .generators.stargan import CONDITION_NAMES as CONDITION_NAMES
 from .generators.stargan import CONDITIONS as CONDITIONS
+from .parser import train_parser
+from .parser.network import OUTPUTS as PARSER_OUTPUTS
+from .parser.network import SIZE as PARSER_SIZE
+from .parser.network import Parsing
 from .training import Stored, settings_of, stored
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
+
+DETECTOR = "detector"
+"""The name in the zoo of the default of the `detect` stage: export NAME --as detector."""
 
 BUDGET_PSNR_DB = disrupter.Settings().psnr_db
 EPSILON_LEVELS = disrupter.Settings().epsilon_levels
@@ -55,6 +62,8 @@ def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> P
         return _ship_disrupter(run, found, zoo_name or name, note)
     if name in TRAINERS:
         return _ship_detector(run, found, zoo_name or f"{name}-detector", note)
+    if name == train_parser.NAME:
+        return _ship_parser(run, found, zoo_name or name, note)
     return _ship_probe(run, found, zoo_name or f"{name}-probe", note)
 
 
@@ -117,15 +126,18 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
     side = detector.size
     difference = to_onnx(detector, {"image": torch.rand(2, 3, side, side) * 2 - 1}, "logits", folder / "model.onnx")
     image = {"shape": [-1, 3, side, side], "range": [-1, 1], "meaning": "RGB head crop"}
+    shipped = zoo_name == DETECTOR
     write_card(
         folder,
         _common()
         | {
             "name": zoo_name,
             "kind": "detector",
-            "title": f"{architecture(found.name).description}: deepfake detector, {_millions(detector)} M parameters "
-            "(evaluation only)",
-            "evaluation_only": True,
+            "title": f"{architecture(found.name).description}: deepfake detector, {_millions(detector)} M parameters"
+            + ("" if shipped else " (evaluation only)"),
+            "evaluation_only": not shipped,
+            "default": shipped,
+            "crop": 1.3,
             "data": DATA + TALKING_AND_SWAPPED,
             "command": _command(module.Settings(), found),
             "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
@@ -135,6 +147,52 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "fake, real"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found), **detectors.measured(run)},
+        },
+    )
+    return folder
+
+
+def _ship_parser(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
+    """The face parser with the features that MagDR's distances are taken of."""
+    folder = ZOO / zoo_name
+    network = train_parser.load(run)
+    parsing = Parsing(network).eval()
+    torch.manual_seed(0)
+    example = {"image": torch.rand(2, 3, PARSER_SIZE, PARSER_SIZE) * 2 - 1}
+    difference = to_onnx(parsing, example, PARSER_OUTPUTS, folder / "model.onnx")
+    with torch.no_grad():
+        shapes = [[-1, *part.shape[1:]] for part in parsing(example["image"])]
+    meanings = (
+        "probabilities of 19 classes in the order of CelebAMask-HQ",
+        "features at a quarter",
+        "features at a sixteenth",
+        "the layer before the last, at a half",
+    )
+    write_card(
+        folder,
+        _common()
+        | {
+            "name": zoo_name,
+            "kind": "parser",
+            "title": f"Face parser: 19 classes, {_millions(network)} M parameters",
+            "default": zoo_name == train_parser.NAME,
+            "paper": "After BiSeNet (Yu et al., ECCV 2018) as MagDR uses it; a residual U-Net of our own",
+            "data": DATA.replace(" and synthetic faces", ""),
+            "command": _command(train_parser.Settings(), found),
+            "notes": f"Rare classes (hats, earrings, necklaces, glasses) are weak: see results. {note}".strip(),
+            "inputs": [
+                {
+                    "name": "image",
+                    "shape": [-1, 3, PARSER_SIZE, PARSER_SIZE],
+                    "range": [-1, 1],
+                    "meaning": "RGB head crop",
+                }
+            ],
+            "outputs": [
+                {"name": name, "shape": shape, "meaning": meaning}
+                for name, shape, meaning in zip(PARSER_OUTPUTS, shapes, meanings, strict=True)
+            ],
+            "results": {"parity_torch_onnx": difference, **_run_facts(found), **train_parser.results(run)},
         },
     )
     return folder

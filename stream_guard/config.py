@@ -41,6 +41,10 @@ class PipelineSchema(BaseModel):
     stages: list[Any] = Field(min_length=1, description="The stages in order, each `name` or `name: {option: value}`")
     on_failure: OnFailure = Field(OnFailure.BLOCK, description="What becomes of a picture with an unprotected face")
     queue: int = Field(8, ge=1, le=256, description="Pictures that may wait between two threads")
+    reject: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Verdicts for which `screen` rejects content, by stage: `{detect: [fake], magdr: [perturbed]}`",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class PipelineConfig:
     description: str = ""
     on_failure: OnFailure = OnFailure.BLOCK
     queue: int = 8
+    reject: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The labels for which content is rejected, by stage."""
 
     @property
     def protects(self) -> bool:
@@ -133,9 +139,28 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
         _apply(override, document, stages, mistakes)
     schema = _validated(PipelineSchema, document.data, (), "pipeline", document, mistakes)
     specs = [spec for entry in stages if (spec := _spec(entry, document, mistakes)) is not None]
+    if schema is not None:
+        _check_reject(schema.reject, specs, document, mistakes)
     if mistakes or schema is None:
         raise ConfigError("\n".join(mistakes))
-    return PipelineConfig(schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue)
+    reject = tuple((stage, tuple(labels)) for stage, labels in schema.reject.items())
+    return PipelineConfig(schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue, reject)
+
+
+def _check_reject(
+    reject: Mapping[str, list[str]], specs: Iterable[StageSpec], document: Document, mistakes: list[str]
+) -> None:
+    """Each stage of `reject` stands in the pipeline, and each label is one of its words."""
+    judges = {spec.name: spec.factory.labels for spec in specs if spec.factory.labels}
+    for stage, labels in reject.items():
+        mark = document.mark(("reject", stage))
+        if stage not in judges:
+            mistakes.append(f"{mark}: reject: no stage {stage!r} that judges{suggestion(stage, list(judges))}")
+            continue
+        for label in labels:
+            if label not in judges[stage]:
+                words = suggestion(label, list(judges[stage]))
+                mistakes.append(f"{mark}: reject: the stage {stage!r} never says {label!r}{words}")
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ LADDER = (
     {"chain"},
     {"lane"},
     {"pipeline"},
-    {"protect", "audit", "talking_head", "live"},
+    {"protect", "screen", "audit", "talking_head", "live"},
     {"demo", "daemon"},
     {"commands"},
     {"cli"},

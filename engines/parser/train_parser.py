@@ -6,6 +6,7 @@ because delivered video is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .network import SIZE, FaceParser
 
 NAME = "parser"
+RESULTS = "results.json"
+"""In the run folder: IoU of each class on held-out people."""
 
 MIRRORED = tuple(
     CLASSES.index(
@@ -120,7 +123,16 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
         warm = min(1.0, 0.1 + run.step / 100)
         run.tick(trainer.step(settings.lr * warm * (1 - 0.97 * run.progress)), trainer.parts)
     run.save(trainer.parts)
+    (out / RESULTS).write_text(json.dumps(measured(out, data), indent=1) + "\n", encoding="utf-8")
     return run
+
+
+def results(folder: Path) -> dict[str, float]:
+    """What training measured at its end, for the card; empty where it was cut off before."""
+    path = folder / RESULTS
+    if not path.exists():
+        return {}
+    return {f"iou_{name}": value for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def load(folder: Path) -> FaceParser:

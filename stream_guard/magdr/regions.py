@@ -100,4 +100,5 @@ def conditional_masks(classes: Masks) -> Masks:
         raise UsageError(f"masks need {len(CLASSES)} classes, got an array of the shape {classes.shape}")
     sums = [classes[..., [CLASSES.index(c) for c in members], :, :].sum(-3) for members in REGIONS.values()]
     masks: Masks = np.stack(sums, -3)
-    return masks / np.maximum(masks.sum(-3, keepdims=True), np.float32(1e-6))
+    masks /= np.maximum(masks.sum(-3, keepdims=True), np.float32(1e-6))
+    return masks

@@ -30,6 +30,8 @@ class Stage(ABC):
     Options: ClassVar[type[StageOptions]] = StageOptions
     protects: ClassVar[bool] = False
     """Whether the stage protects faces. A pipeline with such a stage answers for every face that leaves it."""
+    labels: ClassVar[tuple[str, ...]] = ()
+    """The words of its verdicts, for a stage that judges."""
 
     def __init__(self, options: StageOptions | None = None) -> None:
         self.options = options if options is not None else self.Options()

@@ -86,6 +86,7 @@ class DetectStage(Stage):
     description = "Says of every face whether it is real or a deepfake: a calibrated score, smoothed over time."
     Options = DetectOptions
     options: DetectOptions
+    labels = LABELS
 
     def __init__(self, options: StageOptions | None = None) -> None:
         super().__init__(options)

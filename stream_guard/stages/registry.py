@@ -27,6 +27,7 @@ BUILT_IN = (
     ("faces", "stream_guard.stages.faces:FacesStage"),
     ("disrupt", "stream_guard.stages.disrupt:DisruptStage"),
     ("detect", "stream_guard.stages.detect:DetectStage"),
+    ("magdr", "stream_guard.stages.magdr:MagdrStage"),
 )
 """The entry points of pyproject.toml once more, for a checkout that was never installed; a test keeps the two equal."""
 

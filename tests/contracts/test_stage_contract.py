@@ -13,20 +13,32 @@ from stream_guard.stages.base import Stage, StageOptions
 from stream_guard.stages.detect import DetectOptions, DetectStage
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 from stream_guard.stages.faces import FacesOptions, FacesStage
+from stream_guard.stages.magdr import MagdrOptions, MagdrStage
 from stream_guard.stages.registry import BUILT_IN
 from stream_guard.types import Face, Frame
 
 from ..support.detector_engines import write_detector
 from ..support.engines import write_disrupter
+from ..support.magdr_engines import write_engines
 from ..support.scenes import face_at, frames
 
 CORNER = (100, 60)
 
 MAKERS: dict[str, Callable[[Path], Stage]] = {
     "faces": lambda folder: FacesStage(FacesOptions(size=320)),
+    "magdr": lambda folder: magdr_stage(folder),
     "detect": lambda folder: DetectStage(DetectOptions(engine=str(write_detector(folder)), max_batch=3)),
     "disrupt": lambda folder: DisruptStage(DisruptOptions(engine=str(write_disrupter(folder)))),
 }
+
+
+def magdr_stage(folder: Path) -> Stage:
+    made = write_engines(folder)
+    return MagdrStage(
+        MagdrOptions(
+            parser=str(made["parser"]), probes=[str(made["probe"])], calibration=str(made["calibration"]), every=5
+        )
+    )
 
 
 @pytest.fixture(params=[name for name, _ in BUILT_IN])

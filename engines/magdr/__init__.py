@@ -1,0 +1,1 @@
+"""MagDR's research side: attacked faces, calibration, baselines and tables. The runtime is stream_guard/magdr."""

@@ -1,0 +1,106 @@
+"""What the detectors were set to on held-out people: `magdr.toml` in the zoo, written by `python -m engines`.
+
+A calibration belongs to one probe and one parser, by their sha256: with other networks its numbers say nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import EngineError
+from ..inference import zoo_folder
+from .regions import NAMES
+from .views import METRICS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Vector = tuple[float, ...]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Standard(_Part):
+    """Middle and width of each metric on clean faces: a distance d counts as sigmoid((d - middle) / width)."""
+
+    middle: tuple[Vector, ...]
+    width: tuple[Vector, ...]
+    weights: Vector
+    """w of eq. 6, one a metric; none is negative and they sum to 1."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Standard:
+        rows = (*self.middle, *self.width, self.weights)
+        if len(self.middle) != len(self.width) or any(len(row) != len(METRICS) for row in rows):
+            raise ValueError(f"each row needs {len(METRICS)} numbers, one for each of {', '.join(METRICS)}")
+        if any(value <= 0 for row in self.width for value in row):
+            raise ValueError("widths must be above 0")
+        return self
+
+
+class ProbeCalibration(_Part):
+    """One probe: which of its edits are asked, the two detectors, their sum (eq. 9) and where it counts as too much."""
+
+    probe_sha256: str
+    parser_sha256: str
+    conditions: tuple[str, ...] = Field(min_length=1)
+    operations: int = Field(ge=2, le=8)
+    """K of eq. 7."""
+    seed: int = 0
+    distortion: Standard
+    """A row a region."""
+    consistency: Standard
+    """One row: the spread over the K operations."""
+    balance: float = Field(ge=0)
+    """lambda of eq. 9."""
+    threshold: float
+    threshold_distortion: float
+    threshold_consistency: float
+    slope: float = Field(gt=0)
+    """A score is sigmoid(slope * (S_final - threshold))."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ProbeCalibration:
+        if len(self.distortion.middle) != len(NAMES) or len(self.consistency.middle) != 1:
+            raise ValueError(f"distortion needs a row for each of {', '.join(NAMES)}; consistency needs one")
+        return self
+
+
+class Calibration(_Part):
+    """All probes by name, how they were set, and what was measured of them together."""
+
+    command: str = ""
+    seed: int = 0
+    data: str = ""
+    notes: str = ""
+    probes: dict[str, ProbeCalibration]
+    results: dict[str, Any] = Field(default_factory=dict)
+
+
+def calibration_file() -> Path:
+    return zoo_folder() / "magdr" / "magdr.toml"
+
+
+def load_calibration(path: Path | None = None) -> Calibration:
+    """Raises EngineError where it is missing or not valid, naming each wrong key."""
+    file = path or calibration_file()
+    try:
+        with file.open("rb") as stream:
+            data = tomllib.load(stream)
+    except OSError as error:
+        raise EngineError(f"can't read MagDR's calibration {file}: {error.strerror or error}; reinstall") from error
+    except tomllib.TOMLDecodeError as error:
+        raise EngineError(f"can't read MagDR's calibration {file}: {error}") from error
+    try:
+        return Calibration.model_validate(data)
+    except ValidationError as error:
+        words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise EngineError(f"MagDR's calibration {file} is not valid: {words}") from error

@@ -1,0 +1,162 @@
+"""Rec-Net (Algorithm 1 of MagDR): for each patch of a face, layer by layer, the operation that calms the detector.
+
+Pre-training has chosen one parameter a category (`pretrained`, in the calibration's file). For a face, each layer
+tries all its categories with that parameter, keeps the three best, tries all parameters of those, and takes the best.
+The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
+
+Differences from the paper, on purpose: a small price for every change of the input (`PRICE`), because blurring more
+always calms the detector more; and the patches are four groups of regions, because a layer is searched for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .engines import Rgb
+from .operations import LAYERS, Method, category
+from .regions import NAMES, Masks
+
+TOP = 3
+PRICE = 1.0
+"""What a mean change of one on [0, 1] costs, in units of S_final."""
+
+PATCHES: dict[str, tuple[str, ...]] = {
+    "features": ("brows", "eyes", "nose", "mouth"),
+    "skin": ("skin",),
+    "hair": ("hair",),
+    "around": ("background", "body"),
+}
+
+Judge = Callable[[Rgb], float]
+"""S_final of a face, or a cheaper stand-in; lower is cleaner."""
+
+PRETRAINED: dict[str, float] = {
+    "none": 0.0,
+    "median": 3,
+    "gaussian": 1.0,
+    "bilateral": 0.1,
+    "total_variation": 0.08,
+    "nl_means": 0.06,
+    "jpeg": 50,
+    "depth": 5,
+    "resize": 0.5,
+    "super_resolution": 0.5,
+    "sharpen": 30,
+}
+"""The parameter of each category that was best on the training faces (`python -m engines evaluate magdr`)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do with each patch, in order; `looks` is how often the search asked the judge."""
+
+    methods: Mapping[str, tuple[Method, ...]]
+    looks: int = 0
+
+    def __call__(self, face: Rgb, masks: Masks) -> Rgb:
+        """The face with every patch treated, blended by the soft masks (N, S, S)."""
+        return blended(face, masks, self.methods)
+
+    def __str__(self) -> str:
+        said = {name: ", ".join(str(m) for m in way if m.category != "none") for name, way in self.methods.items()}
+        return "; ".join(f"{name}: {way}" for name, way in said.items() if way) or "nothing"
+
+
+@dataclass
+class Search:
+    """One search: `judge` is asked at most `bound` times."""
+
+    judge: Judge
+    bound: int
+    pretrained: Mapping[str, float] = field(default_factory=lambda: PRETRAINED)
+    layers: tuple[tuple[str, ...], ...] = LAYERS
+    looks: int = 0
+
+    def recipe(self, face: Rgb, masks: Masks) -> Recipe:
+        """The methods for each patch that is there, the largest first."""
+        chosen: dict[str, tuple[Method, ...]] = {}
+        for patch in sorted(PATCHES, key=lambda name: -float(patch_mask(masks, name).mean())):
+            if patch_mask(masks, patch).mean() < 0.01:
+                continue
+            for layer in self.layers:
+                method = self._best(face, masks, chosen, patch, layer)
+                chosen[patch] = (*chosen.get(patch, ()), method)
+        return Recipe(chosen, self.looks)
+
+    def _best(
+        self, face: Rgb, masks: Masks, chosen: dict[str, tuple[Method, ...]], patch: str, layer: tuple[str, ...]
+    ) -> Method:
+        """Lines 7 to 10: every category with its own parameter, then every parameter of the three best."""
+
+        def price(method: Method) -> float:
+            tried = blended(face, masks, {**chosen, patch: (*chosen.get(patch, ()), method)})
+            self.looks += 1
+            change = float(np.abs(tried.astype(np.int16) - face).mean()) / 255
+            return self.judge(tried) + PRICE * change
+
+        prices: dict[Method, float] = {}
+        for name in layer:
+            if self.looks < self.bound:
+                prices[Method(name, self.pretrained[name])] = price(Method(name, self.pretrained[name]))
+        leading = sorted(prices, key=lambda m: prices[m])[:TOP]
+        for method in [Method(m.category, p) for m in leading for p in category(m.category).parameters]:
+            if method not in prices and self.looks < self.bound:
+                prices[method] = price(method)
+        return min(prices, key=lambda m: prices[m]) if prices else Method("none", 0.0)
+
+
+def blended(face: Rgb, masks: Masks, methods: Mapping[str, tuple[Method, ...]]) -> Rgb:
+    """The face where each patch went through its methods; soft borders, the same rounding everywhere."""
+    total = np.zeros(face.shape, np.float32)
+    rest = np.ones(face.shape[:2], np.float32)
+    for patch, way in methods.items():
+        treated = face
+        for method in way:
+            treated = method(treated)
+        weight = patch_mask(masks, patch)
+        total += treated * weight[..., None]
+        rest -= weight
+    total += face * rest[..., None]
+    return np.rint(total).clip(0, 255).astype(np.uint8)
+
+
+def patch_mask(masks: Masks, patch: str) -> Masks:
+    """(S, S): the sum of the patch's regions."""
+    found: Masks = masks[[NAMES.index(name) for name in PATCHES[patch]]].sum(0)
+    return found
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The face after detect, reconstruct, detect again; `scores` are S_final before and after each round."""
+
+    face: Rgb
+    recipe: Recipe
+    scores: tuple[float, ...]
+
+
+def restore(face: Rgb, masks: Masks, judge: Judge, limit: float, bound: int, rounds: int = 2) -> Restored:
+    """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and `bound` looks in all.
+
+    A round that leaves the face no calmer is dropped, and ends it. The recipe holds the methods of all rounds.
+    """
+    scores, current = [judge(face)], face
+    ways: dict[str, tuple[Method, ...]] = {}
+    looks = 1
+    for _ in range(rounds):
+        if scores[-1] <= limit or looks >= bound:
+            break
+        search = Search(judge, bound - looks)
+        found = search.recipe(current, masks)
+        tried = {name: (*ways.get(name, ()), *way) for name, way in found.methods.items()}
+        treated = blended(face, masks, {**ways, **tried})
+        looks += search.looks + 1
+        score = judge(treated)
+        if score >= scores[-1]:
+            break
+        current, ways = treated, {**ways, **tried}
+        scores.append(score)
+    return Restored(current, Recipe(ways, looks), tuple(scores))

@@ -1,0 +1,276 @@
+"""See perturbations against face editors in faces that come in, and on request undo them (MagDR)."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..errors import ConfigError, EngineError, UnknownNameError
+from ..magdr import plausible
+from ..magdr.calibration import load_calibration
+from ..magdr.detector import Detector, Score
+from ..magdr.engines import Parser, Rgb, from_rgb, open_editor, open_parser
+from ..magdr.reconstructor import Recipe, restore
+from ..magdr.regions import Masks, conditional_masks
+from ..media import pixels
+from ..types import Face, Frame, Verdict, head_region
+from .base import Stage, StageOptions
+
+_log = logging.getLogger(__name__)
+
+CLEAN, PERTURBED, UNKNOWN = "clean", "perturbed", "unknown"
+LABELS = (CLEAN, PERTURBED, UNKNOWN)
+
+NO_FACE = "no_face"
+UNSUPPORTED = "unsupported_pixel_format"
+ENGINE_MISSING = "engine_missing"
+ENGINE_FAILED = "engine_failed"
+NOT_LOOKED_AT = "not_looked_at"
+RESTORED = "restored"
+
+UNKNOWN_REASONS = (
+    *(NO_FACE, plausible.TINY, plausible.BORDER, plausible.SEVERAL, plausible.DRAWING, plausible.NOT_PARSED),
+    *(UNSUPPORTED, ENGINE_MISSING, ENGINE_FAILED, NOT_LOOKED_AT),
+)
+"""Why a verdict is `unknown`. no_face: none in the picture; tiny_face, at_border, several_faces: where the face is;
+not_a_photograph, not_parsed: what it shows; engine_missing: no parser, probe or calibration; engine_failed: one of them
+raised; not_looked_at: `budget_ms` has left no time for this face yet."""
+
+YCBCR = np.array([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]], np.float32)
+"""RGB to Y, Cb, Cr of BT.709, full range."""
+
+
+class MagdrOptions(StageOptions):
+    """Options of the `magdr` stage."""
+
+    mode: Literal["check", "restore"] = Field(
+        "check", description="check: verdicts only; restore: also undo what was found, in the picture's own planes"
+    )
+    probes: list[str] | None = Field(
+        None, description="generators to ask, by name or folder; all that the zoo's calibration knows if not given"
+    )
+    parser: str | None = Field(None, description="face parser: a name or folder; the zoo's default if not given")
+    calibration: str | None = Field(
+        None, description="file with the detectors' thresholds, made by `python -m engines calibrate`; the zoo's own"
+    )
+    every: int = Field(
+        25, ge=1, le=3000, description="each face is looked at on every so many pictures; its verdict holds in between"
+    )
+    memory: int = Field(5, ge=1, le=100, description="looks of which the median is the score of a face")
+    budget_ms: float = Field(
+        0, ge=0, description="milliseconds a picture that looking may cost on average; looks wait for it; 0: no bound"
+    )
+    min_face: int = Field(
+        48, ge=8, le=4096, description="faces whose box is smaller than this many pixels are `unknown` (`tiny_face`)"
+    )
+    restore_looks: int = Field(
+        120, ge=10, le=2000, description="how often the search for a restoration may ask the probe, for each face"
+    )
+    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    threads: int = Field(1, ge=1, le=64, description="threads of each engine")
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one face in sight."""
+
+    values: deque[float]
+    region: str = ""
+    reason: str = ""
+    pictures: int = 0
+    masks: Masks | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def value(self) -> float | None:
+        return statistics.median(self.values) if self.values else None
+
+
+@dataclass(slots=True)
+class _Clock:
+    """What looking has cost, against the budget."""
+
+    budget_ms: float
+    spent_ms: float = 0.0
+    pictures: int = 0
+
+    @property
+    def allows(self) -> bool:
+        return not self.budget_ms or self.spent_ms <= self.budget_ms * self.pictures
+
+
+@dataclass(slots=True)
+class _Engines:
+    parser: Parser
+    detectors: list[Detector] = field(default_factory=list)
+
+    def close(self) -> None:
+        for detector in self.detectors:
+            detector.editor.close()
+        self.parser.close()
+
+
+class MagdrStage(Stage):
+    """Appends one verdict a face in sight to every frame, or one without a track where there is no face."""
+
+    name = "magdr"
+    description = "Says of every face whether it carries a perturbation against face editors; on request undoes it."
+    Options = MagdrOptions
+    options: MagdrOptions
+    labels = LABELS
+
+    def __init__(self, options: StageOptions | None = None) -> None:
+        super().__init__(options)
+        self._engines: _Engines | None = None
+        self._known: dict[int, _Known] = {}
+        self._clock = _Clock(self.options.budget_ms)
+        self._warned = False
+
+    def open(self) -> None:
+        self._warned = False
+        self.reset()
+        try:
+            self._engines = _open(self.options)
+        except (EngineError, UnknownNameError) as error:
+            _log.warning("magdr has no engines, every verdict will be unknown: %s", error)
+
+    def reset(self) -> None:
+        self._known.clear()
+        self._clock = _Clock(self.options.budget_ms)
+
+    def about(self) -> dict[str, str]:
+        if self._engines is None:
+            return {}
+        probes = [detector.editor for detector in self._engines.detectors]
+        return {
+            "engine": ", ".join(probe.card.name for probe in probes),
+            "backend": self._engines.parser.session.backend,
+            "sha256": probes[0].card.sha256,
+        }
+
+    def process(self, frame: Frame) -> list[Frame]:
+        if not frame.faces_known:
+            raise ConfigError("nobody looked for faces in this picture: put the stage 'faces' before 'magdr'")
+        self._clock.pictures += 1
+        for track in self._known.keys() - {face.track for face in frame.faces}:
+            del self._known[track]  # a face that comes back is another
+        for face in frame.faces:
+            self._see(frame, face)
+        if self.options.mode == "restore":
+            self._restore(frame)
+        return [replace(frame, verdicts=(*frame.verdicts, *self._verdicts(frame)))]
+
+    def close(self) -> None:
+        if self._engines is not None:
+            self._engines.close()
+        self._engines = None
+        self._known.clear()
+
+    def _see(self, frame: Frame, face: Face) -> None:
+        """Look at the face where that is due, and note what was seen or why it was not."""
+        known = self._known.setdefault(face.track, _Known(deque(maxlen=self.options.memory), reason=NOT_LOOKED_AT))
+        known.pictures += 1
+        if (known.pictures - 1) % self.options.every and known.reason != NOT_LOOKED_AT:
+            return
+        if self._engines is None:
+            known.reason = ENGINE_MISSING
+            return
+        others = [other.box for other in frame.faces if other.track != face.track]
+        reason = plausible.place(face.box, others, frame.width, frame.height, self.options.min_face)
+        if reason or not pixels.supports(frame.picture):
+            known.reason = reason or UNSUPPORTED
+        elif self._clock.allows:
+            started = perf_counter()
+            known.reason = self._look(frame, face, known, self._engines)
+            self._clock.spent_ms += 1000 * (perf_counter() - started)
+
+    def _look(self, frame: Frame, face: Face, known: _Known, engines: _Engines) -> str:
+        """Ask the engines; returns why they say nothing, or nothing."""
+        crop = pixels.read_rgb(frame.picture, head_region(face.box), engines.parser.size)
+        try:
+            masks = conditional_masks(engines.parser.classes(from_rgb([crop])[0]))
+            reason = plausible.look(crop, masks)
+            if reason:
+                return reason
+            scores = [detector.score(crop, masks) for detector in engines.detectors]
+        except EngineError as error:
+            if not self._warned:
+                _log.warning("magdr's engines failed, faces are unknown: %s", error)
+            self._warned = True
+            return ENGINE_FAILED
+        worst: Score = max(scores, key=lambda score: score.value)
+        known.values.append(worst.value)
+        known.region, known.masks = worst.region, masks
+        if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
+            known.recipe = self._search(crop, masks, engines.detectors[scores.index(worst)])
+        return ""
+
+    def _search(self, crop: Rgb, masks: Masks, detector: Detector) -> Recipe:
+        limit = detector.calibration.threshold
+        return restore(crop, masks, detector.quick(masks), limit, self.options.restore_looks).recipe
+
+    def _restore(self, frame: Frame) -> None:
+        """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""
+        for face in frame.faces:
+            known = self._known[face.track]
+            if known.recipe is None or known.masks is None or known.reason or (known.value or 0) < 0.5:
+                continue
+            head, side = head_region(face.box), known.masks.shape[-1]
+            crop = pixels.read_rgb(frame.picture, head, side)
+            change = (known.recipe(crop, known.masks).astype(np.float32) - crop) / np.float32(255)
+            pixels.add_perturbation(frame.picture, head, np.einsum("ij,hwj->ihw", YCBCR, change), epsilon=0.5)
+
+    def _verdicts(self, frame: Frame) -> Iterator[Verdict]:
+        if not frame.faces:
+            yield Verdict(self.name, UNKNOWN, 0.5, reason=NO_FACE, measured=False)
+        for face in frame.faces:
+            yield self._verdict(face.track, self._known[face.track])
+
+    def _verdict(self, track: int, known: _Known) -> Verdict:
+        value = known.value
+        if known.reason or value is None:
+            return Verdict(self.name, UNKNOWN, 0.5, track, known.reason or NOT_LOOKED_AT, measured=False)
+        if value < 0.5:
+            return Verdict(self.name, CLEAN, value, track, confidence=1 - value)
+        reason = RESTORED if known.recipe is not None else ""
+        return Verdict(self.name, PERTURBED, value, track, reason, confidence=value, region=known.region)
+
+
+def _open(options: MagdrOptions) -> _Engines:
+    """The parser and every probe that can be asked. Raises EngineError where that is none."""
+    calibration = load_calibration(Path(options.calibration) if options.calibration else None)
+    engines = _Engines(open_parser(options.parser, options.backend, options.threads))
+    failures = []
+    try:
+        for name in options.probes or list(calibration.probes):
+            try:
+                editor = open_editor(name, options.backend, options.threads)
+            except (EngineError, UnknownNameError) as error:
+                failures.append(str(error))
+                continue
+            if editor.card.name not in calibration.probes:
+                editor.close()
+                failures.append(f"MagDR has no calibration for the probe {editor.card.name!r}")
+                continue
+            try:
+                engines.detectors.append(Detector(editor, engines.parser, calibration.probes[editor.card.name]))
+            except EngineError as error:
+                editor.close()
+                failures.append(str(error))
+        if not engines.detectors:
+            raise EngineError("no probe can be asked: " + "; ".join(failures or ["none is named"]))
+    except BaseException:
+        engines.close()
+        raise
+    for failure in failures:
+        _log.warning("magdr goes on without a probe: %s", failure)
+    return engines

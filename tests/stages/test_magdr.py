@@ -1,0 +1,205 @@
+"""The magdr stage: labels, every reason for `unknown`, sampling, the budget, restoring, missing engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from stream_guard.errors import ConfigError
+from stream_guard.magdr import plausible
+from stream_guard.media import pixels
+from stream_guard.stages import magdr
+from stream_guard.stages.magdr import LABELS, UNKNOWN_REASONS, MagdrOptions, MagdrStage
+from stream_guard.types import Box, Face, Frame, Verdict
+
+from ..support.magdr_engines import write_engines
+
+SIZE = (320, 256)
+FACE = Box(100, 60, 200, 180)
+
+
+def soft(index: int = 0) -> np.ndarray:
+    """A smooth picture with a little grain: no operation changes it much, and it is no drawing."""
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    rgb = 110 + 40 * np.sin(x / 40)[..., None] + 20 * np.cos(y / 50)[..., None] + np.zeros(3)
+    return (rgb + np.random.default_rng(index).normal(0, 1.5, rgb.shape)).clip(0, 255).astype(np.uint8)
+
+
+def rough(index: int = 0) -> np.ndarray:
+    """The same with a strong pattern: blurring and compressing change it by very different amounts."""
+    noise = np.random.default_rng(index).normal(0, 60, (SIZE[1], SIZE[0], 1))
+    return (soft(index) + noise).clip(0, 255).astype(np.uint8)
+
+
+def framed(
+    rgb: np.ndarray, index: int = 0, boxes: tuple[Box, ...] = (FACE,), format: str = "yuv444p", **changes: Any
+) -> Frame:
+    picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=format)
+    faces = tuple(Face(k + 1, box, 0.9) for k, box in enumerate(boxes))
+    return Frame(picture, index, Fraction(1, 25), index, faces=faces, faces_known=changes.get("faces_known", True))
+
+
+def opened(folder: Path, faces: bool = True, **options: Any) -> MagdrStage:
+    made = write_engines(folder, faces=faces)
+    values = {"parser": str(made["parser"]), "probes": [str(made["probe"])], "calibration": str(made["calibration"])}
+    stage = MagdrStage(MagdrOptions(**{**values, "backend": "onnxruntime", **options}))
+    stage.open()
+    return stage
+
+
+def verdicts(stage: MagdrStage, *frames: Frame) -> list[Verdict]:
+    return [verdict for frame in frames for out in stage.process(frame) for verdict in out.verdicts]
+
+
+class TestLabels:
+    def test_a_smooth_face_is_clean_and_a_rough_one_perturbed(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path)
+        (clean,) = verdicts(stage, framed(soft()))
+        stage.reset()
+        (perturbed,) = verdicts(stage, framed(rough()))
+        assert (clean.label, perturbed.label) == ("clean", "perturbed")
+        assert clean.score < 0.5 <= perturbed.score
+        assert clean.confidence == pytest.approx(1 - clean.score)
+        assert perturbed.confidence == perturbed.score
+        assert perturbed.region
+        assert {clean.label, perturbed.label} < set(LABELS)
+
+    def test_the_same_face_gets_the_same_score_twice(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path)
+        (first,) = verdicts(stage, framed(rough()))
+        stage.reset()
+        (second,) = verdicts(stage, framed(rough()))
+        assert first == second
+
+    def test_the_score_is_the_median_of_the_looks_kept(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, every=1, memory=3)
+        found = verdicts(stage, *(framed(soft(k), k) for k in range(2)), framed(rough(2), 2))
+        assert [v.label for v in found] == ["clean"] * 3  # one look of three does not turn it
+        found = verdicts(stage, framed(rough(3), 3))
+        assert found[0].label == "perturbed"
+
+    def test_between_looks_the_verdict_holds(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, every=3)
+        found = verdicts(stage, framed(soft()), framed(rough(1), 1), framed(rough(2), 2), framed(rough(3), 3))
+        assert [v.label for v in found[:3]] == ["clean"] * 3
+        assert found[3].score > found[2].score
+
+    def test_a_face_that_comes_back_starts_anew(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, every=100)
+        found = verdicts(stage, framed(soft()), framed(soft(), 1, ()), framed(rough(2), 2))
+        assert [v.label for v in found] == ["clean", "unknown", "perturbed"]
+
+
+class TestUnknown:
+    @pytest.mark.parametrize(
+        ("boxes", "reason"),
+        [
+            ((), magdr.NO_FACE),
+            ((Box(100, 100, 130, 130),), plausible.TINY),
+            ((Box(-40, 60, 60, 180),), plausible.BORDER),
+        ],
+    )
+    def test_faces_that_cannot_be_judged_by_their_place(
+        self, tmp_path: Path, boxes: tuple[Box, ...], reason: str
+    ) -> None:
+        (found,) = verdicts(opened(tmp_path), framed(rough(), boxes=boxes))
+        assert (found.label, found.reason, found.measured) == ("unknown", reason, False)
+
+    def test_another_face_in_the_same_crop(self, tmp_path: Path) -> None:
+        found = verdicts(opened(tmp_path), framed(soft(), boxes=(FACE, FACE.moved(40, 0))))
+        assert [v.reason for v in found] == [plausible.SEVERAL] * 2
+
+    def test_several_faces_apart_are_judged_each(self, tmp_path: Path) -> None:
+        wide = np.concatenate([soft(), rough()], 1)
+        found = verdicts(opened(tmp_path), framed(wide, boxes=(FACE, FACE.moved(SIZE[0], 0))))
+        assert [(v.track, v.label) for v in found] == [(1, "clean"), (2, "perturbed")]
+
+    def test_a_drawing(self, tmp_path: Path) -> None:
+        drawn = np.full((SIZE[1], SIZE[0], 3), 200, np.uint8)
+        drawn[80:160, 120:180] = 40
+        (found,) = verdicts(opened(tmp_path), framed(drawn))
+        assert found.reason == plausible.DRAWING
+
+    def test_a_crop_in_which_no_face_is_parsed(self, tmp_path: Path) -> None:
+        (found,) = verdicts(opened(tmp_path, faces=False), framed(soft()))
+        assert found.reason == plausible.NOT_PARSED
+
+    def test_a_format_that_cannot_be_read(self, tmp_path: Path) -> None:
+        (found,) = verdicts(opened(tmp_path), framed(soft(), format="monob"))
+        assert found.reason == magdr.UNSUPPORTED
+
+    @pytest.mark.parametrize("missing", ["parser", "probes", "calibration"])
+    def test_an_engine_that_is_missing(self, tmp_path: Path, missing: str, caplog: pytest.LogCaptureFixture) -> None:
+        gone = str(tmp_path / "gone")
+        stage = opened(tmp_path, **{missing: [gone] if missing == "probes" else gone})
+        (found,) = verdicts(stage, framed(soft()))
+        assert (found.label, found.reason) == ("unknown", magdr.ENGINE_MISSING)
+        assert stage.about() == {}
+        assert "every verdict will be unknown" in caplog.text
+
+    def test_engines_that_the_calibration_does_not_know(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        made = write_engines(tmp_path / "a")
+        text = made["calibration"].read_text(encoding="utf-8")
+        sha = text.split('probe_sha256 = "')[1][:64]
+        made["calibration"].write_text(text.replace(sha, "0" * 64), encoding="utf-8")
+        options = {"probes": [str(made["probe"])], "parser": str(made["parser"])}
+        stage = MagdrStage(MagdrOptions(**options, calibration=str(made["calibration"])))
+        stage.open()
+        (found,) = verdicts(stage, framed(soft()))
+        assert found.reason == magdr.ENGINE_MISSING
+        assert "was not calibrated" in caplog.text
+        stage.close()
+
+    def test_every_reason_is_listed(self, tmp_path: Path) -> None:
+        assert len(set(UNKNOWN_REASONS)) == len(UNKNOWN_REASONS) == 10
+
+    def test_faces_must_have_been_looked_for(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="put the stage 'faces' before"):
+            opened(tmp_path).process(framed(soft(), faces_known=False))
+
+
+class TestBudget:
+    def test_looks_wait_until_the_budget_has_room(self, tmp_path: Path) -> None:
+        """A budget that one look exceeds for ever: the first face is looked at once, the second never."""
+        stage = opened(tmp_path, every=1, budget_ms=1e-6)
+        found = verdicts(stage, *(framed(soft(k), k) for k in range(3)))
+        assert [v.label for v in found] == ["clean"] * 3
+        spent = stage._clock.spent_ms
+        verdicts(stage, framed(soft(9), 9))
+        assert stage._clock.spent_ms == spent > 0
+        wide = np.concatenate([soft(), soft()], 1)
+        late = verdicts(stage, framed(wide, 10, (FACE, FACE.moved(SIZE[0], 0))))
+        assert (late[1].label, late[1].reason) == ("unknown", magdr.NOT_LOOKED_AT)
+
+
+class TestRestore:
+    def test_it_calms_the_face_and_leaves_the_rest(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, mode="restore", restore_looks=60, every=1)
+        frame = framed(rough())
+        before = pixels.whole_rgb(frame.picture).copy()
+        (out,) = stage.process(frame)
+        after = pixels.whole_rgb(out.picture)
+        (verdict,) = out.verdicts
+        assert (verdict.label, verdict.reason) == ("perturbed", magdr.RESTORED)
+        assert np.array_equal(before[:20], after[:20])
+        inner = np.s_[90:150, 125:175]
+        assert np.diff(after[inner].astype(int), axis=1).std() < np.diff(before[inner].astype(int), axis=1).std()
+
+    def test_a_clean_face_is_not_touched(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, mode="restore")
+        frame = framed(soft())
+        before = pixels.whole_rgb(frame.picture).copy()
+        (out,) = stage.process(frame)
+        assert np.array_equal(before, pixels.whole_rgb(out.picture))
+
+    def test_checking_never_writes(self, tmp_path: Path) -> None:
+        frame = framed(rough())
+        before = pixels.whole_rgb(frame.picture).copy()
+        (out,) = opened(tmp_path).process(replace(frame))
+        assert np.array_equal(before, pixels.whole_rgb(out.picture))

@@ -1,0 +1,210 @@
+"""Screening a file: what becomes of verdicts over time, the policy, the command and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stream_guard.cli import app
+from stream_guard.config import check, load_pipeline
+from stream_guard.document import read_document
+from stream_guard.errors import ConfigError, SourceError, StoppedError
+from stream_guard.screen import _Track, judge, screen_file
+from stream_guard.types import Verdict
+
+from .support.magdr_engines import write_engines
+from .support.media import X264, plain
+from .support.scenes import frames
+
+REJECT = {"detect": ("fake",), "magdr": ("perturbed", "unknown")}
+
+
+def tracks(**labels: str) -> dict[tuple[str, int | None], _Track]:
+    """`magdr_1="ccp"`: what the stage said of face 1, a letter each tenth of a second; `magdr_none`: no face."""
+    words = {"c": "clean", "p": "perturbed", "u": "unknown", "r": "real", "f": "fake"}
+    made: dict[tuple[str, int | None], _Track] = {}
+    for key, letters in labels.items():
+        stage, _, number = key.partition("_")
+        track = None if number == "none" else int(number)
+        for k, letter in enumerate(letters):
+            label = words[letter]
+            reason = "no_face" if track is None else ""
+            verdict = Verdict(stage, label, 0.7, track, reason, measured=label != "unknown")
+            made.setdefault((stage, track), _Track(k / 10, 0.0)).add(verdict, k / 10)
+    return made
+
+
+class TestPolicy:
+    @pytest.mark.parametrize(
+        ("labels", "outcome"),
+        [
+            ({"magdr_1": "c" * 20}, "passed"),
+            ({"magdr_1": "p" * 20}, "rejected"),
+            ({"magdr_1": "c" * 20, "detect_1": "f" * 20}, "rejected"),
+            ({"magdr_1": "c" * 20, "detect_1": "u" * 20}, "undecided"),
+            ({"magdr_none": "u" * 20}, "rejected"),
+            ({"magdr_1": "c" * 20, "magdr_none": "u" * 20}, "passed"),
+            ({"magdr_1": "c" * 20, "magdr_2": "u" * 3}, "passed"),
+            ({"magdr_1": "c" * 20, "magdr_2": "u" * 20}, "rejected"),
+            ({"magdr_1": "c" * 100 + "p"}, "passed"),
+            ({"magdr_1": "c" * 100 + "p" * 15}, "rejected"),
+            ({"magdr_1": "c" * 6 + "p" * 3}, "rejected"),
+        ],
+    )
+    def test_outcomes(self, labels: dict[str, str], outcome: str) -> None:
+        assert judge(tracks(**labels), REJECT)[2] == outcome
+
+    def test_unknown_may_be_let_in_and_is_then_undecided(self) -> None:
+        verdicts, causes, outcome = judge(tracks(magdr_none="uuu"), {"magdr": ("perturbed",)})
+        assert outcome == "undecided"
+        assert causes == ("magdr: the content is unknown: no_face",)
+        assert verdicts[0].score is None
+
+    def test_an_empty_policy_rejects_nothing_and_passes_nothing_unknown(self) -> None:
+        assert judge(tracks(magdr_1="p" * 9), {})[2] == "passed"
+        assert judge(tracks(magdr_1="u" * 9), {})[2] == "undecided"
+
+    def test_a_verdict_says_where_when_and_how_often(self) -> None:
+        (verdict,), causes, _ = judge(tracks(magdr_4="cppp"), REJECT)
+        assert verdict.pictures == {"clean": 1, "perturbed": 3}
+        assert (verdict.track, verdict.first_seconds, verdict.last_seconds) == (4, 0.0, 0.3)
+        assert causes == ("magdr: face 4 is perturbed (score 0.70)",)
+
+
+class TestSchema:
+    def pipeline(self, folder: Path, reject: str) -> Path:
+        path = folder / "p.yaml"
+        path.write_text(f"name: p\nstages: [faces, magdr]\nreject: {reject}\n", encoding="utf-8")
+        return path
+
+    def test_the_bundled_pipeline_rejects_what_is_unknown(self) -> None:
+        config = load_pipeline("screen")
+        assert dict(config.reject) == {"detect": ("fake",), "magdr": ("perturbed", "unknown")}
+        assert not config.protects
+
+    @pytest.mark.parametrize(
+        ("reject", "words"),
+        [
+            ("{magdr: [perturbd]}", "did you mean 'perturbed'"),
+            ("{detect: [fake]}", "no stage 'detect' that judges"),
+            ("{faces: [clean]}", "no stage 'faces' that judges"),
+            ("[magdr]", "reject"),
+        ],
+    )
+    def test_mistakes_are_named_with_their_place(self, tmp_path: Path, reject: str, words: str) -> None:
+        with pytest.raises(ConfigError, match=words) as caught:
+            check(read_document(self.pipeline(tmp_path, reject)))
+        assert "p.yaml" in str(caught.value)
+
+
+def screening(folder: Path) -> Path:
+    """A pipeline with engines of its own."""
+    made = write_engines(folder / "engines")
+    path = folder / "screen.yaml"
+    path.write_text(
+        f"""
+name: mine
+stages:
+  - faces: {{size: 320}}
+  - magdr:
+      parser: {made["parser"]}
+      probes: [{made["probe"]}]
+      calibration: {made["calibration"]}
+      every: 5
+reject: {{magdr: [perturbed, unknown]}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def clip(path: Path, rough: float) -> Path:
+    """A second of a head before a backdrop, 320 px wide, with noise of this strength."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={**X264, "crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 320, 256, "yuv420p"
+        for frame in frames(25, lambda index: [(80, 30)], size=(320, 256)):
+            rgb = frame.picture.to_ndarray(format="rgb24")
+            noisy = (rgb + rng.normal(0, rough, (*rgb.shape[:2], 1))).clip(0, 255).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24").reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("screen")
+    return {
+        "pipeline": screening(folder),
+        "rough": clip(folder / "rough.mp4", 55),
+        "nobody": plain(folder, frames=12),
+    }
+
+
+def command(*words: object) -> tuple[int, str, str]:
+    run = CliRunner().invoke(app, ["screen", *map(str, words)])
+    return run.exit_code, run.stdout, run.stderr
+
+
+class TestFiles:
+    def test_a_perturbed_face_is_rejected_with_its_verdict(self, made: dict[str, Path]) -> None:
+        code, out, err = command(made["rough"], "--pipeline", made["pipeline"], "--json")
+        report = json.loads(out)
+        assert code == 3, err
+        assert report["rejected"]
+        assert report["outcome"] == "rejected"
+        verdict = next(v for v in report["verdicts"] if v["label"] == "perturbed")
+        assert verdict["stage"] == "magdr"
+        assert verdict["score"] >= 0.5
+        assert report["frames"] == 25
+        assert "is perturbed" in err
+
+    def test_words_for_a_person(self, made: dict[str, Path]) -> None:
+        code, out, _ = command(made["rough"], "--pipeline", made["pipeline"])
+        assert code == 3
+        assert any(line.startswith("magdr    face") and " perturbed " in line for line in out.splitlines())
+        assert out.splitlines()[-1].startswith("rejected: magdr")
+
+    def test_nobody_in_the_picture_is_no_pass(self, made: dict[str, Path]) -> None:
+        code, out, _ = command(made["nobody"], "--pipeline", made["pipeline"], "--json")
+        assert code == 3
+        assert json.loads(out)["causes"] == ["magdr: the content is unknown: no_face"]
+
+    def test_the_policy_may_let_the_unknown_in(self, made: dict[str, Path]) -> None:
+        code, out, _ = command(
+            made["nobody"], "--pipeline", made["pipeline"], "--set", "reject={magdr: [perturbed]}", "--json"
+        )
+        assert code == 0
+        assert json.loads(out)["outcome"] == "undecided"
+
+    def test_a_pipeline_that_judges_nothing_is_refused(self, made: dict[str, Path]) -> None:
+        with pytest.raises(ConfigError, match="judges nothing"):
+            screen_file(made["nobody"], load_pipeline("protect"))
+
+    def test_a_file_that_is_no_video(self, made: dict[str, Path], tmp_path: Path) -> None:
+        (tmp_path / "a.mp4").write_bytes(b"nothing")
+        with pytest.raises(SourceError):
+            screen_file(tmp_path / "a.mp4", load_pipeline(str(made["pipeline"])))
+
+    def test_it_stops_when_asked(self, made: dict[str, Path]) -> None:
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(StoppedError, match="not judged to its end"):
+            screen_file(made["nobody"], load_pipeline(str(made["pipeline"])), stop=stop)
+
+    def test_progress_is_told(self, made: dict[str, Path]) -> None:
+        seen: list[int] = []
+        report = screen_file(
+            made["nobody"],
+            load_pipeline(str(made["pipeline"])),
+            on_progress=lambda progress: seen.append(progress.frames),
+        )
+        assert seen == list(range(1, 13))
+        assert report.engines["magdr"]["engine"] == "contrast"
