@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import daemon_settings
 import evidence
 import results
 
@@ -83,7 +84,13 @@ def _yaml(value: object) -> str:
 
 def pages() -> dict[Path, str]:
     """What each generated file should hold. The README's table needs the committed results of every benchmark."""
-    made = {HERE / "metrics.md": metrics_page(), HERE / "stages.md": stages_page(), **evidence.pages(NOTE)}
+    made = {
+        HERE / "metrics.md": metrics_page(),
+        HERE / "stages.md": stages_page(),
+        HERE / "daemon.md": daemon_settings.page(NOTE),
+        HERE.parent / "deploy/stream-guard.yaml": daemon_settings.example(),
+        **evidence.pages(NOTE),
+    }
     if all((results.RESULTS / f"{name}.json").is_file() for name in results.README_RESULTS):
         readme = HERE.parent / "README.md"
         made[readme] = results.with_block(readme.read_text(encoding="utf-8"))

@@ -1,0 +1,170 @@
+"""The daemon's settings as pages: the tables of docs/daemon.md and the example deploy/stream-guard.yaml."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from stream_guard.daemon import settings as s
+
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("The file", s.DaemonSettings, ""),
+    ("`http`", s.Http, ""),
+    ("`http.tokens[]`", s.Token, ""),
+    ("`http.tls`", s.Tls, ""),
+    ("`urls`", s.Urls, ""),
+    (
+        "`defaults`, and every stream",
+        s.StreamDefaults,
+        "What a stream does not set, it has from `defaults`, key by key. Stage options of `defaults` hold for streams "
+        "that run the same pipeline.",
+    ),
+    ("`streams[]`, beside those", s.StreamSettings, ""),
+    ("`outputs[]`", s.OutputSettings, ""),
+    ("`encoder`", s.EncoderChoice, ""),
+    ("`backoff`", s.BackoffSettings, ""),
+    ("`limits`", s.LimitSettings, ""),
+    ("`hooks.NAME`", s.HookSettings, ""),
+    ("`jobs`", s.JobsSection, ""),
+    ("`admission`", s.AdmissionSettings, ""),
+    ("`metrics`", s.MetricsSection, ""),
+)
+
+PAGE = """# The daemon's settings
+{note}
+`stream-guard serve --config FILE` reads one YAML file; [deploy/stream-guard.yaml](../deploy/stream-guard.yaml) has
+every key with its default. `--check` reads it, tells every mistake with its line and column, and starts nothing.
+
+- **Environment**: `STREAM_GUARD__HTTP__PORT=8080` is laid over `http.port`. Two underscores stand between keys, letters
+  are small or capital, `-` in a key is `_`, a list's items go by number (`STREAM_GUARD__STREAMS__0__STALL=3`), and the
+  value is read as YAML (`STREAM_GUARD__URLS__HOSTS='[127.0.0.1]'`).
+- **Secrets**: `${{NAME}}` in any text is the environment's variable NAME, `$$` a plain `$`. `url_file`, `source_file`,
+  `secret_file`, `webhook_secret_file` and `publish_token_file` name a file that holds the value. What stands in a URL
+  after the host's first path is shown nowhere: neither in the log, nor in an error, an answer or a label.
+- **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
+  are drained and started anew, new ones start, those that are gone are drained. A file with a mistake changes nothing:
+  the log, an event and `stream_guard_configuration_reload_success 0` tell. `state_dir`, `http` and `jobs` take effect
+  with the next start. Files that the configuration names are read again on SIGHUP only.
+- **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
+  0, or 2 for a file or port that cannot be used. Workers end with the daemon, also when that is killed.
+- **Restarts**: a worker that crashes, or is killed for its memory, is started again after `backoff`; after `restarts`
+  within `restart_window` the stream is `failed`, which is an event, an ERROR in the log and
+  `stream_guard_streams_given_up_total`. Limits other than memory, the policy `disconnect` and used-up attempts end a
+  stream at once.
+- **Admission**: streams of the file always start. One that comes over the API or a hook is refused with 503 and
+  `Retry-After` when CPU time or memory would not do: measured over 5 s, with what streams that started within 15 s will
+  take, and what the others take on average (0.5 CPUs and 400 MiB while there is none). Niced work, as file jobs are,
+  counts as free. In a container its limits (cgroup v2) hold. 0 as headroom turns a check off.
+
+"""
+
+
+def page(note: str) -> str:
+    return PAGE.format(note=note) + "\n".join(_section(*section) for section in SECTIONS)
+
+
+def _section(title: str, model: type[BaseModel], words: str) -> str:
+    inherited = s.StreamDefaults.model_fields if model is s.StreamSettings else {}
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        if name not in inherited:
+            rows.append(f"| `{name}` | {_kind(field)} | {_default(field)} | {field.description} |")
+    return f"## {title}\n\n" + (f"{words}\n\n" if words else "") + "\n".join(rows) + "\n"
+
+
+def _kind(field: FieldInfo) -> str:
+    kind = field.annotation
+    text = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", ()) else str(kind)
+    for gone in ("stream_guard.daemon.settings.", "typing.", ", ..."):
+        text = text.replace(gone, "")
+    return text.replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "see below" if isinstance(field.default, BaseModel) else f"`{_value(field.default)}`"
+
+
+def _value(value: Any) -> str:
+    """A value as one writes it in YAML on one line."""
+    return json.dumps(value)
+
+
+HEAD = """# The settings of `stream-guard serve --config FILE`, each with its default; docs/daemon.md says more.
+# Lines behind #| are examples: they take the place of the line above them.
+# Written by docs/generate.py: change the descriptions in stream_guard/daemon/settings.py.
+"""
+
+
+def example() -> str:
+    """A file that says what holds without a file; what has no default stands in examples."""
+    return HEAD + "\n".join(_lines(s.DaemonSettings, 0)) + "\n"
+
+
+def _lines(model: type[BaseModel], depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    for name, field in model.model_fields.items():
+        if depth == 0:
+            yield ""
+        comment = indent + "# "
+        yield from textwrap.wrap(str(field.description), 110, initial_indent=comment, subsequent_indent=comment)
+        if isinstance(field.default, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _lines(type(field.default), depth + 1)
+            continue
+        yield f"{indent}{name}: {_plain(field.default)}"
+        for line in EXAMPLES.get((model, name), "").splitlines():
+            yield f"#| {indent}{line}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str) and value.replace("-", "").replace("_", "").isalpha():
+        return value
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_plain(item) for item in value)}]"
+    return _value(value)
+
+
+EXAMPLES: dict[tuple[type[BaseModel], str], str] = {
+    (s.Http, "tokens"): f"""\
+tokens:
+  - {{name: operator, role: write, sha256: "{"0" * 64}"}}
+""",
+    (s.Http, "tls"): """\
+tls: {certificate: /etc/stream-guard/tls.crt, key: /etc/stream-guard/tls.key}
+""",
+    (s.Urls, "hosts"): """\
+hosts: [127.0.0.1, "*.example.org", "10.0.0.0/8"]
+""",
+    (s.Urls, "file_roots"): """\
+file_roots: [/srv/video]
+""",
+    (s.DaemonSettings, "streams"): """\
+streams:
+  - name: studio
+    source: rtmp://127.0.0.1/live/${STUDIO_KEY}
+    outputs:
+      - url: rtmp://127.0.0.1/protected/studio
+      - {url: rtmp://127.0.0.1/backup/studio, format: flv}
+    on_gap: freeze
+    options: {disrupt.strength: 1.25}
+  - name: lobby
+    source: rtmp://127.0.0.1/live/lobby
+    screen: true
+""",
+    (s.DaemonSettings, "hooks"): """\
+hooks:
+  rtmp:
+    dialect: nginx-rtmp
+    source: rtmp://127.0.0.1/live/{name}
+    outputs: [{url: "rtmp://127.0.0.1/protected/{name}"}]
+    publish_token: ${PUBLISH_TOKEN}
+    stream: {end_after_gap: 10}
+""",
+}
