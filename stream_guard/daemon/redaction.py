@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "..."
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#\s@]*@)?(?P<host>[^/?#\s@]*)(?P<rest>[^\s]*)")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#\s]*@)?(?P<host>[^/?#\s@]*)(?P<rest>[^\s]*)")
 
 
 def redacted(url: str) -> str:
@@ -14,12 +14,13 @@ def redacted(url: str) -> str:
     match = _URL.fullmatch(url)
     if match is None or match["scheme"].lower() == "file":
         return url if match is not None or url.startswith("/") else HIDDEN
-    path, mark, _ = match["rest"].partition("?")
+    path = re.split("[?#]", match["rest"])[0]
     parts = path.split("/")
+    mark = "" if path == match["rest"] else "?" + HIDDEN
     if any(parts[1:]):
         parts[-1] = HIDDEN
         mark = ""
-    return f"{match['scheme']}://{match['host']}{'/'.join(parts)}{'?' + HIDDEN if mark else ''}"
+    return f"{match['scheme']}://{match['host']}{'/'.join(parts)}{mark}"
 
 
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:

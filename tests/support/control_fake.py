@@ -258,7 +258,7 @@ class FakeControl:
 
 def hidden(url: str) -> str:
     """A URL without its last part, which may be a stream key, and without its query."""
-    return url.partition("?")[0].rpartition("/")[0] + "/***"
+    return url.partition("?")[0].rpartition("/")[0] + "/..."
 
 
 def picture(moment: int) -> Image.Image:
