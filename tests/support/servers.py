@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import select
 import shutil
 import socket
 import ssl
@@ -196,16 +197,18 @@ def tcp_server(serve: Callable[[socket.socket], None], *, tls: ssl.SSLContext | 
     threads: list[threading.Thread] = []
 
     def one(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            serve(tls.wrap_socket(connection, server_side=True) if tls else connection)
-        with contextlib.suppress(OSError):
-            connection.close()
+        # A socket that is closed while it is waited for has no number any more: ValueError.
+        with (
+            contextlib.suppress(OSError, ValueError),
+            tls.wrap_socket(connection, server_side=True) if tls else connection as own,
+        ):
+            connections.append(own)
+            serve(own)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                connections.append(connection)
                 threads.append(threading.Thread(target=one, args=(connection,)))
                 threads[-1].start()
 
@@ -224,6 +227,40 @@ def tcp_server(serve: Callable[[socket.socket], None], *, tls: ssl.SSLContext | 
             connection.close()
         for thread in threads:
             thread.join()
+
+
+@contextlib.contextmanager
+def tls_proxy(folder: Path, port: int) -> Iterator[int]:
+    """Takes TLS connections and hands them on in the clear to `port` on loopback; yields its own port."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve(connection: socket.socket) -> None:
+        """One thread for both directions: an SSL socket must not be read and written at once."""
+        with socket.create_connection(("127.0.0.1", port)) as inner:
+            connection.setblocking(False)
+            while True:
+                select.select([connection, inner], [], [], 0.05)
+                try:
+                    data = connection.recv(65536)
+                    if not data:
+                        return
+                    inner.sendall(data)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    pass
+                if select.select([inner], [], [], 0)[0]:
+                    data = inner.recv(65536)
+                    if not data:
+                        return
+                    connection.settimeout(10)
+                    connection.sendall(data)
+                    connection.setblocking(False)
+
+    with tcp_server(serve, tls=context) as own:
+        yield own
 
 
 @contextlib.contextmanager

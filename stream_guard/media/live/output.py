@@ -46,7 +46,7 @@ class Output:
         self._attempts = 0
         self.want_key = False
         self.state, self.error = "waiting", ""
-        self.bytes = self.reconnects = self.dropped = 0
+        self.bytes = self.pictures = self.reconnects = self.dropped = 0
         self._thread = threading.Thread(target=self._run, name=f"output-{place.format}", daemon=True)
 
     def start(self) -> None:
@@ -185,6 +185,7 @@ class Output:
             packet.stream = stream
             out.mux(packet)
             self.bytes += len(unit.data)
+            self.pictures += unit.video
 
     def _discard(self, out: av.container.OutputContainer | None) -> None:
         """Close a muxer whose place is gone: a flow that says so is sent no trailer."""

@@ -32,7 +32,7 @@ class Flow(Protocol):
 
 
 class Place:
-    """One output's address. `open` may be called again after `done`."""
+    """One output's address. `open` may be called again after `done`; files that are there are not replaced."""
 
     def __init__(self, output: LiveOutput) -> None:
         self.url = output.url
@@ -42,6 +42,7 @@ class Place:
         self._rule = outgoing(output.url)
         self._options = dict(output.options)
         self._times = 0
+        self._goes_on = False
 
     @property
     def muxer_options(self) -> dict[str, str]:
@@ -49,7 +50,7 @@ class Place:
         options = {"flush_packets": "1", "max_interleave_delta": "500000", **dict(MUXERS.get(self.format, ()))}
         own = {} if self._rule is not None and self._bridged(self._rule) else self._options
         made = {**options, **own}
-        if self.format == "hls" and self._times > 1:
+        if self._goes_on:
             made["hls_flags"] = f"{made['hls_flags']}+append_list+discont_start"
         return made
 
@@ -57,7 +58,9 @@ class Place:
         """What the muxer writes to: a flow, or the path of a file. Raises SinkError."""
         self._times += 1
         if self._rule is None:
-            return f"file:{self._path()}"
+            path = self._path()
+            self._goes_on = self.format == "hls" and (self._times > 1 or _unfinished(path))
+            return path if self.format == "hls" else _free(path)
         if self._bridged(self._rule):
             self.flow = bridge.writer(self.url, self._options, write_seconds=WRITE_SECONDS)
             return self.flow
@@ -80,13 +83,16 @@ class Place:
         return ""
 
     def _path(self) -> str:
+        """Absolute, so that no name is taken for a protocol; with `file:` HLS would not find what to delete."""
         return os.path.abspath(self.url.removeprefix("file:"))
 
     def _bridged(self, rule: Outgoing) -> bool:
         return scheme_of(self.url) not in protocols(output=True)
 
 
-WIRE_OPTIONS = frozenset({"pkt_size", "ttl", "localaddr", "buffer_size", "tcp_nodelay", "rtmp_app", "rtmp_playpath"})
+WIRE_OPTIONS = frozenset(
+    {"pkt_size", "ttl", "localaddr", "buffer_size", "tcp_nodelay", "tls_verify", "ca_file", "verifyhost"}
+)
 """An output's options that are the protocol's; the others are the muxer's."""
 
 
@@ -105,7 +111,7 @@ class Recording(Place):
     def open(self) -> str:
         self._times += 1
         self._partial = _free(self._path() + PARTIAL)
-        return f"file:{self._partial}"
+        return self._partial
 
     def done(self, *, clean: bool) -> str:
         partial, self._partial = self._partial, ""
@@ -137,8 +143,19 @@ def _format(url: str) -> str:
     return container.format
 
 
+def _unfinished(playlist: str) -> bool:
+    """Whether an HLS playlist is there that never ended: a run that was cut off, which this one carries on."""
+    try:
+        with open(playlist, encoding="utf-8", errors="replace") as file:
+            return "#EXT-X-ENDLIST" not in file.read()
+    except OSError:
+        return False
+
+
 def _free(path: str) -> str:
-    """`path`, or with a number before its ending where that name is taken."""
+    """`path`, or with a number before its ending where a file has that name; devices and pipes stay as they are."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return path
     ending = PARTIAL if path.endswith(PARTIAL) else ""
     stem = path.removesuffix(ending)
     suffix = suffix_of(stem)

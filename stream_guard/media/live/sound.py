@@ -21,6 +21,7 @@ from .units import Unit, unit_of
 
 JUMP_SECONDS = 0.1
 """Sound that comes this far from where the last one ended is not joined to it sample by sample."""
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
@@ -123,7 +124,7 @@ def ticks(seconds: Fraction, base: Fraction) -> int:
 def aac_stream(out: av.container.OutputContainer, info: AudioInfo) -> AudioStream:
     """The encoder's stream: the source's rate and layout where AAC knows them, else the nearest."""
     rate = info.rate if info.rate in AAC_RATES else 48000
-    layout = info.layout if av.AudioLayout(info.layout).nb_channels in (1, 2, 6) else "stereo"
+    layout = LAYOUTS.get(av.AudioLayout(info.layout).nb_channels, "stereo")
     return out.add_stream("aac", rate=rate, layout=layout)
 
 

@@ -1,0 +1,391 @@
+"""Live sinks against real servers on loopback: one encode, many outputs, and what becomes of each when it goes bad."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from stream_guard.errors import ConfigError, UsageError
+from stream_guard.media import CopiedPacket, EncoderSettings, LiveOutput, LiveSink, Retry, open_live
+from stream_guard.media.live import output as live_output
+from stream_guard.types import Frame
+from tests.media.live import frames_of, opened
+from tests.support import media
+from tests.support.servers import free_port, nginx, program, tcp_server, tls_proxy, wait_for
+
+KEY = "verysecretkey"
+QUICK = Retry(0.05, 0.2)
+
+
+class Feed:
+    """A clip repeated for ever on one clock, written to a sink from a thread, as fast as `rate` pictures a second."""
+
+    def __init__(self, clip: Path, sink: LiveSink, rate: float = 50.0, sound: bool = True) -> None:
+        self.sink, self.frames, self._sound, self._rate = sink, 0, sound, rate
+        with open_live(str(clip), allow_files=True) as source:
+            source._pacer = None
+            self._items = list(source.read())
+        self._stop = threading.Event()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            lap = Fraction(0)
+            length = max(i.time_seconds or 0 for i in self._items if isinstance(i, Frame)) + 0.04
+            while not self._stop.is_set():
+                for item in self._items:
+                    self._write(item, lap)
+                    if self._stop.is_set():
+                        return
+                lap += Fraction(length).limit_denominator(1000)
+        except BaseException as error:
+            self.error = error
+
+    def _write(self, item: Frame | CopiedPacket, lap: Fraction) -> None:
+        if isinstance(item, Frame):
+            self.sink.write(replace(item, pts=item.pts + round(lap / item.time_base)))
+            self.frames += 1
+            self._stop.wait(1 / self._rate)
+        elif self._sound:
+            packet = av.Packet(bytes(item.packet))
+            packet.time_base, packet.duration = item.packet.time_base, item.packet.duration
+            packet.pts = packet.dts = (item.packet.pts or 0) + round(lap / Fraction(packet.time_base))
+            self.sink.write_packet(CopiedPacket(packet, item.stream))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return media.plain(tmp_path_factory.mktemp("clip"), frames=50, suffix=".mkv")
+
+
+@contextmanager
+def fed(clip: Path, outputs: list[LiveOutput], **options: Any) -> Iterator[LiveSink]:
+    """A sink with these outputs that is fed until the block ends, and closed then."""
+    feed = {name: options.pop(name) for name in ("rate", "sound") if name in options}
+    with open_live(str(clip), allow_files=True) as source:
+        sink = LiveSink(source, outputs, options.pop("settings", None), retry=QUICK, **options)
+    with sink, Feed(clip, sink, **feed):
+        yield sink
+
+
+def state(sink: LiveSink, number: int = 0) -> Any:
+    return sink.outputs[number]["state"]
+
+
+def times(path: Path | str, kind: str) -> list[float]:
+    """The times of a file's packets of the first stream of a kind."""
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        return [float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None]
+
+
+class TestOutputs:
+    def test_one_encode_reaches_all(self, clip: Path, tmp_path: Path) -> None:
+        """RTMP, HLS, MPEG-TS over UDP and a recording at once; each can be read back with sound."""
+        udp = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+        with nginx(tmp_path / "nginx") as server:
+            hls, record = server.folder / "x.m3u8", tmp_path / "r.mkv"
+            outputs = [LiveOutput(server.rtmp(f"protected/{KEY}")), LiveOutput(str(hls)), LiveOutput(udp)]
+            with fed(clip, outputs, record=str(record)) as sink:
+                for url in (server.rtmp(f"protected/{KEY}"), udp, server.http("x.m3u8")):
+                    with opened(url) as source:
+                        assert len(frames_of(source, 20)) == 20
+                        assert [a.codec for a in source.audio] == ["aac"]
+                assert [o["state"] for o in sink.outputs] == ["open"] * 3
+                assert KEY not in str(sink.outputs)
+        assert sink.report.frames == len(times(record, "video"))
+        assert not list(tmp_path.glob("*.partial"))
+
+    def test_no_picture_waits_in_the_encoder(self, clip: Path, tmp_path: Path) -> None:
+        record = tmp_path / "r.ts"
+        with open_live(str(clip), allow_files=True) as source, LiveSink(source, [], record=str(record)) as sink:
+            for count, frame in enumerate(frames_of(source, 5), 1):
+                sink.write(frame)
+                wait_for(lambda count=count: _pictures(sink) >= count, "the picture to leave")
+
+    def test_key_frames_come_every_two_seconds(self, clip: Path, tmp_path: Path) -> None:
+        with fed(clip, [], record=str(tmp_path / "r.mkv"), rate=500) as sink:
+            wait_for(lambda: sink.report.frames > 160, "160 frames")
+        with av.open(str(tmp_path / "r.mkv")) as container:
+            keys = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.is_keyframe and p.size]
+        assert [round(k) for k in keys[:4]] == [0, 2, 4, 6]
+
+    def test_hls_keeps_few_segments(self, clip: Path, tmp_path: Path) -> None:
+        playlist = tmp_path / "x.m3u8"
+        options = (("hls_time", "1"), ("hls_list_size", "2"))
+        settings = EncoderSettings(gop=25)
+        with fed(clip, [LiveOutput(str(playlist), options=options)], settings=settings, rate=200):
+            wait_for(lambda: (tmp_path / "x8.ts").exists(), "the ninth segment")
+        assert len(list(tmp_path.glob("*.ts"))) <= 5
+        assert "#EXT-X-ENDLIST" in playlist.read_text()
+
+    def test_a_playlist_that_was_cut_off_goes_on(self, clip: Path, tmp_path: Path) -> None:
+        """As a worker does that comes back after a crash: numbers go on, and the break is marked."""
+        playlist = tmp_path / "x.m3u8"
+        with fed(clip, [LiveOutput(str(playlist))], rate=300):
+            wait_for(lambda: (tmp_path / "x2.ts").exists(), "the third segment")
+        playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST\n", ""))
+        newest = max(int(p.stem[1:]) for p in tmp_path.glob("x*.ts"))
+        with fed(clip, [LiveOutput(str(playlist))], rate=300):
+            wait_for(lambda: (tmp_path / f"x{newest + 2}.ts").exists(), "two more segments")
+        assert "#EXT-X-DISCONTINUITY" in playlist.read_text()
+
+    def test_rtmps(self, clip: Path, tmp_path: Path) -> None:
+        """Through a TLS proxy before nginx, out and in again."""
+        with nginx(tmp_path / "nginx") as server, tls_proxy(tmp_path, server.rtmp_port) as port:
+            url = f"rtmps://127.0.0.1:{port}/protected/{KEY}"
+            with fed(clip, [LiveOutput(url)]), opened(url) as source:
+                assert len(frames_of(source, 20)) == 20
+
+    def test_what_cannot_be_written_is_refused_at_once(self, clip: Path, tmp_path: Path) -> None:
+        with open_live(str(clip), allow_files=True) as source:
+            with pytest.raises(ConfigError, match="flv does not hold ffv1"):
+                LiveSink(source, [LiveOutput("rtmp://h/a/k")], EncoderSettings(codec="ffv1"))
+            with pytest.raises(UsageError, match="has the scheme 'gopher'"):
+                LiveSink(source, [LiveOutput(f"gopher://h/a/{KEY}")])
+            with pytest.raises(UsageError, match="does not exist"):
+                LiveSink(source, [], record=str(tmp_path / "missing" / "r.mkv"))
+            with pytest.raises(UsageError, match="at least one output"):
+                LiveSink(source, [])
+
+
+def _pictures(sink: LiveSink) -> int:
+    recording = sink._recording
+    assert recording is not None
+    return recording.pictures
+
+
+class TestFaults:
+    def test_a_refused_output_leaves_the_others_alone(self, clip: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        bad, good = LiveOutput(f"rtmp://127.0.0.1:1/live/{KEY}"), LiveOutput(str(tmp_path / "good.ts"))
+        with fed(clip, [bad, good], on_event=lambda kind, words: said.append(words)) as sink:
+            wait_for(lambda: len([w for w in said if "Connection refused" in w]) > 2, "three attempts")
+            wait_for(lambda: sink.report.frames > 30, "30 frames")
+            assert [o["state"] for o in sink.outputs] == ["waiting", "open"]
+            wait_for(lambda: sink.outputs[0]["dropped"], "what was missed to be counted")
+        assert len(times(tmp_path / "good.ts", "video")) == sink.report.frames
+        assert KEY not in "".join(said)
+
+    def test_attempts_are_counted(self, clip: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        with open_live(str(clip), allow_files=True) as source:
+            sink = LiveSink(
+                source,
+                [LiveOutput("rtmp://127.0.0.1:1/live/x")],
+                record=str(tmp_path / "r.mkv"),
+                retry=Retry(0.01, 0.02, 0.5, attempts=3),
+                on_event=lambda kind, words: said.append(words),
+            )
+        with sink, Feed(clip, sink):
+            wait_for(lambda: state(sink) == "failed", "the output to fail for good")
+        assert sum("tried again" in words for words in said) == 2
+
+    def test_a_server_that_comes_back_is_fed_again_from_a_key_frame(self, clip: Path, tmp_path: Path) -> None:
+        with nginx(tmp_path / "one") as server:
+            url, port = server.rtmp("protected/x"), server.rtmp_port
+            outputs = [LiveOutput(url), LiveOutput(str(tmp_path / "good.ts"))]
+            with fed(clip, outputs) as sink:
+                wait_for(lambda: state(sink) == "open", "the first connection")
+                server.process.kill()
+                server.process.wait()
+                wait_for(lambda: sink.outputs[0]["reconnects"], "the loss to be seen")
+                with nginx(tmp_path / "two", rtmp_port=port) as again:
+                    wait_for(lambda: state(sink) == "open", "the second connection")
+                    with opened(again.rtmp("protected/x")) as source:
+                        assert len(frames_of(source, 20)) == 20
+                    assert sink.outputs[0]["reconnects"] == 1
+        seen = times(tmp_path / "good.ts", "video")
+        assert len(seen) == sink.report.frames
+        assert seen == sorted(set(seen))
+
+    def test_a_consumer_that_takes_nothing_blocks_nobody(
+        self, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It accepts and never reads: its socket fills, its queue drops, the recording has every frame."""
+        monkeypatch.setattr(live_output, "QUEUE_SECONDS", 0.5)
+        gone = threading.Event()
+
+        def swallow_little(connection: socket.socket) -> None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            gone.wait(60)
+
+        with tcp_server(swallow_little) as port:
+            settings = EncoderSettings(bit_rate=20_000_000, options={"nal-hrd": "cbr"})
+            outputs = [LiveOutput(f"tcp://127.0.0.1:{port}")]
+            with fed(clip, outputs, record=str(tmp_path / "r.mkv"), settings=settings, rate=100) as sink:
+                wait_for(lambda: int(sink.outputs[0]["dropped"]) > 20, "drops")  # type: ignore[call-overload]
+                begun = time.monotonic()
+            gone.set()
+        assert time.monotonic() - begun < 30
+        assert len(times(tmp_path / "r.mkv", "video")) == sink.report.frames
+
+    def test_a_silent_server_can_be_left(self, clip: Path, tmp_path: Path) -> None:
+        """It accepts and says nothing: opening waits in vain, closing does not wait for it."""
+        gone = threading.Event()
+        with tcp_server(lambda connection: gone.wait(60) and None) as port:
+            with fed(clip, [LiveOutput(f"rtmp://127.0.0.1:{port}/a/b")], record=str(tmp_path / "r.mkv")) as sink:
+                wait_for(lambda: sink.report.frames > 5, "frames in spite of it")
+                before = time.monotonic()
+                sink.abort()
+                assert time.monotonic() - before < 5
+            gone.set()
+        assert not [t for t in threading.enumerate() if t.name.startswith("output-")]
+
+
+class TestRecording:
+    def test_a_recording_never_replaces_another(self, clip: Path, tmp_path: Path) -> None:
+        (tmp_path / "r.mkv").write_bytes(b"older")
+        with fed(clip, [], record=str(tmp_path / "r.mkv")) as sink:
+            wait_for(lambda: sink.report.frames > 10, "frames")
+        assert (tmp_path / "r.mkv").read_bytes() == b"older"
+        assert len(times(tmp_path / "r-2.mkv", "video")) == sink.report.frames
+
+    def test_an_aborted_recording_stays_as_partial(self, clip: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        with fed(clip, [], record=str(tmp_path / "r.mkv"), on_event=lambda _, words: said.append(words)) as sink:
+            wait_for(lambda: sink.report.frames > 30, "frames")
+            sink._closed or sink.abort()
+        assert not (tmp_path / "r.mkv").exists()
+        assert len(times(tmp_path / "r.mkv.partial", "video")) > 10
+        assert any("kept as" in words for words in said)
+
+    @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+    def test_a_crash_leaves_what_was_written(self, clip: Path, tmp_path: Path, suffix: str) -> None:
+        """The file as it is at any moment, copied while it is written, can be played."""
+        partial = tmp_path / f"r{suffix}.partial"
+        with fed(clip, [], record=str(tmp_path / f"r{suffix}"), settings=EncoderSettings(gop=25)) as sink:
+            wait_for(lambda: sink.report.frames > 120, "120 frames")
+            copy = tmp_path / f"copy{suffix}"
+            copy.write_bytes(partial.read_bytes())
+        assert len(times(copy, "video")) > 40
+
+    def test_a_full_disk_fails_the_recording_only(self, clip: Path, tmp_path: Path) -> None:
+        if not os.path.exists("/dev/full"):
+            pytest.skip("needs /dev/full")
+        os.symlink("/dev/full", tmp_path / "full.ts")
+        outputs = [LiveOutput(str(tmp_path / "full.ts")), LiveOutput(str(tmp_path / "good.ts"))]
+        with fed(clip, outputs) as sink:
+            wait_for(lambda: "No space" in str(sink.outputs[0]["error"]), "the disk to be full")
+            wait_for(lambda: sink.report.frames > 30, "frames")
+        assert len(times(tmp_path / "good.ts", "video")) == sink.report.frames
+
+
+class TestSound:
+    def test_silence_fills_a_gap(self, clip: Path, tmp_path: Path) -> None:
+        """Two laps of the clip with two seconds between: silent packets of the same codec, no hole, no overlap."""
+        with open_live(str(clip), allow_files=True) as source:
+            source._pacer = None
+            seen = list(source.read())
+            with LiveSink(source, [], record=str(tmp_path / "r.mkv")) as sink:
+                _write_all(sink, seen, Fraction(0))
+                for step in range(51):
+                    sink.write_silence(2 + step * 0.04)
+                _write_all(sink, seen, Fraction(4))
+        stamps = times(tmp_path / "r.mkv", "audio")
+        steps = [b - a for a, b in pairwise(stamps)]
+        assert max(steps) < 0.05
+        assert min(steps) > 0
+        with av.open(str(tmp_path / "r.mkv")) as container:
+            levels = [(f.time, float(abs(f.to_ndarray()).max())) for f in container.decode(audio=0)]
+        assert max(level for at, level in levels if 2.3 < at < 3.8) < 0.001
+        assert max(level for at, level in levels if 0.5 < at < 1.5) > 0.1
+        assert max(level for at, level in levels if 4.5 < at < 5.5) > 0.1
+
+    @pytest.mark.parametrize(("codec", "suffix"), [("libopus", ".mkv"), ("pcm_s16le", ".mkv"), ("mp2", ".ts")])
+    def test_sound_that_rtmp_does_not_hold_becomes_aac(self, tmp_path: Path, codec: str, suffix: str) -> None:
+        path = media.write(tmp_path / f"in{suffix}", media.Clip(frames=50, audio=(codec,)))
+        out, record = tmp_path / "out.flv", tmp_path / "r.mkv"
+        with open_live(str(path), allow_files=True) as source:
+            source._pacer = None
+            seen = list(source.read())
+            with LiveSink(source, [LiveOutput(str(out))], record=str(record)) as sink:
+                _write_all(sink, seen, Fraction(0))
+                sink.write_silence(4)
+        with av.open(str(out)) as container:
+            assert container.streams.audio[0].codec_context.name == "aac"
+            levels = [(f.time, float(abs(f.to_ndarray()).max())) for f in container.decode(audio=0)]
+        assert max(level for at, level in levels if 0.5 < at < 1.5) > 0.1
+        assert max(level for at, level in levels if 2.5 < at < 3.5) < 0.001
+        with av.open(str(record)) as container:
+            assert container.streams.audio[0].codec_context.codec.canonical_name == source.info.streams[1].codec
+
+    def test_sound_and_picture_stay_together(self, clip: Path, tmp_path: Path) -> None:
+        with fed(clip, [], record=str(tmp_path / "r.ts"), rate=500) as sink:
+            wait_for(lambda: sink.report.frames > 300, "300 frames")
+        video, audio = times(tmp_path / "r.ts", "video"), times(tmp_path / "r.ts", "audio")
+        assert abs(video[0] - audio[0]) < 0.1
+        assert abs(video[-1] - audio[-1]) < 0.2
+
+
+class TestNextSource:
+    def test_the_same_kind_fits_and_another_does_not(self, clip: Path, tmp_path: Path) -> None:
+        other = media.write(tmp_path / "o.mkv", media.Clip(size=(320, 240)))
+        mute = media.write(tmp_path / "m.mkv", media.Clip(audio=()))
+        with open_live(str(clip), allow_files=True) as source:
+            sink = LiveSink(source, [], record=str(tmp_path / "r.mkv"))
+        try:
+            assert _fits(sink, clip) == ""
+            assert "320x240" in _fits(sink, other)
+            assert "is none" in _fits(sink, mute)
+        finally:
+            sink.abort()
+
+    def test_streams_in_another_order_go_on(self, clip: Path, tmp_path: Path) -> None:
+        """The next connection announces its sound first."""
+        turned = tmp_path / "turned.mkv"
+        copy = [program("ffmpeg"), "-loglevel", "error", "-i", str(clip), "-map", "0:a", "-map", "0:v", "-c", "copy"]
+        subprocess.run([*copy, str(turned)], check=True, stdin=subprocess.DEVNULL)
+        with open_live(str(clip), allow_files=True) as source:
+            source._pacer = None
+            sink = LiveSink(source, [], record=str(tmp_path / "r.mkv"))
+            first = list(source.read())
+        with sink, open_live(str(turned), allow_files=True) as source:
+            source._pacer = None
+            assert source.audio[0].stream == 0
+            _write_all(sink, first, Fraction(0))
+            assert sink.fits(source) == ""
+            _write_all(sink, list(source.read()), Fraction(2))
+        assert len(times(tmp_path / "r.mkv", "video")) == 100
+        assert times(tmp_path / "r.mkv", "audio")[-1] > 3.8
+
+
+def _fits(sink: LiveSink, path: Path) -> str:
+    with open_live(str(path), allow_files=True) as source:
+        return sink.fits(source)
+
+
+def _write_all(sink: LiveSink, seen: list[Frame | CopiedPacket], offset: Fraction) -> None:
+    """Write items moved by `offset` seconds; packets are copies, because muxers and shifts change them."""
+    for item in seen:
+        if isinstance(item, Frame):
+            sink.write(replace(item, pts=item.pts + round(offset / item.time_base)))
+            continue
+        packet = av.Packet(bytes(item.packet))
+        packet.time_base, packet.duration = item.packet.time_base, item.packet.duration
+        packet.pts = packet.dts = (item.packet.pts or 0) + round(offset / Fraction(packet.time_base))
+        sink.write_packet(CopiedPacket(packet, item.stream))
