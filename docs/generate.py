@@ -9,6 +9,7 @@ from typing import Any
 
 import daemon_settings
 import evidence
+import http_api
 import results
 
 from stream_guard import metrics
@@ -89,6 +90,7 @@ def pages() -> dict[Path, str]:
         HERE / "stages.md": stages_page(),
         HERE / "daemon.md": daemon_settings.page(NOTE),
         HERE.parent / "deploy/stream-guard.yaml": daemon_settings.example(),
+        HERE / "api.md": http_api.page(NOTE),
         **evidence.pages(NOTE),
     }
     if all((results.RESULTS / f"{name}.json").is_file() for name in results.README_RESULTS):

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from schemathesis.checks import negative_data_rejection
 from schemathesis.generation import GenerationMode
 
-from stream_guard.daemon.api import create_app
-from stream_guard.daemon.settings import DaemonSettings
+from stream_guard.daemon.api import describe
 from tests.daemon.api_server import TOKENS, WRITE, Running, running
 from tests.support.control_fake import FakeControl
 
-DOCUMENT = create_app(FakeControl(), DaemonSettings()).openapi()
+DOCUMENT = describe()
 OPERATIONS = {
     operation.ok().label: operation.ok() for operation in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
 }

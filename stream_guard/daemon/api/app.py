@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -19,9 +20,23 @@ DESCRIPTION = "Protect live streams and video files against deepfake models. doc
 def create_app(control: Control, settings: DaemonSettings) -> FastAPI:
     """The ASGI app that serves `control`. Raises ConfigError where anybody could reach it without a token.
 
-    Ingest hooks are mounted below /hooks/: there the guard checks sizes and hosts only, and asks for no token.
+    Ingest hooks are routed below /hooks/: there the guard checks sizes and hosts only, and asks for no token.
     """
     check_listening(settings.http)
+    app = _assembled()
+    app.state.control = control
+    app.state.ending = threading.Event()
+    app.state.listeners = threading.BoundedSemaphore(events.MOST_LISTENERS)
+    app.add_middleware(Guard, http=settings.http)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI document, as /v1/openapi.json shows it."""
+    return _assembled().openapi()
+
+
+def _assembled() -> FastAPI:
     app = FastAPI(
         title="Stream Guard",
         version=__version__,
@@ -32,12 +47,7 @@ def create_app(control: Control, settings: DaemonSettings) -> FastAPI:
         default_response_class=answers.Answer,
         responses=answers.DOCUMENTED,
     )
-    app.state.control = control
-    app.state.ending = threading.Event()
-    app.state.listeners = threading.BoundedSemaphore(events.MOST_LISTENERS)
     answers.install(app)
-    for part in (streams, jobs, events, about, probes):
+    for part in (streams, jobs, events, about, probes, page):
         app.include_router(part.router)
-    app.include_router(page.router)
-    app.add_middleware(Guard, http=settings.http)
     return app
