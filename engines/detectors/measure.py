@@ -58,6 +58,7 @@ def report(
     clips = deepfakes.read(data)
     targets = {folder.name: target_of(folder, data).to(at) for folder in fakes}
     made = {name: heads_and_fakes(pictures, target, faces) for name, target in targets.items()}
+    guarded = protected_pairs(pictures, faces)
     rows = []
     for run in runs:
         found, detector = stored(run), detector_of(run).to(at)
@@ -77,6 +78,9 @@ def report(
                 ],
                 "together": together(detector, made),
                 "deepfake_videos": [of_clip(detector, clip) for clip in clips],
+                "protection": [
+                    of_protected(detector, kind, before, after) for kind, (before, after) in guarded.items()
+                ],
             }
         )
     return {"people": len(next(iter(made.values()))[0]) if made else 0, "head_px": SIDE, "rows": rows}
@@ -154,6 +158,35 @@ def auroc(real: np.ndarray, fake: np.ndarray) -> float:
     below = np.searchsorted(order, real, "left")
     not_above = np.searchsorted(order, real, "right")
     return float((below + not_above).mean() / (2 * len(fake)))
+
+
+def protected_pairs(pictures: Pictures, faces: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Head crops (N, 3, 128, 128) in [0, 1] as they are and as the zoo's disrupter leaves them, by kind of picture."""
+    kinds = {"stills": pictures.stills[: faces or None]}
+    if pictures.frames is not None:
+        step = max(1, len(pictures.frames) // (faces or 96))
+        kinds["frames of clips"] = pictures.frames[::step]
+    return {
+        name: tuple(  # type: ignore[misc]  # two of them
+            crop(guard.float() / 255, crop_theta(len(guard), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)
+            for guard in (found, pictures.protector(found))
+        )
+        for name, found in kinds.items()
+    }
+
+
+def of_protected(detector: Detector, kind: str, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """How many reals pass unprotected and protected, by delivery, and how many answers differ."""
+    columns = {}
+    for name, way in DELIVERIES.items():
+        plain, guarded = (passing(detector, rgb, way) > 0.5 for rgb in (before, after))
+        columns[name] = {
+            "unprotected": _short(plain.mean()),
+            "protected": _short(guarded.mean()),
+            "difference_points": _short(100 * (guarded.mean() - plain.mean())),
+            "answers_that_differ": _short((plain != guarded).mean()),
+        }
+    return {"of": kind, "count": len(before), "passed_as_real": columns}
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from ..data import clips, pack
 from ..data.heads import HEAD_SHARE, crop, crop_theta
 from ..generators.target import Target
 from . import deepfakes
+from .protected import Protector
 
 POOL = 512
 """How many pairs of each generator are kept to be seen again, degraded anew."""
@@ -28,6 +29,7 @@ class Pictures:
 
     def __init__(self, data: Path, splits: Sequence[str], device: torch.device) -> None:
         self.device = device
+        self.protector = Protector()
         self.pools: dict[Target, list[Tensor]] = {}
         heads = pack.read(data, splits)
         if not heads:
@@ -43,22 +45,29 @@ class Pictures:
     def _tensor(self, frames: np.ndarray) -> Tensor:
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().to(self.device)
 
-    def heads(self, n: int, size: int, rng: torch.Generator, frames: float = 0.35) -> Tensor:
-        """(n, 3, size, size) in [0, 1]: random head crops of stills, or with probability `frames` of clips."""
+    def heads(self, n: int, size: int, rng: torch.Generator, frames: float = 0.35, protected: float = 0.0) -> Tensor:
+        """(n, 3, size, size) in [0, 1]: random head crops of stills, or with probability `frames` of clips.
+
+        With probability `protected` all of them are protected by the zoo's disrupter first.
+        """
         from_clips = float(torch.rand(1, generator=rng)) < frames
         source = self.frames if from_clips and self.frames is not None else self.stills
+        if protected and float(torch.rand(1, generator=rng)) < protected:
+            source = self.protector(source[torch.randint(len(source), (n,), generator=rng).to(source.device)])
         return random_crops(source, n, size, rng)
 
-    def pairs(self, n: int, target: Target, rng: torch.Generator) -> Tensor:
+    def pairs(self, n: int, target: Target, rng: torch.Generator, protected: float = 0.0) -> Tensor:
         """(2 n, 3, S, S) in [0, 1]: n reals, then the target's edits of the very same crops, 8 bits."""
-        real = self.heads(n, target.size, rng)
+        real = self.heads(n, target.size, rng, protected=protected)
         return torch.cat([real, edited(target, real, target.sample(n, rng).to(self.device))])
 
-    def pooled_pairs(self, n: int, target: Target, rng: torch.Generator, fresh: float) -> Tensor:
+    def pooled_pairs(
+        self, n: int, target: Target, rng: torch.Generator, fresh: float, protected: float = 0.0
+    ) -> Tensor:
         """As `pairs`, made anew with probability `fresh`, else drawn from the target's last POOL pairs."""
         pool = self.pools.setdefault(target, [])
         if len(pool) < POOL // 8 or float(torch.rand(1, generator=rng)) < fresh:
-            made = self.pairs(n, target, rng)
+            made = self.pairs(n, target, rng, protected)
             pool.extend((torch.stack([made[k], made[n + k]]) * 255).round().byte() for k in range(n))
             del pool[:-POOL]
             return made

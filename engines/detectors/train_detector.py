@@ -50,6 +50,8 @@ class Settings:
     """share of groups that are frames of real deepfake videos and their originals, where the pack has them"""
     blended: float = 0.1
     """share of groups whose fakes are faces blended with themselves, for the seams of face swaps"""
+    protected: float = 0.0
+    """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
     fresh: float = 0.25
     """share of groups whose fakes are made anew; the others were seen before, otherwise degraded. 1 on a GPU"""
     seed: int = 0
@@ -104,7 +106,7 @@ class DetectorTrainer:
             rgb = pictures.heads(GROUP // 2, target.size, rng)
             rgb = torch.cat([rgb, self_blended(rgb, rng)])
         if rgb is None:
-            rgb = pictures.pooled_pairs(GROUP // 2, target, rng, fresh)
+            rgb = pictures.pooled_pairs(GROUP // 2, target, rng, fresh, self.s.protected)
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
         return degrade(rgb, self.detector.size, rng), labels
 
@@ -169,7 +171,9 @@ def train(
         raise UsageError(f"batch={settings.batch}: pictures come in groups of {GROUP}, so it must be a multiple")
     seed_everything(settings.seed)
     trainer = DetectorTrainer(name, settings, data, [target_of(folder, data) for folder in fakes], pick_device(device))
-    notes = {"fakes": {folder.name: _noted(folder) for folder in fakes}}
+    notes: dict[str, Any] = {"fakes": {folder.name: _noted(folder) for folder in fakes}}
+    if settings.protected:
+        notes["protected_by"] = trainer.pictures.protector.about()
     run = Run(out, asdict(settings), minutes, name=name, notes=notes)
     if resume:
         run.resume(trainer.parts)

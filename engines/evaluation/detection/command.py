@@ -1,0 +1,178 @@
+"""`python -m engines evaluate detection`: tables I to IV and figure 6, in steps that are kept and taken up again.
+
+Everything lies in `--work`: pictures.pt, networks/NAME.pt, perturbed/NAME-ATTACK.pt. A step whose result is there is
+not repeated; delete the file to repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stream_guard.errors import UsageError
+
+from ...training import seed_everything
+from ..machine import machine
+from . import data, defence, networks, tables
+from .networks import RECIPES, Trained
+from .perturbed import ATTACKS, Effort, Perturbed, make
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
+STEPS = ("pictures", "networks", "attacks", "suite", "prior")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    effort = Effort()
+    parser.add_argument("--data", type=Path, required=True, help="a data pack")
+    parser.add_argument("--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="what is made on the way is kept here")
+    parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=list(RECIPES), metavar="NAME")
+    parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS, metavar="STEP")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures and networks in pixels")
+    parser.add_argument("--minutes", type=float, default=15.0, help="for training one network at most")
+    parser.add_argument("--cw-faces", type=int, default=effort.faces)
+    parser.add_argument("--cw-steps", type=int, default=effort.search_steps, help="of the binary search (paper: 5)")
+    parser.add_argument("--cw-iterations", type=int, default=effort.iterations, help="of each step (paper: 1000)")
+    parser.add_argument("--suite-faces", type=int, default=48)
+    parser.add_argument("--suite-networks", nargs="*", default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--suite-iterations", type=int, default=50)
+    parser.add_argument("--suite-queries", type=int, default=500)
+    parser.add_argument("--prior-reals", type=int, default=100, help="reals for tables III and IV, and as many fakes")
+    parser.add_argument("--prior-batch", type=int, default=16)
+    parser.add_argument("--figure-iterations", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the steps asked for and write what is known so far. Raises UsageError where an earlier step is missing."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    seed_everything(arguments.seed)
+    start = time.monotonic()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    pictures = _pictures(arguments)
+    made = _document(arguments, pictures)
+    trained = [t for name in arguments.networks if (t := _network(arguments, pictures, name)) is not None]
+    made["networks"] = [{"network": t.name, **t.facts} for t in trained]
+    made["table1"] = tables.table1(trained, pictures.test)
+    _attacks(arguments, pictures, trained, made)
+    made["seconds"] = round(time.monotonic() - start, 1)
+    _write(arguments.out, made)
+    print(arguments.out)
+
+
+def _pictures(arguments: argparse.Namespace) -> data.Pictures:
+    path = arguments.work / "pictures.pt"
+    if not path.exists():
+        _needs(arguments, "pictures", path)
+        data.save(data.make(arguments.data, arguments.fakes, arguments.size, arguments.seed), path)
+    return data.load(path)
+
+
+def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) -> Trained | None:
+    path = arguments.work / "networks" / f"{name}.pt"
+    if not path.exists():
+        if "networks" not in arguments.steps:
+            return None
+        path.parent.mkdir(exist_ok=True)
+        networks.save(networks.train(name, pictures, arguments.seed, arguments.minutes, say=_say), path)
+    return networks.load(path)
+
+
+def _attacks(
+    arguments: argparse.Namespace, pictures: data.Pictures, trained: list[Trained], made: dict[str, Any]
+) -> None:
+    """Table II and what follows from it."""
+    effort, folder = _effort(arguments), arguments.work / "perturbed"
+    perturbed: dict[tuple[str, str], Perturbed] = {}
+    for one in trained if "attacks" in arguments.steps else []:
+        for attack in ATTACKS:
+            _say(f"{attack} on {one.name}")
+            perturbed[one.name, attack] = make(one, pictures.test, attack, effort, folder)
+    if perturbed:
+        made["table2"] = tables.table2(trained, pictures.test, perturbed)
+        _write(arguments.out, made)
+    if "suite" in arguments.steps:
+        asked = [t for t in trained if t.name in arguments.suite_networks]
+        part = pictures.test.first(arguments.suite_faces)
+        made["suite"] = tables.suite(asked, part, arguments.suite_iterations, arguments.suite_queries, arguments.seed)
+        _write(arguments.out, made)
+    classifier = next((t for t in trained if t.name == "blurred"), None)
+    if "prior" in arguments.steps and classifier is not None and perturbed:
+        _prior(arguments, pictures, classifier, perturbed, made)
+    made["not_run"] = _not_run(arguments, made)
+
+
+def _prior(
+    arguments: argparse.Namespace,
+    pictures: data.Pictures,
+    classifier: Trained,
+    perturbed: dict[tuple[str, str], Perturbed],
+    made: dict[str, Any],
+) -> None:
+    cases = defence.choose(classifier, pictures.test, perturbed, arguments.prior_reals)
+    _say(f"deep image prior on {len(cases.images)} pictures")
+    before = tables.p_real(classifier, cases.images)
+    after, facts = defence.defend(classifier, cases, arguments.prior_batch)
+    made["prior"] = defence.summary(facts, cases)
+    made["table3"] = defence.table3(cases, before, after)
+    made["table4"] = defence.table4(cases, before, after)
+    _write(arguments.out, made)
+    made["figure6"] = defence.figure6(classifier, cases, arguments.figure_iterations)
+
+
+def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
+    return {
+        "table": "fooling_detectors",
+        "title": "Adversarial perturbations against deepfake detectors, and defences (Gandhi and Jain, IJCNN 2020)",
+        "command": _command(arguments),
+        "seed": arguments.seed,
+        "device": f"CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
+        "machine": machine(),
+        "data": "one head crop a person (CelebAMask-HQ and synthetic faces) and one edit of the same crop; split by "
+        "person, best epoch by the val split",
+        "people": {"train": len(pictures.train), "val": len(pictures.val), "test": len(pictures.test)},
+        "fakes_by": {name: {"steps": steps} for name, steps in pictures.made_by.items()},
+        "size": pictures.size,
+        "effort": asdict(_effort(arguments)),
+    }
+
+
+def _not_run(arguments: argparse.Namespace, made: dict[str, Any]) -> list[str]:
+    missing = [f"network {name}" for name in RECIPES if name not in {row["network"] for row in made["networks"]}]
+    return missing + [part for part in ("table2", "suite", "table3", "table4", "figure6") if not made.get(part)]
+
+
+def _effort(arguments: argparse.Namespace) -> Effort:
+    return Effort(arguments.cw_faces, arguments.cw_steps, arguments.cw_iterations)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The command line with words in place of this machine's folders."""
+    words = {str(arguments.data): "PACK", str(arguments.work): "WORK", str(arguments.out): "OUT"}
+    words |= {str(folder): f"runs/{folder.name}" for folder in arguments.fakes}
+    return "python -m engines " + shlex.join(words.get(word, word) for word in sys.argv[1:])
+
+
+def _needs(arguments: argparse.Namespace, step: str, path: Path) -> None:
+    if step not in arguments.steps:
+        raise UsageError(f"{path} is missing: add the step {step!r} to --steps")
+
+
+def _write(path: Path, made: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)

@@ -1,0 +1,192 @@
+"""Tables I to IV and figure 6 on made-up pictures: fakes are tinted, so that small networks learn them in seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engines.evaluation.detection import command, data, defence, networks, perturbed, tables
+from engines.evaluation.detection.data import Part, Pictures
+from engines.purification.prior import Settings
+from stream_guard.errors import EngineError, UsageError
+
+SIZE = 32
+QUICK = Settings(channels=(4, 4), skips=(0, 0), depth=2, iterations=12, every=2)
+
+
+def part(count: int, size: int, seed: int) -> Part:
+    rng = torch.Generator().manual_seed(seed)
+    reals = torch.randint(30, 200, (count, 3, 4, 4), generator=rng, dtype=torch.uint8)
+    reals = reals.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
+    fakes = reals.clone()
+    fakes[:, 0] += 50
+    return Part(tuple(f"person{seed}-{k}" for k in range(count)), ("made",) * count, reals, fakes)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    return Pictures(SIZE, part(64, 36, 0), part(16, SIZE, 1), part(16, SIZE, 2), {"made": 5})
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Pictures) -> list[networks.Trained]:
+    quick = {name: replace(networks.RECIPES[name], epochs=3, width=0.0625) for name in ("vgg", "resnet", "blurred")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "RECIPES", quick)
+        return [networks.train(name, pictures, batch=16, say=lambda words: None) for name in quick]
+
+
+@pytest.fixture(scope="module")
+def made(
+    pictures: Pictures, trained: list[networks.Trained], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], perturbed.Perturbed]:
+    folder, effort = tmp_path_factory.mktemp("perturbed"), perturbed.Effort(6, 1, 5, 200.0)
+    return {(t.name, a): perturbed.make(t, pictures.test, a, effort, folder) for t in trained for a in ("fgsm", "cw")}
+
+
+def test_people_of_the_splits_are_apart_and_parts_keep_their_order(pictures: Pictures) -> None:
+    x, labels = pictures.test.both()
+    assert x.shape == (32, 3, SIZE, SIZE)
+    assert labels.tolist() == [1] * 16 + [0] * 16
+    assert torch.equal(pictures.test.only_fakes()[0], x[16:])
+    assert pictures.test.first(3).names == pictures.test.names[:3]
+
+
+def test_pictures_survive_the_disk(pictures: Pictures, tmp_path: Path) -> None:
+    data.save(pictures, tmp_path / "p.pt")
+    found = data.load(tmp_path / "p.pt")
+    assert found.made_by == {"made": 5}
+    assert torch.equal(found.train.fakes, pictures.train.fakes)
+    (tmp_path / "p.pt").write_bytes(b"nothing")
+    with pytest.raises(EngineError, match="holds no pictures"):
+        data.load(tmp_path / "p.pt")
+
+
+def test_the_best_epoch_is_the_one_with_the_least_loss_on_val(
+    pictures: Pictures, trained: list[networks.Trained]
+) -> None:
+    for one in trained:
+        losses = one.facts["val_log_loss"]
+        assert one.facts["best_epoch"] == losses.index(min(losses)) + 1
+        assert networks.validation(one.detector, pictures) == pytest.approx(min(losses), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["lipschitz500", "adversarial", "compressed"])
+def test_every_recipe_trains(pictures: Pictures, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = replace(networks.RECIPES[name], epochs=1, width=0.0625)
+    monkeypatch.setitem(networks.RECIPES, name, quick)
+    small = replace(pictures, train=pictures.train.first(16))
+    found = networks.train(name, small, batch=16, say=lambda words: None)
+    assert found.facts["epochs_run"] == 1
+    assert not found.detector.training
+
+
+def test_a_network_survives_the_disk(trained: list[networks.Trained], tmp_path: Path, pictures: Pictures) -> None:
+    one = replace(trained[1], recipe=networks.RECIPES["resnet"])
+    networks.save(one, tmp_path / "n.pt")
+    with pytest.raises(EngineError, match="delete it to train it"):
+        networks.load(tmp_path / "n.pt")  # it is slimmer than the recipe says
+
+
+def test_table_1(trained: list[networks.Trained], pictures: Pictures) -> None:
+    rows = tables.table1(trained, pictures.test)
+    assert [row["network"] for row in rows] == ["vgg", "resnet", "blurred"]
+    for row in rows:
+        low, high = row["accuracy"]["ci95"]
+        assert low <= row["accuracy"]["value"] <= high
+        assert row["accuracy"]["count"] == 32
+        assert row["accuracy"]["value"] == pytest.approx((row["recall_fake"] + row["recall_real"]) / 2, abs=1e-3)
+
+
+def test_table_2_takes_black_box_pictures_from_the_other_network(
+    trained: list[networks.Trained], pictures: Pictures, made: dict[tuple[str, str], perturbed.Perturbed]
+) -> None:
+    rows = {row["network"]: row for row in tables.table2(trained, pictures.test, made)}
+    assert tables.surrogate(trained[0]) == "resnet"
+    assert tables.surrogate(trained[1]) == "vgg"
+    vgg = trained[0]
+    expected = (tables.p_real(vgg, made["resnet", "fgsm"].images()) <= 0.5).float().mean()
+    assert rows["vgg"]["fgsm_blackbox"]["8 bits"]["value"] == pytest.approx(float(expected), abs=1e-3)
+    assert set(rows["vgg"]["cw_whitebox"]) == set(perturbed.DELIVERIES)
+    assert rows["resnet"]["cw_facts"]["iterations"] == 5
+    assert rows["resnet"]["fgsm_facts"]["linf_mean"] <= 0.02 + 1 / 255
+
+
+def test_pictures_are_made_once_and_again_for_another_network(
+    trained: list[networks.Trained], pictures: Pictures, tmp_path: Path
+) -> None:
+    effort = perturbed.Effort(2, 1, 2)
+    first = perturbed.make(trained[1], pictures.test, "cw", effort, tmp_path)
+    again = perturbed.make(trained[1], pictures.test, "cw", effort, tmp_path)
+    assert again.facts == first.facts
+    other = perturbed.make(replace(trained[2], name="resnet"), pictures.test, "cw", effort, tmp_path)
+    assert other.facts["weights"] != first.facts["weights"]
+
+
+def test_the_suite_reports_the_worst(trained: list[networks.Trained], pictures: Pictures) -> None:
+    (row,) = tables.suite(trained[1:2], pictures.test.first(8), 4, 6, 0)
+    assert row["epsilon"] == pytest.approx(0.02)
+    assert row["worst"]["value"] <= min(row[name]["value"] for name in ("apgd_ce", "apgd_margin", "square"))
+    assert set(row["checks"]) >= {"share_of_zero_gradients", "without_a_bound_nothing_holds"}
+
+
+def test_tables_3_and_4_and_figure_6(
+    trained: list[networks.Trained],
+    pictures: Pictures,
+    made: dict[tuple[str, str], perturbed.Perturbed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = defence.choose(trained[2], pictures.test, made, reals=4)
+    assert sum(cases.real) <= 4
+    before = tables.p_real(trained[2], cases.images)
+    after, facts = defence.defend(trained[2], cases, 8, QUICK)
+    assert after.shape == (len(cases.images),)
+    assert facts["times_sooner_than_the_papers_30_minutes"] > 0
+    whole = defence.table3(cases, before, after)
+    assert [(row["defence"], row["threshold"]) for row in whole] == [
+        ("Deep Image Prior", 0.5),
+        ("Deep Image Prior", 0.25),
+        ("Baseline", 0.5),
+    ]
+    rows = defence.table4(cases, before, after)
+    assert sum(row["count"] for row in rows) == len(cases.images)
+    for row in rows:
+        if "fake-wrong" in row["category"]:
+            assert row["baseline"]["value"] == 0
+        else:
+            assert row["baseline"]["value"] == 1
+    monkeypatch.setattr(defence, "FAST", QUICK)
+    for panel in defence.figure6(trained[2], cases, 20):
+        assert len(panel["p_real"]) == len(panel["p_real_averaged"]) == len(panel["iterations"]) == 4
+
+
+def test_the_command_says_what_is_missing(pictures: Pictures, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add(parser)
+    words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(tmp_path / "out.json")]
+    with pytest.raises(UsageError, match="add the step 'pictures'"):
+        command.run(parser.parse_args([*words, "--steps", "networks"]))
+
+
+def test_the_command_writes_what_it_knows(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    command.add(parser)
+    data.save(pictures, tmp_path / "pictures.pt")
+    monkeypatch.setitem(networks.RECIPES, "resnet", replace(networks.RECIPES["resnet"], epochs=1, width=0.0625))
+    words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(tmp_path / "out.json")]
+    monkeypatch.setattr("sys.argv", ["engines", "evaluate", "detection", *words])
+    quick = ["--networks", "resnet", "--steps", "networks", "attacks", "--cw-faces", "2", "--cw-steps", "1"]
+    command.run(parser.parse_args([*words, *quick, "--cw-iterations", "2"]))
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert str(tmp_path) not in json.dumps(found)
+    assert found["command"].endswith("--data PACK --fakes runs/none --work WORK --out OUT")
+    assert [row["network"] for row in found["table2"]] == ["resnet"]
+    assert "network vgg" in found["not_run"]
+    assert "table3" in found["not_run"]
