@@ -12,6 +12,7 @@ from . import commands
 from .detectors import command as evaluate_detectors
 from .detectors.registry import TRAINERS
 from .disrupter import train as disrupter
+from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
 from .settings import described
@@ -124,6 +125,9 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     detectors = tables.add_parser("detectors", help="what each detector is worth on held-out people")
     evaluate_detectors.add(detectors)
     detectors.set_defaults(run=evaluate_detectors.run)
+    fooled = tables.add_parser("detection", help="attacks on detectors and defences: tables I to IV, figure 6")
+    fooling_detectors.add(fooled)
+    fooled.set_defaults(run=fooling_detectors.run)
     for name, table in TABLES.items():
         one = tables.add_parser(name, help=table.title)
         table.add(one)
