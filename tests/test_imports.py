@@ -37,6 +37,8 @@ OWNERS = {
     "onnxruntime": {"inference"},
     "openvino": {"inference"},
     "prometheus_client": {"metrics"},
+    "fastapi": {"daemon"},
+    "uvicorn": {"daemon"},
     "typer": {"commands", "cli"},
     "rich": {"commands"},
     "yaml": {"document", "config"},

@@ -126,6 +126,16 @@ def test_more_requests_than_allowed_are_told_to_come_again(monkeypatch: pytest.M
         assert api.http.get("/v1/jobs").status_code == 200
 
 
+def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.3)
+    with running(max_requests=1) as api:
+        monkeypatch.setattr(api.control, "metrics", lambda: b"a" * 50_000_000)
+        with socket.create_connection(("127.0.0.1", api.server.port), timeout=30) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            wait_until(lambda: api.http.get("/v1/jobs").status_code == 200)
+
+
 def test_a_taken_port_is_said_in_words() -> None:
     with running() as api:
         http = Http(port=api.server.port)

@@ -19,6 +19,8 @@ from ..settings import Http
 START_SECONDS = 10.0
 HEADER_SECONDS = 10.0
 """From the connection to the end of the request's headers."""
+SEND_SECONDS = 20.0
+"""How long a client may leave an answer, or the events, unread."""
 IDLE_SECONDS = 15
 STOP_SECONDS = 3
 """What requests may still take when the server is asked to stop."""
@@ -26,9 +28,10 @@ MAX_HEADER_BYTES = 16384
 
 
 class PatientProtocol(H11Protocol):
-    """Closes a connection that does not send the whole head of a request in time."""
+    """Closes a connection that does not send the head of its request, or does not take the answer, in time."""
 
     _patience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -40,7 +43,21 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._unread = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _watch(self) -> None:
         if self.conn.their_state is not h11.IDLE:
