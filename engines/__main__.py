@@ -15,6 +15,8 @@ from .disrupter import train as disrupter
 from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
+from .magdr import calibrate
+from .purification import command as purification
 from .settings import described
 
 
@@ -25,6 +27,10 @@ def parser() -> argparse.ArgumentParser:
     _train(sub.add_parser("train", help="train a network for some minutes; resumable"))
     _sheet(sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces"))
     _export(sub.add_parser("export", help="write a trained network and its card into the zoo"))
+    calibrate.add(sub.add_parser("calibrate", help="set MagDR's detectors on held-out people, for one probe"))
+    purify = sub.add_parser("purify", help="a slow second opinion on a video's faces, by Deep Image Prior")
+    purification.add(purify)
+    purify.set_defaults(run=purification.run)
     _evaluate(sub.add_parser("evaluate", help="measure one table and write its figures to commit"))
     return top
 

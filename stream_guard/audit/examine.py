@@ -18,6 +18,8 @@ Reader = Callable[[Frame], Rgb]
 """The whole picture as full-range RGB."""
 CropReader = Callable[[Frame, Face, int], Rgb]
 """The head region of a face as full-range RGB with the given side."""
+Purify = Callable[[Rgb, str, int], Rgb]
+"""A protected head crop, the generator's name and the face's track to the crop that an attacker would edit."""
 
 
 @dataclass
@@ -65,6 +67,9 @@ class Examination:
     faces: int = 0
     tracks: set[int] = field(default_factory=set)
     region_widths: list[float] = field(default_factory=list)
+    purify: Purify | None = None
+    """What an attacker does to a protected head before the generator sees it; its outcome is counted in `purified`."""
+    purified: dict[str, DisruptionTally] = field(default_factory=dict)
 
     def add(self, original: Frame, protected: Frame, reference: Frame | None = None) -> None:
         """`original` carries the faces; the others are the same moment of the other versions."""
@@ -97,12 +102,19 @@ class Examination:
             shown = face is largest and self.gallery.offer(original, protected, face)
             for probe in self.probes:
                 frames = [f for f in (original, protected, reference) if f is not None]
-                edits = probe.edit([self.crop(frame, face, probe.size) for frame in frames])
+                crops = [self.crop(frame, face, probe.size) for frame in frames]
+                if self.purify is not None:
+                    crops.append(self.purify(crops[1], probe.name, face.track))
+                edits = probe.edit(crops)
                 values = l2(edits[1], edits[0])
                 self._tally(self.protected, probe).add(face.track, original.time_seconds, values)
                 if self.reference is not None:
                     control = l2(edits[2], edits[0])
                     self._tally(self.reference, probe).add(face.track, original.time_seconds, control)
+                if self.purify is not None:
+                    left = l2(edits[-1], edits[0])
+                    tally = self.purified.setdefault(probe.name, DisruptionTally())
+                    tally.add(face.track, original.time_seconds, left)
                 if shown:
                     self.gallery.add_edits(probe, edits[0], edits[1], float(values.mean()))
 

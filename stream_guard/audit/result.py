@@ -106,6 +106,8 @@ def _generator(examination: Examination, probe: Probe) -> Summary:
         "conditions": list(probe.conditions),
         "worst_track": tally.worst_track(),
     }
+    if examination.purify is not None:
+        found["after_magdr"] = examination.purified.get(probe.name, DisruptionTally()).summary()
     if examination.reference is not None:
         found["control"] = examination.reference.disruption.get(probe.name, DisruptionTally()).summary()
     return found

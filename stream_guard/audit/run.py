@@ -14,7 +14,7 @@ from ..media.measure import StreamSize, stream_size
 from ..stages.base import Stage
 from ..stages.registry import discover
 from ..types import Face, Frame, head_region
-from .examine import Examination, Version, with_faces
+from .examine import Examination, Purify, Version, with_faces
 from .gallery import Gallery
 from .pairing import Pairing, tolerance
 from .probes import Probe
@@ -47,13 +47,15 @@ def audit(
     reference: Path | None = None,
     options: AuditOptions | None = None,
     faces: Stage | None = None,
+    purify: Purify | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AuditResult:
     """Measures the decoded `protected` against `original`, and against a plain transcode where one is given.
 
-    `faces` finds the faces on the original (the built-in stage by default); `progress` is told how many frames are done
-    and about how many there are. Raises SourceError for a file that is not video, MediaError where sizes differ or no
-    frame has a partner.
+    `faces` finds the faces on the original (the built-in stage by default). `purify` is what an attacker does to a
+    protected head before a generator edits it: what disruption is left then is measured too. `progress` is told how
+    many frames are done and about how many there are. Raises SourceError for a file that is not video, MediaError where
+    sizes differ or no frame has a partner.
     """
     options = options or AuditOptions()
     with ExitStack() as stack:
@@ -69,6 +71,7 @@ def audit(
             crop=_head,
             gallery=Gallery(options.moments, _whole, _head),
             reference=None if reference is None else Version(),
+            purify=purify,
         )
         pairing = _pairing(sources, faces or discover().load("faces")(), stack)
         for versions in pairing:

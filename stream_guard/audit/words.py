@@ -57,6 +57,12 @@ def _verdict(figures: Any) -> Verdict:
     )
     if control := figures.get("control"):
         detail += f" A plain re-encode alone disrupts {share(control['disrupted'])} (mean L2 {control['l2_mean']:.3f})."
+    if left := figures.get("after_magdr"):
+        low, high = left["ci95"]
+        detail += (
+            f" After MagDR's reconstructor {share(left['disrupted'])} are left (95 % interval {100 * low:.0f} to "
+            f"{100 * high:.0f} %, mean L2 {left['l2_mean']:.3f})."
+        )
     worst = figures["worst_track"]
     detail += f" The face protected least: {share(worst['disrupted'])}."
     headline = f"{figures['title']} (surrogate) fails on {share(figures['disrupted'])} of its edits"

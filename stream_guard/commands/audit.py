@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..media import EncoderSettings
 
 MOMENTS = 8
+ADVERSARIES = ("magdr",)
 SAMPLE, REFERENCE, RESULT = "Generators", "The plain transcode to compare with", "Result"
 
 
@@ -39,6 +40,14 @@ def audit(
         int | None, typer.Option(help="Or about N pictures in all; 24.", rich_help_panel=SAMPLE, metavar="N")
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.", rich_help_panel=SAMPLE)] = "auto",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="magdr: also undo the protection as MagDR would, and measure what is left.",
+            metavar="ADVERSARY",
+            rich_help_panel=SAMPLE,
+        ),
+    ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -85,6 +94,8 @@ def audit(
 
     settings = EncoderSettings(codec=codec, preset=preset, crf=crf, bit_rate=bits_per_second(bitrate), gop=gop)
     _check(reference, make_reference, settings, fail_under)
+    if against not in (None, *ADVERSARIES):
+        raise UsageError(f"--against {against!r} is not known; choose one of: {', '.join(ADVERSARIES)}")
     options = AuditOptions(
         every=every, samples=SAMPLES if samples is None else samples, moments=MOMENTS if report else 0
     )
@@ -99,6 +110,7 @@ def audit(
             report=report,
             overwrite=overwrite,
             quiet=as_json,
+            against=against,
         )
     if as_json:
         emit_json(result.summary)
@@ -119,11 +131,13 @@ def measure(
     report: Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    against: str | None = None,
 ) -> AuditResult:
     """Run an audit with its bar and its report. With `transcode_as`, `reference` is first written that way."""
     from ..audit import run
     from ..audit.probes import load_probes
     from ..audit.report import report_file
+    from ..magdr.purifier import open_purifier
     from ..media import transcode
 
     with ExitStack() as stack:
@@ -137,7 +151,13 @@ def measure(
         if transcode_as is not None:
             transcode(str(original), str(reference), transcode_as, overwrite=overwrite)
         progress = stack.enter_context(counting("auditing", quiet))
-        result = run.audit(original, protected, probes, reference=reference, options=options, progress=progress)
+        purifier = None
+        if against is not None:
+            purifier = open_purifier(backend)
+            stack.callback(purifier.close)
+        result = run.audit(
+            original, protected, probes, reference=reference, options=options, purify=purifier, progress=progress
+        )
         if write is not None:
             write(result)
     return result

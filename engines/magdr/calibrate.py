@@ -1,0 +1,194 @@
+"""`python -m engines calibrate`: measures clean and attacked faces with a probe of the zoo and writes `magdr.toml`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stream_guard.errors import UsageError
+from stream_guard.magdr.calibration import Calibration, ProbeCalibration, load_calibration
+from stream_guard.magdr.detector import Evidence, gather, judge
+from stream_guard.magdr.engines import Editor, Parser, open_editor, open_parser
+
+from ..generators.families import target_of
+from ..shipping import ZOO
+from . import faces
+from .faces import Crops
+from .fit import Asked, fit
+
+FILE = ZOO / "magdr" / "magdr.toml"
+CONDITIONS = {"stargan-probe": ("Blond_Hair", "Male")}
+OPERATIONS = 4
+TRAIN, VALIDATION = 24, 48
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="PACK")
+    parser.add_argument("--probe", required=True, help="a generator's name in the zoo, or its folder")
+    parser.add_argument(
+        "--target", type=Path, required=True, metavar="DIR", help="the run that the probe was made from"
+    )
+    parser.add_argument("--conditions", nargs="+", help="edits to ask, by name (default: two of the probe's)")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps attacked faces between runs")
+    parser.add_argument("--train", type=int, default=TRAIN, help="people to fit on")
+    parser.add_argument("--validation", type=int, default=VALIDATION, help="people to choose thresholds on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=FILE, help="other probes in it are kept")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One probe and the parser, the generator behind the probe, and what the probe is asked."""
+
+    editor: Editor
+    parser: Parser
+    target: Any
+    asked: Asked
+    work: Path
+    seed: int
+
+    @property
+    def rows(self) -> list[int]:
+        """Which of the target's conditions are asked."""
+        names = list(self.target.condition_names)
+        return [names.index(name) for name in self.asked.conditions]
+
+    @property
+    def draft(self) -> ProbeCalibration:
+        return self.asked.draft()
+
+    def evidence(self, crops: Crops, what: str) -> list[Evidence]:
+        """What the detectors measure of each crop; kept in the work folder for these crops and this question."""
+        asked = f"{self.asked}".encode()
+        cache = self.work / f"{what}-{zlib.crc32(crops.tobytes() + asked):08x}.npz"
+        if cache.exists():
+            return read_evidence(cache)
+        found = []
+        for k, crop in enumerate(crops):
+            found.append(gather(crop, self.editor, self.parser, self.draft))
+            if k % 16 == 15 or k == len(crops) - 1:
+                print(f"{what}: {k + 1} of {len(crops)} faces", flush=True)
+        write_evidence(found, cache)
+        return found
+
+    def attacked(self, people: faces.Split, attack: str, part: str) -> torch.Tensor:
+        """The attack's change of each head of the people of `part` (train, test), from the work folder or made now."""
+        cache = self.work / f"{self.editor.card.name}-{part}-{attack}.npz"
+        return faces.attacked(people, self.target, self.rows, attack, self.seed, cache)
+
+    def close(self) -> None:
+        self.editor.close()
+        self.parser.close()
+
+
+def open_bench(arguments: argparse.Namespace) -> Bench:
+    """The networks that the command line names. Raises UsageError where probe and run do not belong together."""
+    editor, parser = open_editor(arguments.probe, "onnxruntime"), open_parser(None, "onnxruntime")
+    target = target_of(arguments.target, arguments.data)
+    conditions = tuple(arguments.conditions or CONDITIONS.get(editor.card.name, tuple(editor.rows)[:2]))
+    for name in conditions:
+        if name not in editor.rows or name not in target.condition_names:
+            raise UsageError(f"no condition {name!r}; the probe has {', '.join(editor.rows)}")
+    asked = Asked(editor.card.sha256, parser.card.sha256, conditions, OPERATIONS, arguments.seed)
+    return Bench(editor, parser, target, asked, arguments.work, arguments.seed)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    torch.manual_seed(arguments.seed)
+    bench = open_bench(arguments)
+    try:
+        calibrated, results = calibrate(bench, arguments)
+    finally:
+        bench.close()
+    known = load_calibration(arguments.out) if arguments.out.exists() else None
+    name = bench.editor.card.name
+    words = shlex.join(sys.argv[1:])
+    for path, word in (
+        (arguments.data, "PACK"),
+        (arguments.work, "WORK"),
+        (arguments.target, f"runs/{arguments.target.name}"),
+    ):
+        words = words.replace(str(path), word)
+    calibration = Calibration(
+        command="python -m engines " + words,
+        seed=arguments.seed,
+        data="heads of the pack: middles, widths and weights on training people, thresholds on validation people",
+        notes="w and lambda are fitted on attacked training people (PGD, C&W); a calibration is valid for these "
+        "networks only. Scores of content that no generator here resembles say little.",
+        probes={**(known.probes if known else {}), name: calibrated},
+        results={**(known.results if known else {}), name: results},
+    )
+    write(calibration, arguments.out)
+    print(json.dumps(results, indent=1))
+
+
+def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibration, dict[str, Any]]:
+    """The calibration of one probe, and its shares of alarms on the faces that it was set on."""
+    people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
+    others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
+    clean = [e for c in faces.CHANNELS for e in bench.evidence(faces.clean(people, c), f"train-clean-{c}")]
+    attacked = []
+    for attack in faces.ATTACKS:
+        change = bench.attacked(people, attack, "train")
+        for channel in faces.CHANNELS:
+            attacked += bench.evidence(attacked_crops(people, change, channel), f"train-{attack}-{channel}")
+    held_out = {c: bench.evidence(faces.clean(others, c), f"val-clean-{c}") for c in faces.CHANNELS}
+    calibrated = fit(bench.asked, clean, attacked, [e for part in held_out.values() for e in part])
+    alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
+    return calibrated, {
+        **alarms,
+        "validation_people": len(others.names),
+        "training_people": len(people.names),
+        "found_training_attacked": share(attacked, calibrated),
+    }
+
+
+def attacked_crops(people: faces.Split, change: torch.Tensor, channel: str) -> Crops:
+    if channel == "8bit":
+        return faces.to_bytes((people.heads() + change).clamp(0, 1))
+    return people.delivered(change, faces.CHANNELS[channel])
+
+
+def write_evidence(found: Sequence[Evidence], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = ("distances", "spread", "counts", "flags")
+    arrays = {name: np.stack([getattr(e, name) for e in found]) for name in parts}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes names of arrays for options
+
+
+def read_evidence(path: Path) -> list[Evidence]:
+    with np.load(path) as stored:
+        rows = [stored[name] for name in ("distances", "spread", "counts", "flags")]
+    return [Evidence(*row) for row in zip(*rows, strict=True)]
+
+
+def share(evidence: Sequence[Evidence], calibration: ProbeCalibration) -> float:
+    """The share that the detector calls perturbed."""
+    return round(float(np.mean([judge(e, calibration).perturbed for e in evidence])), 4)
+
+
+def write(calibration: Calibration, path: Path) -> None:
+    """The calibration as TOML: strings, numbers and lists are written as in JSON."""
+    data = calibration.model_dump()
+    lines = [f"{key} = {json.dumps(data[key])}" for key in ("command", "seed", "data", "notes")]
+    for name, probe in data["probes"].items():
+        lines += ["", f"[probes.{name}]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in probe.items() if not isinstance(value, dict)]
+        for part in ("distortion", "consistency"):
+            lines += ["", f"[probes.{name}.{part}]"]
+            lines += [f"{key} = {json.dumps(value)}" for key, value in probe[part].items()]
+    for name, results in data["results"].items():
+        lines += ["", f"[results.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in results.items())]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,73 @@
+"""MagDR's reconstructor as an adversary of protected video: what an attacker would do before they edit a face.
+
+Unlike the stage it does not wait for the detector: an attacker loses nothing by trying. The recipe is searched on a
+face's first sample and applied to its later ones, as an attacker with a whole clip would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import EngineError, UnknownNameError
+from ..inference import AUTO
+from .calibration import load_calibration
+from .detector import Detector
+from .engines import Parser, Rgb, from_rgb, open_editor, open_parser
+from .reconstructor import Recipe, restore
+from .regions import conditional_masks
+
+LOOKS = 120
+
+
+@dataclass
+class Purifier:
+    """`purify(crop, probe, track)`: the head crop (S, S, 3) in 8 bits as the attacker would feed it to the probe."""
+
+    parser: Parser
+    detectors: dict[str, Detector]
+    looks: int = LOOKS
+    recipes: dict[tuple[str, int], Recipe] = field(default_factory=dict)
+
+    def __call__(self, crop: Rgb, probe: str, track: int) -> Rgb:
+        """A probe without a calibration is attacked with the recipe for the first that has one."""
+        name = probe if probe in self.detectors else next(iter(self.detectors))
+        masks = conditional_masks(self.parser.classes(from_rgb([crop])[0]))
+        if (name, track) not in self.recipes:
+            judge = self.detectors[name].quick(masks)
+            found = restore(crop, masks, judge, float("-inf"), self.looks, rounds=1)
+            self.recipes[name, track] = found.recipe
+        return self.recipes[name, track](crop, masks)
+
+    @property
+    def size(self) -> int:
+        return self.parser.size
+
+    def facts(self) -> dict[str, object]:
+        """Which recipes were found, by probe and face."""
+        return {f"{name}, face {track}": str(recipe) for (name, track), recipe in sorted(self.recipes.items())}
+
+    def close(self) -> None:
+        for detector in self.detectors.values():
+            detector.editor.close()
+        self.parser.close()
+
+
+def open_purifier(backend: str = AUTO, threads: int = 1) -> Purifier:
+    """With every probe of the zoo that the calibration knows. Raises EngineError where there is none."""
+    calibration, parser = load_calibration(), open_parser(None, backend, threads)
+    detectors: dict[str, Detector] = {}
+    try:
+        for name, known in calibration.probes.items():
+            try:
+                editor = open_editor(name, backend, threads)
+            except UnknownNameError:
+                continue
+            detectors[name] = Detector(editor, parser, known)
+        if not detectors:
+            raise EngineError("MagDR's calibration knows no probe of this zoo: run `python -m engines calibrate`")
+    except BaseException:
+        for detector in detectors.values():
+            detector.editor.close()
+        parser.close()
+        raise
+    return Purifier(parser, detectors)
