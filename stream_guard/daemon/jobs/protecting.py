@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ... import __version__
 from ...config import PipelineConfig
 from ...errors import SinkError, SourceError, StoppedError
 from ...media import Source, open_source
@@ -93,7 +94,7 @@ class Protecting:
         stages = [(spec.name, spec.options.model_dump(mode="json")) for spec in self.config.stages]
         words = json.dumps([stages, self.config.on_failure.value, self._seconds], sort_keys=True)
         return {
-            "layout": LAYOUT,
+            "version": f"{__version__} {LAYOUT}",
             "source": identity(self.settings.source),
             "settings": settings_hash(self.settings, result_only=True) + hashlib.sha256(words.encode()).hexdigest(),
         }
@@ -108,7 +109,7 @@ class Protecting:
             or not same_file(self.settings.output, whole["file"])
         ):
             return None
-        return RunReport(**whole["report"])
+        return _told_before(whole["report"])
 
     def _try_output(self, source: Source, now: dict[str, Any]) -> bool:
         """Check place, container and encoder before anything is computed; whether segments can be made."""
@@ -202,20 +203,18 @@ class Protecting:
         if any(one.record["parameters"] != (self._folder.plan() or {}).get("parameters") for one in segments):
             self._folder.clear()
             raise SinkError("the encoder wrote segments that do not fit together; the next attempt starts anew")
-        with open_source(self.settings.source) as source:
-            with self._output(source) as sink:
+        with open_source(self.settings.source) as source, self._output(source) as sink:
 
-                def summary() -> RunReport:
-                    done = {**dataclasses.asdict(sink.report), "bytes": sink.written}
-                    engines = (self._folder.plan() or {}).get("engines", {})
-                    spent = perf_counter() - started
-                    return joined_report(self.config, segments, report, done, engines, spent, source.info.warnings)
+            def whole(path: str) -> None:
+                done = {**dataclasses.asdict(sink.report), "bytes": sink.written}
+                engines = (self._folder.plan() or {}).get("engines", {})
+                spent, warnings = perf_counter() - started, source.info.warnings
+                made = joined_report(self.config, segments, report, done, engines, spent, warnings)
+                self._folder.set_whole({"file": mark_of(path), "report": made.to_json()})
 
-                sink.on_whole = lambda path: self._folder.set_whole(
-                    {"file": mark_of(path), "report": summary().to_json()}
-                )
-                sink.join(source, [one.path for one in segments], self._joined)
-            return summary()
+            sink.on_whole = whole
+            sink.join(source, [one.path for one in segments], self._joined)
+        return _told_before((self._folder.whole() or {})["report"])
 
     def _joined(self, written: int, total: int) -> None:
         if self._stop.is_set():
@@ -227,6 +226,10 @@ class Protecting:
 
     def _note(self, message: str) -> None:
         self._emit({"type": "note", "message": message})
+
+
+def _told_before(report: Mapping[str, Any]) -> RunReport:
+    return RunReport(**{**report, "warnings": tuple(report["warnings"])})
 
 
 class _Boundaries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +79,7 @@ class JobRunner:
         self._deliveries = Deliveries(store)
         self._webhooks = Webhooks(self._deliveries, settings.webhook_secret, self._webhook_url, metrics)
         self._active: dict[str, _Active] = {}
+        self._todo: deque[Callable[[], None]] = deque()  # what workers said: for our thread, it waits for the disk
         self._changed = threading.Condition()
         self._awake = False
         self._draining = False
@@ -170,12 +172,24 @@ class JobRunner:
             with self._changed:
                 self._changed.wait_for(lambda: self._awake, self._pause())
                 self._awake = False
-                if self._closing:
-                    return
+            self._settle_all()
+            if self._closing:
+                return
             try:
                 self._turn()
             except Exception:
                 log.exception("the job queue goes on after an error")
+
+    def _settle_all(self) -> None:
+        while self._todo:
+            try:
+                self._todo.popleft()()
+            except Exception:
+                log.exception("the job queue goes on after an error")
+
+    def _later(self, action: Callable[[], None]) -> None:
+        self._todo.append(action)
+        self._wake()
 
     def _pause(self) -> float:
         """Seconds until there is something to do."""
@@ -259,8 +273,7 @@ class JobRunner:
         if kind == "progress":
             active.progress = min(1.0, max(active.progress, float(message.get("progress") or 0.0)))
         elif kind == "segment":
-            self._store.advanced(active.job.state.id, active.progress)
-            active.job = self._store.job(active.job.state.id)
+            self._later(partial(self._advanced, active))
         elif kind == "report":
             active.report = message.get("report")
         elif kind == "error":
@@ -268,7 +281,14 @@ class JobRunner:
         elif kind == "note":
             log.info("job %s: %s", active.job.state.id, message.get("message"))
 
+    def _advanced(self, active: _Active) -> None:
+        self._store.advanced(active.job.state.id, active.progress)
+        active.job = self._store.job(active.job.state.id)
+
     def _ended(self, active: _Active, how: WorkerExit) -> None:
+        self._later(partial(self._bury, active, how))
+
+    def _bury(self, active: _Active, how: WorkerExit) -> None:
         judged = judge(
             active.job, how, active.error, active.permanent, cancelled=active.cancelled, draining=self._draining
         )
@@ -276,7 +296,6 @@ class JobRunner:
             self._settle(active, judged)
         finally:
             self._drop(active.job.state.id)
-            self._wake()
 
     def _settle(self, active: _Active, judged: Judgement) -> None:
         self._metrics["job_duration_seconds"].observe(monotonic() - active.began)

@@ -112,7 +112,7 @@ def identity(path: str) -> dict[str, Any]:
 def differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In which of its points a plan is no longer that of now, in words."""
     words = {
-        "layout": "the version of Stream Guard",
+        "version": "Stream Guard",
         "source": "the input",
         "settings": "the job's settings",
         "engines": "an engine",
