@@ -102,8 +102,9 @@ class Supervisor:
     def close(self) -> None:
         """Kill what still runs, reap it, end the thread."""
         self._closing = True
-        self.post(lambda: None)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self.post(lambda: None)
+            self._thread.join()
         self._selector.close()
         os.close(self._wake_out)
         os.close(self._wake_in)

@@ -47,6 +47,7 @@ RUNNERS: Mapping[str, Runner] = {"live": _live, "job": _job, "probe": _probe}
 
 def main(runners: Mapping[str, Runner] = RUNNERS) -> int:
     """Take the order, bind this process to its limits, work. Returns the exit code."""
+    _die_with_parent()
     channel = Channel.claim()
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's are for the supervisor
         signal.signal(number, signal.SIG_IGN)
@@ -72,8 +73,14 @@ def _work(runner: Runner, spec: dict[str, Any], channel: Channel) -> int:
         return CRASHED
 
 
+def _die_with_parent() -> None:
+    """Linux kills this process when the supervisor's thread ends; elsewhere the end of stdin does."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def _bind(order: Mapping[str, Any]) -> None:
-    """End with the parent, no core dumps, no new privileges, a limit on CPU time, a niceness."""
+    """No core dumps, no new privileges, a limit on CPU time, a niceness, and first to go when memory is short."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if seconds := int(order.get("cpu_seconds") or 0):
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
@@ -81,10 +88,8 @@ def _bind(order: Mapping[str, Any]) -> None:
         os.nice(int(order["nice"]))
     if not sys.platform.startswith("linux"):
         return
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != order["parent"]:  # it died before the line above could bind us to it
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != order["parent"]:  # it died before we were bound to it
         os._exit(1)
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
