@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import cast
@@ -38,10 +37,9 @@ DIALECTS: Mapping[str, ModuleType] = {
     "srs": srs,
     "ovenmediaengine": ovenmediaengine,
 }
-OVER = frozenset({"ended", "failed", "draining"})
-"""Phases of a stream whose name is about to be free."""
-FREE_SECONDS = 2.0
-"""How long a publisher who comes back waits for the stream of before to end: media servers give up after 3 to 10 s."""
+OVER = frozenset({"ended", "failed"})
+DRAINING = "draining"
+"""A stream started now begins when the one of before, of the same name, has ended."""
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +145,11 @@ class Hooks:
         """Start what is not running yet. Raises ConflictError, RefusedError and ConfigError of the daemon."""
         name, known = place.name, self._publishers.get(place.name, frozenset())
         phase = self._phase(name)
-        if phase and (phase not in OVER or place.client in known):
+        if phase and (phase not in (*OVER, DRAINING) or place.client in known):
             self._publishers[name] = known | {place.client}
             return
-        if phase:
-            self._free(name)
+        if phase in OVER:
+            self._end(name)
         chosen = stream_settings(settings, place)
         self._outputs[name] = tuple(output.url for output in chosen.outputs)
         self._publishers[name] = frozenset({place.client})
@@ -191,15 +189,6 @@ class Hooks:
         if state.origin != "hook":
             raise ConflictError("a stream of this name was started by other means; publish under another name")
         return state.phase
-
-    def _free(self, name: str) -> None:
-        """Wait until an ending stream's name is free. Raises RefusedError where that takes too long."""
-        deadline = time.monotonic() + FREE_SECONDS
-        self._end(name)
-        while self._phase(name):
-            if time.monotonic() > deadline:
-                raise RefusedError("the stream of before is still ending; publish again in some seconds", 3)
-            time.sleep(0.05)
 
     def _end(self, name: str) -> None:
         """Stop what a hook started under this name, and its screening."""
