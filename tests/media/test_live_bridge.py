@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from stream_guard.errors import SourceError
+from stream_guard.errors import SinkError, SourceError
 from stream_guard.media import LiveOutput, LiveSink, open_live
 from stream_guard.media.live.native import protocols
+from stream_guard.media.live.places import Place
 from tests.media.live import ending, frames_of, items, opened
 from tests.support import media
 from tests.support.servers import free_port, program, publisher, wait_for
@@ -82,6 +83,8 @@ def test_a_missing_ffmpeg_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SourceError, match="needs a system ffmpeg, and none is on the PATH"):
         open_live("srt://127.0.0.1:1")
+    with pytest.raises(SinkError, match="needs a system ffmpeg, and none is on the PATH"):
+        Place(LiveOutput("srt://127.0.0.1:1"))
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,12 +31,12 @@ from tests.support.servers import (
 KEY = "verysecretkey"
 
 
-def check_flows(source: LiveSource, *, audio: bool) -> None:
+def check_flows(source: LiveSource, *, audio: bool, count: int = 40) -> None:
     """Frames rise by the source's own steps, and the sound comes as packets."""
     with source:
         assert (source.info.video.width, source.info.video.height) == (160, 120)
         assert [a.codec for a in source.audio] == (["aac"] if audio else [])
-        seen = list(items(source, 40))
+        seen = list(items(source, count))
     frames = [item for item in seen if isinstance(item, Frame)]
     steps = {round(b.time_seconds - a.time_seconds, 2) for a, b in pairwise(frames)}
     assert steps == {0.04}
@@ -61,6 +61,11 @@ class TestProtocols:
         options = ("-hls_time", "1", "-hls_flags", "delete_segments")
         with publisher(str(tmp_path / "x.m3u8"), format="hls", options=options), web_server(tmp_path) as address:
             check_flows(opened(f"{address}/x.m3u8"), audio=True)
+
+    def test_hls_is_silent_between_segments(self, tmp_path: Path) -> None:
+        """Segments of three seconds are no stall for who allows one second."""
+        with publisher(str(tmp_path / "x.m3u8"), format="hls", options=("-hls_time", "3")), web_server(tmp_path) as web:
+            check_flows(opened(f"{web}/x.m3u8", stall_seconds=1, read_timeout_seconds=1), audio=True, count=160)
 
     def test_mpegts_over_udp(self) -> None:
         url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
@@ -185,6 +190,15 @@ class TestFaults:
         ):
             words = ending(source, process.kill)
         assert words == f"lost the live source {source.path}: no data for 1 s"
+
+    def test_a_publisher_that_leaves_is_seen_at_once_where_the_server_hangs_up(self, tmp_path: Path) -> None:
+        application = "application live { live on; idle_streams off; }"
+        with (
+            nginx(tmp_path, applications=application) as server,
+            publisher(server.rtmp("live/x")) as process,
+            opened(server.rtmp("live/x"), read_timeout_seconds=30, stall_seconds=30) as source,
+        ):
+            assert "no data" not in ending(source, process.kill)
 
     def test_sound_alone_is_a_stall(self, tmp_path: Path) -> None:
         inputs = ("-re", *SMALL[:2], "-i", "testsrc2=size=160x120:rate=25:duration=4", "-re", *TONE)

@@ -42,6 +42,12 @@ def writer(url: str, options: Mapping[str, str], *, write_seconds: float) -> Bri
     return BridgeWriter(_command(ffmpeg, made, url, SinkError), url, write_seconds=write_seconds)
 
 
+def check(url: str) -> None:
+    """Raise SinkError where no ffmpeg could be run for this output."""
+    _ffmpeg_python(url, SinkError)
+    _program(url, SinkError)
+
+
 def _ffmpeg_python(url: str, kind: type[MediaError]) -> Any:
     try:
         import ffmpeg
@@ -54,14 +60,18 @@ def _ffmpeg_python(url: str, kind: type[MediaError]) -> Any:
 
 
 def _command(ffmpeg: Any, made: Any, url: str, kind: type[MediaError]) -> Sequence[str]:
+    command: Sequence[str] = ffmpeg.compile(made.global_args(*_GLOBAL), cmd=_program(url, kind))
+    return command
+
+
+def _program(url: str, kind: type[MediaError]) -> str:
     program = shutil.which("ffmpeg")
     if program is None:
         raise kind(
             f"{redact(url)}: {scheme_of(url)} needs a system ffmpeg, and none is on the PATH; install one that knows "
             f"{scheme_of(url)}, or use another protocol"
         )
-    command: Sequence[str] = ffmpeg.compile(made.global_args(*_GLOBAL), cmd=program)
-    return command
+    return program
 
 
 class _Bridge:

@@ -11,7 +11,7 @@ from ..containers import container_for, suffix_of
 from . import bridge
 from .contract import LiveOutput
 from .native import Wire, protocols
-from .protocols import MUXERS, Outgoing, outgoing, scheme_of
+from .protocols import MUXERS, outgoing, scheme_of
 from .redact import is_path, redact
 
 OPEN_SECONDS = 10.0
@@ -43,12 +43,14 @@ class Place:
         self._options = dict(output.options)
         self._times = 0
         self._goes_on = False
+        if self._bridged:
+            bridge.check(self.url)
 
     @property
     def muxer_options(self) -> dict[str, str]:
         """What the muxer gets, the output's own options last."""
         options = {"flush_packets": "1", "max_interleave_delta": "500000", **dict(MUXERS.get(self.format, ()))}
-        own = {} if self._rule is not None and self._bridged(self._rule) else self._options
+        own = {} if self._bridged else self._options
         made = {**options, **own}
         if self._goes_on:
             made["hls_flags"] = f"{made['hls_flags']}+append_list+discont_start"
@@ -61,7 +63,7 @@ class Place:
             path = self._path()
             self._goes_on = self.format == "hls" and (self._times > 1 or _unfinished(path))
             return path if self.format == "hls" else _free(path)
-        if self._bridged(self._rule):
+        if self._bridged:
             self.flow = bridge.writer(self.url, self._options, write_seconds=WRITE_SECONDS)
             return self.flow
         wire = {k: v for k, v in self._options.items() if k in WIRE_OPTIONS}
@@ -86,8 +88,9 @@ class Place:
         """Absolute, so that no name is taken for a protocol; with `file:` HLS would not find what to delete."""
         return os.path.abspath(self.url.removeprefix("file:"))
 
-    def _bridged(self, rule: Outgoing) -> bool:
-        return scheme_of(self.url) not in protocols(output=True)
+    @property
+    def _bridged(self) -> bool:
+        return self._rule is not None and scheme_of(self.url) not in protocols(output=True)
 
 
 WIRE_OPTIONS = frozenset(

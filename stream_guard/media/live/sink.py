@@ -32,7 +32,8 @@ class LiveSink:
 
     Nothing of the source is kept: it may be closed and followed by another that `fits`. All methods from one thread,
     but `outputs`. `on_event(kind, words)` is called from any thread with kind `output` or `record`. Raises ConfigError,
-    UnknownNameError or UsageError for what cannot be written so, and SinkError when encoding fails; a failing output
+    UnknownNameError or UsageError for what cannot be written so, and SinkError
+    where a system ffmpeg is missing and when encoding fails; a failing output
     raises nothing.
     """
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 from av.audio.stream import AudioStream
@@ -31,7 +32,7 @@ from .redact import redact, redact_text
 
 PROBE_BYTES = 2_000_000
 SEGMENT_STALL_SECONDS = 20.0
-"""The least stall limit of sources that come in segments: they are silent for the length of one."""
+"""The least stall limit of playlists, and their read limit: they are silent for the length of a segment."""
 
 
 def open_live(
@@ -56,12 +57,14 @@ def open_live(
     """
     rule = incoming(url, allow_files=allow_files)
     native = rule is not None and scheme_of(url) in protocols(output=False) | {"rtsp", "rtsps"}
+    segmented = urlsplit(url).path.lower().endswith((".m3u8", ".m3u"))
+    stall_seconds = max(stall_seconds, SEGMENT_STALL_SECONDS) if segmented else max(stall_seconds, 0.1)
     connection = Connection(
         url=url,
         rule=rule if rule is not None and native else BRIDGED,
         options=dict(options or {}),
         open_seconds=open_timeout_seconds,
-        read_seconds=min(read_timeout_seconds, max(stall_seconds, 0.1)),
+        read_seconds=stall_seconds if segmented else min(read_timeout_seconds, stall_seconds),
         bridged=not native,
     )
     limits = Limits(max_width, max_height, max_rate)
@@ -172,9 +175,8 @@ class LiveSource(Source):
         self._limits = limits
         self._cancelled = cancelled
         self._interrupted = threading.Event()
-        segmented = "hls" in container.format.name
-        self._stall = max(stall_seconds, SEGMENT_STALL_SECONDS) if segmented else stall_seconds
-        self._pacer = Pacer() if segmented or connection.rule is FILE else None
+        self._stall = stall_seconds
+        self._pacer = Pacer() if "hls" in container.format.name or connection.rule is FILE else None
         self._opened = self._pictured = time.monotonic()
         self._peeking = True
         self._chosen = 0
