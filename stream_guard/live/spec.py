@@ -127,7 +127,7 @@ class LiveStatus:
     """Each: {"url": redacted, "state": "open" | "waiting" | "failed", "bytes": n, "reconnects": n, "dropped": n}."""
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
-    """Counts by `stage.label`."""
+    """Counts by `stage:label`."""
     error: str = ""
 
     def to_json(self) -> dict[str, Any]:

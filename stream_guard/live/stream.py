@@ -152,7 +152,7 @@ class LiveStream:
         gc.freeze()  # as in `protect`: the collector need not walk in mid-stream what is here to stay
 
     def _go(self, stop: threading.Event) -> None:
-        if self._crew.error is not None or stop.is_set():
+        if self._crew.error is not None or stop.is_set() or self._drain_until is not None:
             return
         self._state.enter(LivePhase.CONNECTING)
         self._crew.start("read", self._reader.run)

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from stream_guard.config import OnFailure
 from stream_guard.errors import EngineError, SourceError, UnprotectedError
 from stream_guard.live.spec import Backoff, Limits, LivePhase, LiveSpec, OnGap, OutputSpec
-from stream_guard.types import Frame
+from stream_guard.live.stream import LiveStream
+from stream_guard.types import Frame, Verdict
 
 from ..support.fakes import Batch, FindOne, ProtectAll, pipeline, spec
 from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, Sinks, clip, wait_for
@@ -390,3 +392,142 @@ def test_snapshots_show_the_picture_before_and_after() -> None:
 def test_secrets_stay_out_of_words() -> None:
     run = Faked([])
     assert "key" not in repr(run.spec)
+
+
+class Gives(ProtectAll):
+    """Says of every face that the engine failed, until it is opened again."""
+
+    name = "gives"
+    opened = 0
+
+    def open(self) -> None:
+        type(self).opened += 1
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        if self.opened > 1:
+            return super().process(shown)
+        return [replace(shown, faces=tuple(face.unprotected("engine_failed") for face in shown.faces))]
+
+
+def test_an_engine_that_fails_without_a_word_is_opened_anew_too() -> None:
+    Gives.opened = 0
+
+    def reopened() -> None:
+        wait_for(lambda: Gives.opened == 2)
+        wait_for(lambda: not any(thread.name == "stream-guard-reopen" for thread in threading.enumerate()))
+
+    items = [*clip(10), reopened, *clip(5, start=400)]
+    with running([FakeConnection(items, then="stall")], spec(FindOne), spec(Gives)) as run:
+        run.until(lambda status: status.frames_out == 15)
+        status = run.drain()
+    assert status.blocked == {"engine_failed": 10}
+    assert status.protected_faces == 5
+    assert "10 pictures in a row" in run.words("error")
+
+
+class Judges(ProtectAll):
+    """Gives a verdict on every frame."""
+
+    name = "judges"
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        for judged in super().process(shown):
+            yield replace(judged, verdicts=(Verdict("judges", "fake" if shown.index else "real", 0.9, track=1),))
+
+
+def test_verdicts_are_counted_and_changes_are_told() -> None:
+    pause = [lambda: threading.Event().wait(1.1)]
+    with running(
+        [FakeConnection([*clip(3), *pause, *clip(4, start=120)], then="stall")], spec(FindOne), spec(Judges)
+    ) as run:
+        run.until(lambda status: status.frames_out == 7)
+        status = run.drain()
+    assert status.verdicts == {"judges:real": 1, "judges:fake": 6}
+    assert [event.data["label"] for event in run.events if event.kind == "verdict"] == ["real", "fake"]
+
+
+def test_a_machine_that_stays_too_slow_with_disconnect_ends_the_stream() -> None:
+    class Steady(FakeConnection):
+        def read(self) -> Iterator[Any]:
+            for shown in clip(2000):
+                if self.interrupted.wait(0.01):
+                    return
+                yield shown
+
+    class Dawdles(ProtectAll):
+        def process(self, shown: Frame) -> Iterable[Frame]:
+            threading.Event().wait(0.1)
+            return super().process(shown)
+
+    stages = (spec(FindOne), spec(Dawdles))
+    with running([Steady([])], *stages, on_failure=OnFailure.DISCONNECT, max_delay_seconds=0.1) as run:
+        status = run.end()
+    assert "too slow" in str(run.error)
+    assert status.dropped["late"] > 0
+
+
+def test_what_the_stages_hold_leaves_when_the_stream_drains() -> None:
+    with running([FakeConnection(clip(8), then="stall")], *PROTECT, spec(Batch)) as run:
+        run.until(lambda status: status.frames_out == 6)
+        assert run.status.in_flight == 2
+        status = run.drain()
+    assert (status.frames_out, status.dropped) == (8, {})
+
+
+def test_a_stop_while_the_engine_is_loaded() -> None:
+    loading, go = threading.Event(), threading.Event()
+
+    class Loads(ProtectAll):
+        def open(self) -> None:
+            loading.set()
+            go.wait(30)
+
+    with running([FakeConnection(clip(3))], spec(FindOne), spec(Loads)) as run:
+        loading.wait(30)
+        run.stop.set()
+        go.set()
+        status = run.end()
+    assert status.phase is LivePhase.ENDED
+    assert run.net.attempts == 0
+
+
+def test_a_stop_while_connecting() -> None:
+    class Silent(FakeNet):
+        def __call__(self, spec: LiveSpec, cancelled: threading.Event) -> Any:
+            self.attempts += 1
+            cancelled.wait(30)
+            raise SourceError("no answer")
+
+    run = Faked([])
+    run.net = Silent([])
+    run.stream = LiveStream(run.spec, run.metrics, run.events.append, run.net, run.sinks)
+    run.thread.start()
+    wait_for(lambda: run.net.attempts == 1)
+    run.stream.drain()
+    assert run.end().phase is LivePhase.ENDED
+
+
+def test_a_drain_before_the_start_runs_nothing() -> None:
+    run = Faked([FakeConnection(clip(3))])
+    run.stream.drain()
+    run.thread.start()
+    assert run.end().phase is LivePhase.ENDED
+    assert run.net.attempts == 0
+
+
+def test_many_streams_one_after_another_leave_nothing() -> None:
+    for _ in range(20):
+        with running([FakeConnection(clip(3), then="stall")]) as run:
+            run.until(lambda status: status.frames_out >= 1)
+            run.stop.set()
+            run.end()
+
+
+def test_a_stream_without_outputs_is_only_looked_at() -> None:
+    run = Faked([FakeConnection(clip(5)), FakeConnection(clip(5), then="stall")])
+    run.spec = replace(run.spec, outputs=())
+    run.stream = LiveStream(run.spec, run.metrics, run.events.append, run.net)
+    run.thread.start()
+    run.until(lambda status: status.frames_out == 10)
+    status = run.drain()
+    assert (status.outputs, status.filled) == ((), 0)
