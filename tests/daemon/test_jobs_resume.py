@@ -226,6 +226,10 @@ def test_a_run_that_was_killed_after_its_file_had_its_name_is_done(tmp_path: Pat
     assert done.run() == 0, done.error
     assert done.report == first
     assert done.output.read_bytes() == data
+    done.output.unlink()  # as if killed just before: the segments are all there, only joining is left
+    assert done.run() == 0, done.error
+    assert done.report["frames_out"] == first["frames_out"]
+    assert done.output.read_bytes() == data
 
 
 def test_an_output_that_exists_is_refused_at_once_and_for_good(tmp_path: Path) -> None:
@@ -288,3 +292,15 @@ def test_the_real_stages_remember_nothing_either(tmp_path: Path) -> None:
     assert cut.run() == 0, cut.error
     assert any("at picture 27" in note for note in cut.notes), cut.notes
     same(whole, cut)
+
+
+@pytest.mark.parametrize(("says", "code"), [("fine", 0), ("bad", 3)])
+def test_a_screening_job_keeps_its_verdicts_and_writes_nothing(tmp_path: Path, says: str, code: int) -> None:
+    source = with_b_frames(tmp_path, ".mp4")
+    before = set(tmp_path.iterdir())
+    job = Attempts(tmp_path, source, tmp_path / "none.mp4", kind="screen", options={"judge.says": says})
+    job.spec["settings"].update({"pipeline": str(job.plugin / "judge.yaml"), "output": ""})
+    assert job.run() == code, job.error
+    assert job.report["rejected"] == (says == "bad")
+    assert job.report["frames"] == 70
+    assert set(tmp_path.iterdir()) == before | {job.plugin}

@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_guard.stages.base import Stage, StageOptions
 from stream_guard.stages.registry import GROUP
-from stream_guard.types import Box, Face, Frame
+from stream_guard.types import Box, Face, Frame, Verdict
 
 SLOW_SECONDS = 0.01
 
@@ -58,13 +58,32 @@ class Remember(Stage):
         return {"engine": "memory", "sha256": str(self.options.salt)}
 
 
+class Judge(Stage):
+    """Calls every picture what its option says."""
+
+    name = "judge"
+    description = "judges"
+    labels = ("fine", "bad")
+
+    class Options(StageOptions):
+        says: str = "fine"
+
+    options: Options
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        return [replace(shown, verdicts=(Verdict("judge", self.options.says, 0.9),))]
+
+
 def install(folder: Path) -> Path:
     """A distribution with the stage and a pipeline file; returns the pipeline's path. `folder` goes on the path."""
     info = folder / "remembering-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: remembering\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{GROUP}]\nremember = tests.support.jobs:Remember\n")
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\nremember = tests.support.jobs:Remember\njudge = tests.support.jobs:Judge\n"
+    )
     path = folder / "remember.yaml"
+    (folder / "judge.yaml").write_text("name: judge\nstages:\n  - judge\nreject:\n  judge: [bad]\n")
     path.write_text("name: remember\nstages:\n  - remember\n")
     return path
 
