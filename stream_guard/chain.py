@@ -123,11 +123,13 @@ class Chain:
         return first
 
     def _through(self, frames: list[Frame], start: int) -> Iterator[Frame]:
-        for step in self._steps[start:]:
-            frames = [out for frame in frames for out in step.process(frame)]
+        """Each frame through all steps before the next one: of those that a stage held, the first need not wait."""
         for frame in frames:
-            self._check_order(frame)
-            yield frame
+            if start < len(self._steps):
+                yield from self._through(self._steps[start].process(frame), start + 1)
+            else:
+                self._check_order(frame)
+                yield frame
 
     def _check_order(self, frame: Frame) -> None:
         if not self._due or self._due[0].index != frame.index:

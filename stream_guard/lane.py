@@ -18,8 +18,8 @@ class Lane:
     def __init__(self, config: PipelineConfig, tally: Tally, on_failure: OnFailure | None = None) -> None:
         """`on_failure` instead of the pipeline's own; the tally must have been made for the same."""
         self._specs = config.stages
-        self._make_policy = lambda: FailurePolicy(on_failure or config.on_failure, config.protects)
-        self._policy = self._make_policy()
+        self._rule = on_failure or config.on_failure, config.protects
+        self._policy = FailurePolicy(*self._rule)
         self._tally = tally
         self.chain = self.new_chain()
 
@@ -36,7 +36,7 @@ class Lane:
     def restart(self) -> None:
         """Stages and policy forget the stream so far, after `flush`."""
         self.chain.reset()
-        self._policy = self._make_policy()
+        self._policy = FailurePolicy(*self._rule)
 
     def judged(self, frame: Frame, because: str = "") -> Frame:
         """The frame made fit to leave, and counted; `because` as in FailurePolicy.apply.
