@@ -9,6 +9,7 @@ from typing import Any
 
 import daemon_settings
 import evidence
+import fooling
 import http_api
 import results
 
@@ -92,6 +93,7 @@ def pages() -> dict[Path, str]:
         HERE.parent / "deploy/stream-guard.yaml": daemon_settings.example(),
         HERE / "api.md": http_api.page(NOTE),
         **evidence.pages(NOTE),
+        **fooling.pages(NOTE),
     }
     if all((results.RESULTS / f"{name}.json").is_file() for name in results.README_RESULTS):
         readme = HERE.parent / "README.md"

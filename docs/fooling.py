@@ -1,0 +1,252 @@
+"""The page of detectors: the default detector's figures, and fooling detectors' tables. Used by docs/generate.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import fooling_paper as paper
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "engines" / "evaluation" / "results"
+
+Row = dict[str, Any]
+
+INTRODUCTION = """# Detectors
+
+{note}
+The `detect` stage says of every face whether it is real or a deepfake ([stages](stages.md)). What its default detector
+is worth stands first; then what becomes of detectors under attack, after *Adversarial Perturbations Fool Deepfake
+Detectors* (Gandhi and Jain, IJCNN 2020). All fakes but the deepfake videos are **our own surrogates'**: figures say
+little of other generators. In brackets: 95 % intervals (Wilson's, by person).
+"""
+
+SECOND_OPINION = """## A second opinion
+
+`python -m engines purify VIDEO --detector RUN` fits Deep Image Prior to some crops of each face and asks the detector
+again while the perturbation is not drawn yet. It needs torch, so it is a command and no stage: the runtime never
+imports torch. It is meant for the tracks that `detect` leaves `unknown` (`--tracks`).
+"""
+
+
+def pages(note: str) -> dict[Path, str]:
+    return {HERE / "detectors.md": page(_load("detectors"), _load("fooling_detectors"), note)}
+
+
+def page(detectors: Row | None, fooled: Row | None, note: str = "") -> str:
+    parts = [INTRODUCTION.format(note=note), *_default(detectors)]
+    if fooled is None:
+        parts.append("## Under attack\n\nNot run yet: `python -m engines evaluate detection`.\n")
+    else:
+        parts += [*_setting(fooled), *_table1(fooled), *_table2(fooled), *_suite(fooled), *_prior(fooled)]
+    return "\n".join([*parts, SECOND_OPINION]).rstrip() + "\n"
+
+
+def _load(name: str) -> Row | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _default(document: Row | None) -> list[str]:
+    parts = ["## The default detector\n"]
+    if document is None or not document["rows"]:
+        return [*parts, "Not measured yet: `python -m engines evaluate detectors`.\n"]
+    row = document["rows"][0]
+    parts.append(
+        f"{row['network']}, {row['parameters'] / 1e6:.2f} M parameters, {row['settings']['size']} px, {row['steps']} "
+        f"steps, {row['minutes']:g} minutes on a shared CPU. `{document['command']}`\n"
+    )
+    heading = ["fakes of", "seen in training", "delivery", "accuracy", "AUROC", "fakes passed", "calibration error"]
+    rows = [
+        [
+            fakes["generator"],
+            "yes" if fakes["seen"] else "no",
+            way,
+            f"{found['accuracy']:.1%} ({found['accuracy_ci95'][0]:.1%} to {found['accuracy_ci95'][1]:.1%})",
+            f"{found['auroc']:.3f}",
+            f"{found['fakes_passed']:.1%}",
+            f"{found['calibration_error']:.3f}",
+        ]
+        for fakes in row["fakes"]
+        for way, found in fakes["by_delivery"].items()
+    ]
+    return [*parts, _markdown(heading, rows), *_videos(row), *_protection(row)]
+
+
+def _videos(row: Row) -> list[str]:
+    """Real deepfakes, frame by frame as they came: the honest part."""
+    rows = [
+        [clip["clip"], "deepfake" if clip["fake"] else "original", clip["split"], f"{clip['passed_as_real']:.0%}"]
+        for clip in row["deepfake_videos"]
+    ]
+    held = [c for c in row["deepfake_videos"] if c["split"] == "test"]
+    right = [c["passed_as_real"] if not c["fake"] else 1 - c["passed_as_real"] for c in held]
+    words = f"On the {len(held)} videos of people it never saw, {sum(right) / len(right):.0%} of the frames are judged "
+    words += "rightly (a coin: 50 %).\n" if held else ""
+    heading = ["real deepfake videos", "kind", "split", "frames that pass as real"]
+    return ["### Real deepfakes\n", words if held else "", _markdown(heading, rows)]
+
+
+def _protection(row: Row) -> list[str]:
+    heading = ["reals", "count", "delivery", "unprotected pass", "protected pass", "difference"]
+    rows = [
+        [
+            found["of"],
+            str(found["count"]),
+            way,
+            f"{cell['unprotected']:.1%}",
+            f"{cell['protected']:.1%}",
+            f"{cell['difference_points']:+.1f} points",
+        ]
+        for found in row.get("protection", [])
+        for way, cell in found["passed_as_real"].items()
+    ]
+    return ["### Our own protection\n", _markdown(heading, rows)] if rows else []
+
+
+def _setting(document: Row) -> list[str]:
+    people, effort = document["people"], document["effort"]
+    made_by = ", ".join(f"{name} ({facts['steps']} steps)" for name, facts in document["fakes_by"].items())
+    lines = [
+        "## Under attack\n",
+        f"Slim networks at {document['size']} px, on {people['train']} reals and as many fakes to learn, "
+        f"{people['val']} to choose the epoch, {people['test']} to test (the paper: 3,750 and 1,250 a class at full "
+        f"width; its best epoch was chosen on the test set). Fakes of {made_by}. Adversarial pictures are kept as "
+        "8 bits, and delivered: as a head 192 px wide in JPEG 75 or H.264 crf 23. "
+        f"Carlini-Wagner on {effort['faces']} fakes, {effort['search_steps']} steps of {effort['iterations']} "
+        "iterations (the paper: 5 of 1000), kappa 200.\n",
+        f"`{document['command']}`\n",
+    ]
+    if document.get("not_run"):
+        lines.append(f"Not run: {', '.join(document['not_run'])}.\n")
+    return lines
+
+
+def _table1(document: Row) -> list[str]:
+    heading = [
+        "network",
+        "accuracy",
+        "AUROC",
+        "fake precision",
+        "recall",
+        "real precision",
+        "recall",
+        "paper (as printed)",
+    ]
+    rows = [
+        [
+            row["title"],
+            _share(row["accuracy"]),
+            f"{row['auroc']:.3f}",
+            *(f"{row[f'{what}_{kind}']:.1%}" for kind in ("fake", "real") for what in ("precision", "recall")),
+            paper.TABLE1.get(row["network"], "-").replace("|", "/"),
+        ]
+        for row in document["table1"]
+    ]
+    words = "The paper's row as printed, in this order; its columns do not agree with its Table II throughout.\n"
+    return ["### Table I: unperturbed pictures\n", words, _markdown(heading, rows)]
+
+
+def _table2(document: Row) -> list[str]:
+    if not document.get("table2"):
+        return []
+    heading = ["network", "delivery", "unperturbed", "FGSM black box", "white box", "C&W black box", "white box"]
+    rows = []
+    for row in document["table2"]:
+        if row["network"] in paper.TABLE2:
+            known = [f"{value:g} %" for value in paper.TABLE2[row["network"]]]
+            rows.append([row["title"], "paper, floats", *known])
+        for way in row["unperturbed"]:
+            cells = [_share(row[column][way]) if column in row else "-" for column in paper.COLUMNS2]
+            rows.append([row["title"], way, *cells])
+    return ["### Table II: fakes still called fake\n", _markdown(heading, rows), *_distances(document)]
+
+
+def _distances(document: Row) -> list[str]:
+    rows = [
+        [row["title"], facts["attack"], str(facts["count"]), f"{facts['l2_mean']:.2f}", f"{facts['psnr_db']:.1f} dB"]
+        for row in document["table2"]
+        for facts in (row.get("fgsm_facts"), row.get("cw_facts"))
+        if facts
+    ]
+    words = "A bound on no distance always ends at 0 %, so what counts for Carlini-Wagner is how far it had to go:\n"
+    return [words, _markdown(["white box on", "attack", "pictures", "mean L2 on [0, 1]", "PSNR"], rows)]
+
+
+def _suite(document: Row) -> list[str]:
+    if not document.get("suite"):
+        return []
+    names = {"apgd_ce": "Auto-PGD, cross entropy", "apgd_margin": "Auto-PGD, margin", "square": "Square (no gradients)"}
+    heading = ["network", "clean", *names.values(), "worst of them", "checks for masked gradients"]
+    rows = []
+    for row in document["suite"]:
+        failed = [name.replace("_", " ") for name, good in row["checks"].items() if good is False]
+        failed += ["zero gradients"] if row["checks"]["share_of_zero_gradients"] > 0.1 else []
+        said = f"not passed: {', '.join(failed)}" if failed else "passed"
+        rows.append([row["title"], *(_share(row[k]) for k in ("clean", *names, "worst")), said])
+    count = document["suite"][0]["clean"]["count"]
+    return [f"### The worst of several attacks, epsilon .02, {count} fakes\n", _markdown(heading, rows)]
+
+
+def _prior(document: Row) -> list[str]:
+    if not document.get("table3"):
+        return []
+    facts = document["prior"]
+    words = (
+        f"{facts['pictures']} pictures, {facts['reals']} real; {facts['size']} px, batches of {facts['batch']}, "
+        f"stopped where the running variance is least (on average at iteration "
+        f"{facts['iteration_that_counts_mean']:g}): nothing was tuned on them. "
+        f"{facts['cpu_seconds_an_image']:g} CPU seconds a picture, "
+        f"{facts['times_sooner_than_the_papers_30_minutes']:g} times sooner than the paper's 30 minutes at 512 px.\n"
+    )
+    heading = ["defence", "p_real above", "accuracy", "AUROC", "fake recall", "real recall", "paper"]
+    whole = [
+        [
+            row["defence"],
+            f"{row['threshold']:g}",
+            _share(row["accuracy"]),
+            f"{row['auroc']:.3f}",
+            f"{row['recall_fake']:.1%}",
+            f"{row['recall_real']:.1%}",
+            paper.TABLE3.get((row["defence"], row["threshold"]), "-"),
+        ]
+        for row in document["table3"]
+    ]
+    categories = [
+        [row["category"], str(row["count"]), *(_share(row[k]) for k in ("baseline", "threshold_0.5", "threshold_0.25"))]
+        for row in document["table4"]
+    ]
+    parts = ["### Table III: Deep Image Prior in front of the detector\n", words, _markdown(heading, whole)]
+    parts += [
+        "### Table IV: by category\n",
+        _markdown(["category", "pictures", "without", "at .5", "at .25"], categories),
+    ]
+    return parts + _figure6(document)
+
+
+def _figure6(document: Row) -> list[str]:
+    """p_real averaged over ten iterations, at a few of them."""
+    panels = document.get("figure6") or []
+    if not panels:
+        return []
+    steps = panels[0]["iterations"]
+    marks = [round(k * (len(steps) - 1) / 9) for k in range(10)]
+    rows = [
+        [f"({p['panel']}) {p['picture']}", *(f"{p['p_real_averaged'][k]:.2f}" for k in marks), str(p["stops_at"])]
+        for p in panels
+    ]
+    heading = ["p_real at iteration", *(str(steps[k]) for k in marks), "stops at"]
+    return ["### Figure 6: along the optimisation\n", _markdown(heading, rows)]
+
+
+def _share(figure: Row) -> str:
+    low, high = figure["ci95"]
+    return f"{figure['value']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _markdown(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(heading)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

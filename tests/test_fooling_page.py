@@ -1,0 +1,113 @@
+"""The page of detectors says what the results say, and where there are none, that nothing was run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def fooling() -> Any:
+    sys.path.insert(0, str(DOCS))
+    try:
+        yield importlib.import_module("fooling")
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+def share(value: float, count: int = 10) -> dict[str, Any]:
+    return {"value": value, "ci95": [max(0.0, value - 0.1), min(1.0, value + 0.1)], "count": count}
+
+
+def deliveries(value: float) -> dict[str, Any]:
+    return {way: share(value) for way in ("8 bits", "jpeg 75", "h264 crf 23")}
+
+
+def document() -> dict[str, Any]:
+    table1 = {"network": "vgg", "title": "VGG", "accuracy": share(0.9), "auroc": 0.95}
+    table1 |= {f"{what}_{kind}": 0.9 for what in ("precision", "recall") for kind in ("fake", "real")}
+    columns = ("unperturbed", "fgsm_blackbox", "fgsm_whitebox", "cw_blackbox")
+    table2 = {"network": "vgg", "title": "VGG", **{c: deliveries(0.31) for c in columns}}
+    table2["fgsm_facts"] = {"attack": "fgsm", "count": 10, "l2_mean": 2.2, "psnr_db": 34.0}
+    attacks = {key: share(0.4) for key in ("clean", "apgd_ce", "apgd_margin", "square", "worst")}
+    checks = {"share_of_zero_gradients": 0.0, "without_a_bound_nothing_holds": False}
+    tables = {"precision_fake": 1, "recall_fake": 0.8, "recall_real": 0.7}
+    return {
+        "command": "python -m engines evaluate detection --data PACK",
+        "size": 64,
+        "people": {"train": 3, "val": 2, "test": 1},
+        "fakes_by": {"stargan": {"steps": 7}},
+        "effort": {"faces": 4, "search_steps": 3, "iterations": 9},
+        "not_run": ["network lipschitz5"],
+        "table1": [table1],
+        "table2": [table2],
+        "suite": [{"title": "VGG", **attacks, "checks": checks}],
+        "prior": {
+            "pictures": 20, "reals": 10, "size": 64, "batch": 4, "iteration_that_counts_mean": 88.0,
+            "cpu_seconds_an_image": 2.5, "times_sooner_than_the_papers_30_minutes": 720.0,
+        },
+        "table3": [{"defence": "Baseline", "threshold": 0.5, "accuracy": share(0.6), "auroc": 0.5, **tables}],
+        "table4": [
+            {"category": "unperturbed, real-correct", "count": 3, "baseline": share(1), "threshold_0.5": share(0.66),
+             "threshold_0.25": share(1)}
+        ],
+        "figure6": [
+            {"panel": "d", "picture": "real", "iterations": list(range(0, 50, 5)), "p_real_averaged": [0.125] * 10,
+             "stops_at": 35}
+        ],
+    }  # fmt: skip
+
+
+def test_without_results_it_says_so(fooling: Any) -> None:
+    text = fooling.page(None, None)
+    assert "Not measured yet" in text
+    assert "Not run yet" in text
+
+
+def test_every_table_stands_with_the_papers_figures(fooling: Any) -> None:
+    text = fooling.page(None, document())
+    assert "31.0% (21.0% to 41.0%)" in text
+    assert "26.6 %" in text  # the paper's Carlini-Wagner black box on VGG
+    assert "Not run: network lipschitz5." in text
+    assert "not passed: without a bound nothing holds" in text
+    assert "accuracy 60.0, AUROC 41.9" in text
+    assert "720 times sooner" in text
+    assert "| (d) real | 0.12 |" in text
+    assert "3 steps of 9 iterations" in text
+
+
+def test_what_was_left_out_is_left_out(fooling: Any) -> None:
+    made = document()
+    for key in ("suite", "table3", "table2"):
+        del made[key]
+    text = fooling.page(None, made)
+    assert "Table I" in text
+    assert "Table II:" not in text
+    assert "Table III" not in text
+
+
+def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
+    found = {
+        "accuracy": 0.91, "accuracy_ci95": [0.88, 0.94], "auroc": 0.97, "fakes_passed": 0.05, "calibration_error": 0.03,
+    }  # fmt: skip
+    cell = {"unprotected": 0.9, "protected": 0.895, "difference_points": -0.5, "answers_that_differ": 0.02}
+    clips = [("a", True, "test", 0.75), ("b", False, "test", 1.0), ("c", True, "train", 0.0)]
+    row = {
+        "network": "resnet18", "parameters": 700000, "settings": {"size": 128}, "steps": 9, "minutes": 3.0,
+        "fakes": [{"generator": "stargan", "seen": True, "by_delivery": {"8 bits": found}}],
+        "deepfake_videos": [
+            {"clip": c, "fake": f, "split": s, "passed_as_real": p} for c, f, s, p in clips
+        ],
+        "protection": [{"of": "stills", "count": 5, "passed_as_real": {"8 bits": cell}}],
+    }  # fmt: skip
+    text = fooling.page(json.loads(json.dumps({"command": "x", "rows": [row]})), None)
+    assert "62% of the frames are judged rightly" in text
+    assert "-0.5 points" in text
+    assert "91.0% (88.0% to 94.0%)" in text
