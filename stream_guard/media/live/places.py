@@ -17,6 +17,8 @@ from .redact import is_path, redact
 OPEN_SECONDS = 10.0
 WRITE_SECONDS = 10.0
 PARTIAL = ".partial"
+INTERLEAVE_MICROSECONDS = "100000"
+"""How long pictures wait in the muxer for sound that is late or missing; FFmpeg's own 10 s would be the delay."""
 
 
 class Flow(Protocol):
@@ -49,7 +51,7 @@ class Place:
     @property
     def muxer_options(self) -> dict[str, str]:
         """What the muxer gets, the output's own options last."""
-        options = {"flush_packets": "1", "max_interleave_delta": "500000", **dict(MUXERS.get(self.format, ()))}
+        options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_MICROSECONDS, **dict(MUXERS.get(self.format, ()))}
         own = {} if self._bridged else self._options
         made = {**options, **own}
         if self._goes_on:

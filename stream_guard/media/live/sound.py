@@ -48,7 +48,8 @@ class Tap:
             return
         data, samples = self._silent
         at = ticks(begin if self.end is None else self.end, self._base)
-        while (at + samples) * self._base <= until:
+        # Beyond `until` by less than a packet: pictures of that time must not wait for sound in a muxer.
+        while at * self._base < until:
             yield from self._risen(Unit(data, self.stream.index, at, at, samples, self._base, False, False))
             at += samples
 
