@@ -21,7 +21,7 @@ class Ring:
     def __init__(self, kept: int = KEPT) -> None:
         self._events: deque[Event] = deque(maxlen=kept)
         self._changed = threading.Condition()
-        self._next = 1
+        self._next = int(time.time() * 1000)  # after a restart higher than before: Last-Event-ID stays true
         self._closed = False
 
     def publish(

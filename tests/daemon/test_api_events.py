@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from stream_guard.daemon.api import events
 from stream_guard.daemon.control import Event
+from stream_guard.daemon.ring import Ring
 from tests.daemon.api_server import READ, TOKENS, Running, running, wait_until
 
 
@@ -94,11 +96,22 @@ def test_listeners_are_bounded_and_do_not_take_the_place_of_requests(monkeypatch
             assert answer.status_code == 200
 
 
+def test_a_listener_goes_on_over_a_restart_of_the_daemon() -> None:
+    before = Ring().publish("phase", "the last before the restart").id
+    time.sleep(0.01)
+    after = Ring()
+    after.publish("phase", "the first after it")
+    after.close()
+    assert [event.message for event in after.read(since=before) if event] == ["the first after it"]
+
+
 def test_the_stream_ends_when_the_daemon_drains(api: Running) -> None:
     with api.http.stream("GET", "/v1/events") as answer:
-        received(answer, 3)
+        lines = answer.iter_lines()
+        while next(lines) != "id: 3":
+            pass
         api.control.close()
-        assert "data" not in answer.read().decode() if not answer.is_stream_consumed else True
+        assert [line for line in lines if line.startswith("id")] == []
     wait_until(lambda: api.control.listening == 0)
 
 

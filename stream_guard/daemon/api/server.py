@@ -22,8 +22,8 @@ HEADER_SECONDS = 10.0
 SEND_SECONDS = 20.0
 """How long a client may leave an answer, or the events, unread."""
 IDLE_SECONDS = 15
-STOP_SECONDS = 3
-"""What requests may still take when the server is asked to stop."""
+STOP_SECONDS = 6
+"""What requests may still take when the server is asked to stop; longer than the silence of an event stream."""
 MAX_HEADER_BYTES = 16384
 
 
