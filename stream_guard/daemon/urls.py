@@ -1,7 +1,7 @@
 """Which URLs may be pulled from, pushed to and told. Everything that comes from outside passes `check_url` first.
 
 A URL is read by our own strict grammar, so that no second reader (FFmpeg's) can see another host in it. What a check
-before opening cannot see is left to `gate`: where redirects and playlists of an http(s) source lead, and names whose
+before opening cannot see is left to `gate.py`: where redirects and playlists of an http(s) source lead, and names whose
 answer changes between the check and the connection.
 """
 

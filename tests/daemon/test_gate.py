@@ -1,0 +1,186 @@
+"""Redirects, playlists and names that change lead nowhere that is not allowed: with FFmpeg and real servers."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from av.error import FFmpegError
+
+from stream_guard.daemon.gate import Gate
+from stream_guard.daemon.settings import Urls
+from stream_guard.daemon.urls import PLAYLIST
+from tests.support.servers import web_server
+
+INSIDE = "inside.example.org"
+"""A name that leads to this machine."""
+
+
+class Names:
+    """Resolves every name to loopback, and counts."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses or ("127.0.0.1",)
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, port: int, type: int) -> list[Any]:
+        self.asked.append(host)
+        address = self.addresses[min(len(self.asked), len(self.addresses)) - 1]
+        return [(socket.AF_INET, type, 6, "", (address, port))]
+
+
+@contextmanager
+def answering(status: int, headers: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers everything so; yields its address and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def pictures(url: str, gate: Gate) -> int:
+    options = {"http_proxy": gate.url, "protocol_whitelist": ",".join(PLAYLIST)}
+    with av.open(url, timeout=60, container_options=options) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def write_clip(path: Path, frames: int = 10) -> None:
+    with av.open(str(path), "w", format="mpegts") as out:
+        stream = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(frames):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes([90 + number]) * plane.buffer_size)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def write_playlist(path: Path, *segments: str) -> None:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1"]
+    for segment in segments:
+        lines += ["#EXTINF:0.4,", segment]
+    path.write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    write_clip(tmp_path / "clip.ts")
+    with web_server(tmp_path) as base:
+        yield tmp_path, base.removeprefix("http://")
+
+
+def test_what_is_allowed_passes(site: tuple[Path, str]) -> None:
+    folder, address = site
+    write_playlist(folder / "list.m3u8", "clip.ts", f"http://{address}/clip.ts")
+    with Gate(Urls(hosts=(address,))) as gate:
+        assert pictures(f"http://{address}/clip.ts", gate) == 10
+        assert pictures(f"http://{address}/list.m3u8", gate) == 20
+        assert gate.refusals == []
+
+
+@pytest.mark.parametrize(
+    "segment", ["http://{other}/clip.ts", "http://169.254.169.254/x.ts", "http://localhost:{port}/x.ts"]
+)
+def test_a_playlist_leads_nowhere_else(site: tuple[Path, str], segment: str) -> None:
+    folder, address = site
+    with answering(200, {}) as (other, asked), Gate(Urls(hosts=(address,))) as gate:
+        elsewhere = segment.format(other=other, port=other.rpartition(":")[2])
+        write_playlist(folder / "list.m3u8", elsewhere, elsewhere)
+        with pytest.raises((FFmpegError, IndexError)):
+            pictures(f"http://{address}/list.m3u8", gate)
+        assert asked == []
+        assert gate.refusals
+
+
+def test_a_redirect_leads_nowhere_else(site: tuple[Path, str]) -> None:
+    _, address = site
+    with answering(200, {}) as (other, asked), answering(302, {"Location": f"http://{other}/metadata"}) as (first, _):
+        with Gate(Urls(hosts=(address, first))) as gate:
+            with pytest.raises(FFmpegError):
+                pictures(f"http://{first}/clip.ts", gate)
+            assert asked == []
+            assert "is not a public address" in gate.refusals[-1]
+        with (
+            answering(302, {"Location": f"http://{address}/clip.ts"}) as (second, _),
+            Gate(Urls(hosts=(address, second))) as gate,
+        ):
+            assert pictures(f"http://{second}/clip.ts", gate) == 10
+
+
+def test_a_name_whose_answer_changes_is_checked_at_every_connection(site: tuple[Path, str]) -> None:
+    _, address = site
+    port = address.rpartition(":")[2]
+    names = Names("93.184.215.14", "127.0.0.1")
+    names("x", 80, 1)  # what the check before opening saw
+    with Gate(Urls(), names) as gate:
+        with pytest.raises(FFmpegError):
+            pictures(f"http://{INSIDE}:{port}/clip.ts", gate)
+        assert "127.0.0.1" in gate.refusals[-1]
+    with Gate(Urls(hosts=(INSIDE,)), Names()) as gate:
+        assert pictures(f"http://{INSIDE}:{port}/clip.ts", gate) == 10
+
+
+def test_tunnels_are_checked_too(site: tuple[Path, str]) -> None:
+    _, address = site
+
+    def ask(gate: Gate, text: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", int(gate.url.rpartition(":")[2])), 30) as connection:
+            connection.sendall(text.encode())
+            answer = b""
+            while b"\r\n\r\n" not in answer and (more := connection.recv(4096)):
+                answer += more
+            return answer.split(b"\r\n")[0]
+
+    with Gate(Urls(hosts=(address,))) as gate:
+        assert ask(gate, f"CONNECT {address} HTTP/1.1\r\n\r\n") == b"HTTP/1.1 200 Connection established"
+        for target in ("127.0.0.1:22", "169.254.169.254:443", "[::1]:443", "x", "127.0.0.1:0", "a@127.0.0.1:443"):
+            assert ask(gate, f"CONNECT {target} HTTP/1.1\r\n\r\n") == b"HTTP/1.1 403 Forbidden"
+        for request in (f"POST http://{address}/ HTTP/1.1", "GET", "\x00", f"GET http://{address}/ x HTTP/1.1"):
+            assert ask(gate, f"{request}\r\n\r\n") == b"HTTP/1.1 400 Bad Request"
+        for url in ("/clip.ts", "file:///etc/passwd", "https://127.0.0.1/", "rtmp://127.0.0.1/"):
+            assert ask(gate, f"GET {url} HTTP/1.1\r\n\r\n") == b"HTTP/1.1 403 Forbidden"
+    with Gate(Urls(hosts=(address,), schemes=("http",))) as gate:
+        assert ask(gate, f"CONNECT {address} HTTP/1.1\r\n\r\n") == b"HTTP/1.1 403 Forbidden"
+
+
+def test_an_open_tunnel_ends_with_the_gate() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Gate(Urls(hosts=("127.0.0.1",))) as gate:
+            client = socket.create_connection(("127.0.0.1", int(gate.url.rpartition(":")[2])), 30)
+            client.sendall(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert client.recv(100) == b""
+        client.close()
