@@ -76,7 +76,7 @@ def train(arguments: argparse.Namespace) -> None:
             arguments.start,
         )
     elif arguments.name in TRAINERS:
-        module.train(arguments.data, *common, arguments.fakes)
+        module.train(arguments.data, *common, arguments.fakes, arguments.start)
     else:
         module.train(arguments.data, *common)
 

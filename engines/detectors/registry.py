@@ -72,10 +72,11 @@ class Trainer:
         device: str,
         settings: Settings | None = None,
         fakes: Sequence[Path] = (),
+        start: Path | None = None,
     ) -> Run:
-        """Train on a pack and the fakes of the generators in the run folders `fakes`."""
+        """Train on a pack and the fakes of the generators in the run folders `fakes`, beginning as the run `start`."""
         chosen = settings or self.Settings()
-        return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes)
+        return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes, start)
 
     def load(self, folder: Path) -> Detector:
         """The run's best weights, calibrated, frozen, in eval mode."""

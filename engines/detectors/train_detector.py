@@ -77,6 +77,17 @@ class Best:
         self.detector.load_state_dict(state["detector"])
 
 
+@dataclass
+class _Weights:
+    """Takes the best detector's weights out of a run's part; the temperature is fitted anew."""
+
+    detector: Detector
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.detector.load_state_dict(state["detector"])
+        self.detector.temperature.fill_(1.0)
+
+
 class DetectorTrainer:
     def __init__(
         self, name: str, settings: Settings, data: Path, targets: Sequence[Target], device: torch.device
@@ -163,8 +174,12 @@ def train(
     device: str,
     settings: Settings,
     fakes: Sequence[Path],
+    start: Path | None = None,
 ) -> Run:
-    """Train for `minutes` on the fakes of the generators in the run folders `fakes`. Writes `out`/state.pt."""
+    """Train for `minutes` on the fakes of the generators in the run folders `fakes`. Writes `out`/state.pt.
+
+    A new run begins with the best weights of the run `start`, where one is named.
+    """
     if not fakes:
         raise UsageError("a detector needs fakes: give run folders of generators with --fakes DIR ...")
     if settings.batch < GROUP or settings.batch % GROUP:
@@ -174,6 +189,9 @@ def train(
     notes: dict[str, Any] = {"fakes": {folder.name: _noted(folder) for folder in fakes}}
     if settings.protected:
         notes["protected_by"] = trainer.pictures.protector.about()
+    if start is not None:
+        load_part(start, "best", _Weights(trainer.detector))  # type: ignore[arg-type]  # loads like a module
+        notes["start"] = {start.name: _noted(start)}
     run = Run(out, asdict(settings), minutes, name=name, notes=notes)
     if resume:
         run.resume(trainer.parts)
