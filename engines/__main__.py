@@ -76,6 +76,7 @@ def _train(train: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators to tell"
             )
+            one.add_argument("--start", type=Path, metavar="DIR", help="begin with the best weights of this run")
         one.set_defaults(run=commands.train)
 
 
