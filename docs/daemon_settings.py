@@ -47,9 +47,10 @@ every key with its default. `--check` reads it, tells every mistake with its lin
   `secret_file`, `webhook_secret_file` and `publish_token_file` name a file that holds the value. What stands in a URL
   after the host's first path is shown nowhere: neither in the log, nor in an error, an answer or a label.
 - **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
-  are drained and started anew, new ones start, those that are gone are drained. A file with a mistake changes nothing:
-  the log, an event and `stream_guard_configuration_reload_success 0` tell. `state_dir`, `http` and `jobs` take effect
-  with the next start. Files that the configuration names are read again on SIGHUP only.
+  are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
+  A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.
+  `state_dir`, `http` and `jobs` take effect with the next start. Files that the configuration names are read again on
+  SIGHUP only.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used. Workers end with the daemon, also when that is killed.
 - **Restarts**: a worker that crashes, or is killed for its memory, is started again after `backoff`; after `restarts`

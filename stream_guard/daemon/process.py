@@ -13,6 +13,7 @@ from time import monotonic
 from typing import IO, Any, Literal
 
 from .jobs import WorkerExit
+from .layering import PREFIX
 from .proc import cpu_seconds, resident_bytes
 from .protocol import Lines, Message, encode
 
@@ -51,7 +52,10 @@ class Order:
 
 
 class Process:
-    """Belongs to the loop's thread: it starts, feeds, watches and buries one worker."""
+    """Belongs to the loop's thread: it starts, feeds, watches and buries one worker.
+
+    The worker gets its own order and nothing else of the configuration, so none of it that stands in the environment.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Process:
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
+            env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         )
         for pipe in self.pipes:
             os.set_blocking(pipe.fileno(), False)

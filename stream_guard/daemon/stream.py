@@ -90,6 +90,11 @@ class Stream:
     def stopping(self) -> bool:
         return self._stopping
 
+    def goes_on(self, settings: StreamSettings) -> bool:
+        """Whether it is the configuration's, with just these settings, and neither being stopped nor failed."""
+        same = self.origin == "config" and self.settings == settings
+        return same and not self._stopping and self.phase is not LivePhase.FAILED
+
     def launch(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
         """Start a worker; `guarded` puts a callback under the table's lock."""
         limits = self.settings.limits
@@ -183,7 +188,7 @@ class Stream:
         for answer in self.snapshots.waiting.values():
             answer({"type": "snapshot", "error": "the stream's worker ended"})
         self.snapshots.waiting.clear()
-        if self._stopping or ended.reason == "shutdown" or ended.code in (ExitCode.DONE, ExitCode.STOPPED):
+        if self._stopping or ended.reason == "shutdown" or ended.code == ExitCode.DONE:
             self._end(LivePhase.ENDED)
         elif self._final and ended.code >= 0:
             self._fail(self.error)

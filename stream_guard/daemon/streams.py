@@ -98,14 +98,17 @@ class Streams:
         return base64.b64decode(answer["jpeg"])
 
     def follow(self, wanted: Iterable[StreamSettings], within: float) -> dict[str, list[str]]:
-        """Make the configuration's streams these. Returns names by what was done: started, replaced, stopped."""
+        """Make the configuration's streams these; those that failed are tried again.
+
+        Returns names by what was done: started, replaced, stopped.
+        """
         done: dict[str, list[str]] = {"started": [], "replaced": [], "stopped": []}
         with self._lock:
             names = set()
             for settings in wanted:
                 names.add(settings.name)
                 old = self._streams.get(settings.name)
-                if old is not None and old.origin == "config" and old.settings == settings and not old.stopping:
+                if old is not None and old.goes_on(settings):
                     continue
                 done["started" if old is None else "replaced"].append(settings.name)
                 self._put(settings, "config", within)

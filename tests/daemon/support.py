@@ -10,7 +10,7 @@ from pathlib import Path
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 """The command of a worker without media."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def until(condition: Callable[[], object], what: str, within: float = PATIENCE) -> None:

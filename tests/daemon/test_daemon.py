@@ -105,6 +105,14 @@ def test_a_killed_worker_is_restarted_and_its_counts_stay(make: Make) -> None:
     assert phase(daemon, "one", "running").error == ""
 
 
+def test_a_worker_that_others_ask_to_end_is_restarted(make: Make) -> None:
+    daemon = make(stream("one"))
+    phase(daemon, "one", "running")
+    os.kill(worker_pid(daemon, "one"), signal.SIGTERM)
+    until(lambda: restarts(daemon, "failed") == 1, "the restart")
+    phase(daemon, "one", "running")
+
+
 @pytest.mark.parametrize(
     ("word", "changes", "reason", "words"),
     [
@@ -224,6 +232,25 @@ def test_a_reload_replaces_only_what_changed(make: Make, tmp_path: Path) -> None
     assert daemon.stream("same").started == since
     assert daemon._streams._streams["changed"].settings.stall == 9.0
     assert samples(daemon)["stream_guard_configuration_reload_success"] == 1
+
+
+def test_a_reload_tries_failed_streams_again(make: Make, tmp_path: Path) -> None:
+    daemon = make(stream("one", "fail"), stream("two", "end"))
+    first = phase(daemon, "one", "failed").started
+    phase(daemon, "two", "ended")
+    assert daemon.reload(lambda: settings(tmp_path, stream("one", "fail"), stream("two", "end")))
+    assert daemon.stream("one").started > first
+    phase(daemon, "one", "failed")
+    assert daemon.stream("two").phase == "ended"
+
+
+def test_a_worker_does_not_see_the_configuration(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_GUARD__JOBS__WEBHOOK_SECRET", "hidden")
+    daemon = make(stream("one"))
+    phase(daemon, "one", "running")
+    pid = worker_pid(daemon, "one")
+    assert b"hidden" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"secretkey" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_bad_reload_keeps_the_old_and_says_why(make: Make, caplog: pytest.LogCaptureFixture) -> None:

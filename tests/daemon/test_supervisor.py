@@ -17,7 +17,7 @@ from stream_guard.daemon.process import Order
 from stream_guard.daemon.protocol import Message
 from stream_guard.daemon.supervisor import NOT_STARTED, Handle, Supervisor
 
-from .support import FAKE, children, is_alive, open_files, until
+from .support import FAKE, PATIENCE, children, is_alive, open_files, until
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class Watched:
         self.done.set()
 
     def wait(self) -> WorkerExit:
-        assert self.done.wait(60), "the worker did not end"
+        assert self.done.wait(PATIENCE), "the worker did not end"
         assert self.ended is not None
         return self.ended
 
