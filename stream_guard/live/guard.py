@@ -66,7 +66,12 @@ class Guard:
         self._examine()
 
     def flush(self) -> Iterator[Frame]:
-        """What the stages still hold; they then forget the stream so far, for another connection."""
+        """What the stages still hold, at the end."""
+        if self._open:
+            yield from self._safely(self._lane.flush())
+
+    def pause(self) -> Iterator[Frame]:
+        """The same; the stages then forget the stream so far, for another connection."""
         if self._open:
             yield from self._safely(self._flushed())
 
@@ -156,7 +161,7 @@ class Guard:
             fresh, self._fresh = self._fresh, None
         if fresh is not None:
             self._lane.chain, self._open = fresh, True
-            self._tell("error", "the stages work again", engine="ready")
+            self._tell("error", "the stages work again", over=True, engine="ready")
 
 
 def _engine_failed(frame: Frame) -> bool:

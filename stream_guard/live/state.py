@@ -50,10 +50,11 @@ class State:
             self._show()
             self.tell("phase", message or phase.value, phase=phase.value)
 
-    def tell(self, kind: str, message: str, **data: Any) -> None:
+    def tell(self, kind: str, message: str, *, over: bool = False, **data: Any) -> None:
+        """An event; of errors and limits the last one is kept as `error`, until one says that it is over."""
         with self._lock:
             if kind in ("error", "limit"):
-                self.error = message
+                self.error = "" if over else message
             now = monotonic()
             self._told = {key: time for key, time in self._told.items() if now - time < QUIET_SECONDS}
             if (kind, message) in self._told and kind != "phase":

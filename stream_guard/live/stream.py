@@ -153,6 +153,7 @@ class LiveStream:
 
     def _go(self, stop: threading.Event) -> None:
         if self._crew.error is not None or stop.is_set() or self._drain_until is not None:
+            self._finished.set()
             return
         self._state.enter(LivePhase.CONNECTING)
         self._crew.start("read", self._reader.run)
@@ -196,7 +197,7 @@ class LiveStream:
                     self._protect_one(guard, item)
                     continue
                 if isinstance(item, Lost):
-                    self._deliver(guard.flush())
+                    self._deliver(guard.pause())
                 self._processed.put(item, is_frame=False)
             if not self._discard.is_set():
                 self._deliver(guard.flush())

@@ -21,6 +21,7 @@ class Watching:
         self._metrics, self._tally, self._state, self._pressure = metrics, tally, state, pressure
         self._told: dict[str, float] = {}
         self._unprotected = 0
+        self._slow = False
 
     def look(self, source: Any, sink: Any, outputs: tuple[Mapping[str, Any], ...]) -> None:
         """`source` and `sink` are reports that hold for the whole stream."""
@@ -29,13 +30,19 @@ class Watching:
             for state in OUTPUT_STATES:
                 gauge = self._metrics["output_state"].labels(str(number), state)
                 gauge.set(float(output.get("state") == state))
-        if self._pressure.too_slow:
-            self._say("limit", "the machine is too slow for this stream: pictures are dropped before the stages")
+        self._look_at_pressure()
         unprotected = dict(self._tally.unprotected)
         if sum(unprotected.values()) > self._unprotected:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(unprotected.items()))
             if self._say("unprotected", f"pictures left unprotected so far: {reasons}", **unprotected):
                 self._unprotected = sum(unprotected.values())
+
+    def _look_at_pressure(self) -> None:
+        was, self._slow = self._slow, self._pressure.too_slow
+        if self._slow:
+            self._say("limit", "the machine is too slow for this stream: pictures are dropped before the stages")
+        elif was:
+            self._state.tell("limit", "the machine keeps up again", over=True)
 
     def _say(self, kind: str, words: str, **data: Any) -> bool:
         now = monotonic()

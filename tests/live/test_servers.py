@@ -71,12 +71,12 @@ def test_a_publisher_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         source, target = nginx.rtmp("live/key"), nginx.rtmp("protected/key")
         with running(asked(source, target, record=tmp_path / "out.mkv")) as run:
             with servers.publisher(source):
-                run.until(lambda status: status.frames_out >= 50)
+                run.until(lambda status: status.frames_out >= 30)
                 assert pull(target, 10) == 10
-            run.until(lambda status: status.filled >= 25 and status.phase is LivePhase.GAP)
+            run.until(lambda status: status.filled >= 10 and status.phase is LivePhase.GAP)
             before = run.status.frames_out
             with servers.publisher(source):
-                run.until(lambda status: status.frames_out >= before + 50)
+                run.until(lambda status: status.frames_out >= before + 30)
                 assert pull(target, 10) == 10
                 status = run.drain()
     assert status.phase is LivePhase.ENDED
@@ -89,8 +89,8 @@ def test_a_publisher_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     assert rising(found["video"])
     assert rising(found["audio"])
     assert abs(found["video"][-1] - found["audio"][-1]) < 1
-    longest = max(b - a for a, b in itertools.pairwise(found["audio"]))
-    assert longest < 10
+    silences = [b - a for a, b in itertools.pairwise(found["audio"])]
+    assert max(silences) < 1  # the gap itself, several seconds long, is filled
 
 
 def test_a_media_server_that_is_restarted(tmp_path: Path) -> None:

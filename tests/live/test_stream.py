@@ -212,7 +212,9 @@ def test_frames_beyond_the_queue_push_out_the_oldest() -> None:
         run.until(lambda status: status.in_flight == 0)
         run.stop.set()
         run.end()
-    assert [shown.index for shown in run.sinks.frames][-1] == 29 or run.status.dropped["late"] == 29
+    shown = [frame.index for frame in run.sinks.frames]
+    assert shown == sorted(shown)
+    assert len(shown) + run.status.dropped["late"] == 30
 
 
 class Dying(ProtectAll):
@@ -271,6 +273,7 @@ def test_an_engine_that_dies_is_opened_anew_and_the_last_picture_stands_in(dying
     assert [shown.index for shown in run.sinks.frames] == list(range(10))
     assert "the device hangs" in run.words("error")
     assert "work again" in run.words("error")
+    assert status.error == ""
 
 
 def test_an_engine_that_dies_with_pass_is_counted(dying: type[Dying]) -> None:
