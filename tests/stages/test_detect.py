@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from stream_guard.config import OnFailure
+from stream_guard.config import OnFailure, PipelineConfig, StageSpec
 from stream_guard.errors import ConfigError, EngineError, UnknownNameError
 from stream_guard.metrics import Metrics
 from stream_guard.outcome import Tally
+from stream_guard.pipeline import run
 from stream_guard.stages.classifier import open_classifier
 from stream_guard.stages.detect import LABELS, UNKNOWN_REASONS, DetectOptions, DetectStage
 from stream_guard.stages.scores import Score, Scores
 from stream_guard.types import Box, Face, Frame, Verdict, centred_region, head_region
 
 from ..support.detector_engines import GAIN, write_detector
+from ..support.fakes import FakeSink, FakeSource
 from ..support.scenes import TIME_BASE
 
 FACE = Box(60, 40, 120, 110)
@@ -231,3 +233,14 @@ def test_verdicts_are_counted_by_label_and_scores_where_something_was_measured(t
     assert counts == {"fake": 2, "real": 1, "unknown": 1}
     assert metrics.registry.get_sample_value("stream_guard_verdict_score_count", {"stage": "detect"}) == 3
     assert tally.verdicts == {"detect:fake": 2, "detect:real": 1, "detect:unknown": 1}
+
+
+def test_a_pipeline_reports_its_verdicts(tmp_path: Path) -> None:
+    engine = write_detector(tmp_path)
+    detect = StageSpec("detect", DetectStage, DetectOptions(engine=str(engine), backend="onnxruntime", max_batch=2))
+    config = PipelineConfig("check", (detect,), on_failure=OnFailure.PASS)
+    metrics = Metrics()
+    report = run(config, FakeSource([framed(255, k) for k in range(5)]), FakeSink, metrics=metrics)
+    assert report.verdicts == {"detect:fake": 5}
+    assert report.engines["detect"]["engine"] == "tiny-detector"
+    assert metrics.registry.get_sample_value("stream_guard_verdict_score_count", {"stage": "detect"}) == 5
