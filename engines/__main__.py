@@ -16,6 +16,8 @@ from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
 from .magdr import calibrate
+from .magdr import tables as magdr_tables
+from .magdr import video as magdr_video
 from .purification import command as purification
 from .settings import described
 
@@ -135,6 +137,8 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     fooled = tables.add_parser("detection", help="attacks on detectors and defences: tables I to IV, figure 6")
     fooling_detectors.add(fooled)
     fooled.set_defaults(run=fooling_detectors.run)
+    magdr_tables.add(tables.add_parser("magdr", help="MagDR: detection, restoration, the adaptive attack"))
+    magdr_video.add(tables.add_parser("magdr-video", help="MagDR's false alarms on real clips"))
     for name, table in TABLES.items():
         one = tables.add_parser(name, help=table.title)
         table.add(one)

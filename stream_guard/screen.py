@@ -115,6 +115,17 @@ class _Track:
             self.scores.setdefault(verdict.label, []).append(verdict.score)
 
 
+Tracks = dict[tuple[str, int | None], _Track]
+"""Everything that was said, by stage and face."""
+
+
+def note(tracks: Tracks, frame: Frame) -> None:
+    """Write the verdicts of one picture down."""
+    for verdict in frame.verdicts:
+        key = (verdict.stage, verdict.track)
+        tracks.setdefault(key, _Track(frame.time_seconds, 0.0)).add(verdict, frame.time_seconds)
+
+
 def screen_file(
     source: Path | str,
     config: PipelineConfig,
@@ -132,16 +143,14 @@ def screen_file(
         stages = ", ".join(spec.name for spec in config.stages)
         raise ConfigError(f"the pipeline {config.name!r} judges nothing (its stages: {stages}); add detect or magdr")
     tally = Tally(metrics or Metrics(), config.on_failure)
-    tracks: dict[tuple[str, int | None], _Track] = {}
+    tracks: Tracks = {}
     started = perf_counter()
     with open_source(str(source)) as opened, Chain(config.stages, tally) as chain:
         total = opened.info.video.frames
         for frame in _judged(opened.read(), chain, stop, tally):
             tally.judged(frame, None)
             tally.went_out(frame, 0.0)
-            for verdict in frame.verdicts:
-                key = (verdict.stage, verdict.track)
-                tracks.setdefault(key, _Track(frame.time_seconds, 0.0)).add(verdict, frame.time_seconds)
+            note(tracks, frame)
             on_progress(tally.progress(total, perf_counter() - started))
         if not tally.frames_out:
             raise SourceError("no picture could be decoded from the input; there is nothing to screen")
@@ -170,9 +179,7 @@ def _judged(items: Iterator[Any], chain: Chain, stop: threading.Event | None, ta
     yield from chain.flush()
 
 
-def judge(
-    tracks: dict[tuple[str, int | None], _Track], reject: dict[str, tuple[str, ...]]
-) -> tuple[tuple[TrackVerdict, ...], tuple[str, ...], str]:
+def judge(tracks: Tracks, reject: dict[str, tuple[str, ...]]) -> tuple[tuple[TrackVerdict, ...], tuple[str, ...], str]:
     """(the verdict of every stage on every face, why it is not passed, the outcome)."""
     verdicts = tuple(_verdict(key, track, reject.get(key[0], ())) for key, track in sorted(tracks.items(), key=_order))
     relevant = [v for v in verdicts if not _beside_the_point(v, verdicts)]

@@ -67,6 +67,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "AU25": ("mouth",),
     "AU26": ("mouth", "skin"),
     "AU45": ("eyes",),
+    "smile": ("eyes", "mouth", "skin"),
+    "open_mouth": ("mouth", "skin"),
+    "surprise": ("brows", "eyes", "mouth", "skin"),
+    "frown": ("brows", "eyes", "mouth", "skin"),
+    "eyes_shut": ("eyes", "skin"),
+    "grimace": ("brows", "eyes", "nose", "mouth", "skin"),
     "reenactment": ("brows", "eyes", "nose", "mouth", "skin"),
     # Face replacement changes all of the inner face
     "replacement": ("brows", "eyes", "nose", "mouth", "skin"),

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import ConfigError, EngineError, UnknownNameError
+from ..inference import list_engines
 from ..magdr import plausible
-from ..magdr.calibration import load_calibration
+from ..magdr.calibration import Calibration, load_calibration
 from ..magdr.detector import Detector, Score
 from ..magdr.engines import Parser, Rgb, from_rgb, open_editor, open_parser
 from ..magdr.reconstructor import Recipe, restore
@@ -245,13 +246,22 @@ class MagdrStage(Stage):
         return Verdict(self.name, PERTURBED, value, track, reason, confidence=value, region=known.region)
 
 
+def _installed(calibration: Calibration) -> list[str]:
+    """The calibrated probes that the zoo has; all of them where it has none, so that the error names them."""
+    have = {card.name for card in list_engines() if card.kind == "generator"}
+    return [name for name in calibration.probes if name in have] or list(calibration.probes)
+
+
 def _open(options: MagdrOptions) -> _Engines:
-    """The parser and every probe that can be asked. Raises EngineError where that is none."""
+    """The parser and every probe that can be asked. Raises EngineError where that is none.
+
+    Probes that the calibration knows and the zoo lacks are no loss unless they were named.
+    """
     calibration = load_calibration(Path(options.calibration) if options.calibration else None)
     engines = _Engines(open_parser(options.parser, options.backend, options.threads))
     failures = []
     try:
-        for name in options.probes or list(calibration.probes):
+        for name in options.probes or _installed(calibration):
             try:
                 editor = open_editor(name, options.backend, options.threads)
             except (EngineError, UnknownNameError) as error:

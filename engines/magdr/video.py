@@ -1,0 +1,117 @@
+"""`python -m engines evaluate magdr-video`: what `screen` says of real clips, and of the same clips protected by us.
+
+Clean clips are taken as they were delivered, and once more after H.264 crf 23: every `perturbed` is a false alarm. The
+protected ones went through the product's own pipeline and encoder, so that `perturbed` is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stream_guard.chain import Chain
+from stream_guard.config import OnFailure, PipelineConfig, load_pipeline
+from stream_guard.media import EncoderSettings, FileSink, Source, open_source
+from stream_guard.metrics import Metrics
+from stream_guard.outcome import Tally
+from stream_guard.screen import TrackVerdict, judge, note
+from stream_guard.types import Frame
+
+from ..evaluation.figures import share
+from ..shipping import RESULTS
+
+Row = dict[str, Any]
+STAGES = "faces", "magdr"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="PATH", help="videos of real people")
+    parser.add_argument("--frames", type=int, default=75, help="pictures of each clip")
+    parser.add_argument("--protected", type=int, default=8, help="how many of the clips are protected as well")
+    parser.add_argument("--out", type=Path, default=RESULTS / "magdr_video.json")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    config = load_pipeline("screen")
+    judging = replace(config, stages=tuple(spec for spec in config.stages if spec.name in STAGES))
+    found: dict[str, list[tuple[str, TrackVerdict]]] = {"as delivered": [], "H.264 crf 23": [], "protected": []}
+    for number, clip in enumerate(sorted(arguments.clips)):
+        with tempfile.TemporaryDirectory(prefix="stream-guard-") as folder:
+            versions = {"as delivered": clip, "H.264 crf 23": written(clip, Path(folder), None, arguments.frames)}
+            if number < arguments.protected:
+                versions["protected"] = written(clip, Path(folder), load_pipeline("protect"), arguments.frames)
+            for name, path in versions.items():
+                verdicts = screened(path, judging, arguments.frames)
+                found[name] += [(f"clip {number}", verdict) for verdict in verdicts]
+        print(f"{number + 1} of {len(arguments.clips)} clips", flush=True)
+    document = {
+        "command": "python -m engines evaluate magdr-video --clips CLIPS "
+        f"--frames {arguments.frames} --protected {arguments.protected}",
+        "data": f"{len(arguments.clips)} clips of talking people, {arguments.frames} pictures each; never trained on "
+        "as video, some of the people's other clips may be in the pack",
+        "rows": [row(name, tracks) for name, tracks in found.items() if tracks],
+    }
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(arguments.out)
+
+
+def row(name: str, tracks: Sequence[tuple[str, TrackVerdict]]) -> Row:
+    """Labels, reasons for unknown, and the share called perturbed of those that were judged."""
+    judged = [(clip, verdict) for clip, verdict in tracks if verdict.label != "unknown"]
+    flags = [verdict.label == "perturbed" for _, verdict in judged]
+    return {
+        "version": name,
+        "tracks": len(tracks),
+        "labels": dict(Counter(verdict.label for _, verdict in tracks)),
+        "unknown": dict(Counter(verdict.reason for _, verdict in tracks if verdict.label == "unknown")),
+        "perturbed": share(flags, [clip for clip, _ in judged]) if judged else None,
+        "scores": sorted(round(verdict.score, 3) for _, verdict in judged if verdict.score is not None),
+    }
+
+
+def screened(path: Path, config: PipelineConfig, frames: int) -> list[TrackVerdict]:
+    """The verdicts of the faces in the first pictures of a file."""
+    tally, tracks = Tally(Metrics(), OnFailure.PASS), dict[tuple[str, int | None], Any]()
+    with open_source(str(path)) as source, Chain(config.stages, tally) as chain:
+        for frame in first(source, frames):
+            for out in chain.process(frame):
+                note(tracks, out)
+        for out in chain.flush():
+            note(tracks, out)
+    verdicts, _, _ = judge(tracks, {"magdr": ("perturbed",)})
+    return [verdict for verdict in verdicts if verdict.track is not None]
+
+
+def written(path: Path, folder: Path, config: PipelineConfig | None, frames: int) -> Path:
+    """The first pictures of a file at crf 23, through a pipeline or as they are, without sound."""
+    out = folder / f"{'plain' if config is None else config.name}.mp4"
+    with open_source(str(path)) as source:
+        sink = FileSink(str(out), source, EncoderSettings(crf=23))
+        try:
+            with Chain(() if config is None else config.stages, Tally(Metrics(), OnFailure.PASS)) as chain:
+                for frame in first(source, frames):
+                    for done in chain.process(frame):
+                        sink.write(done)
+                for done in chain.flush():
+                    sink.write(done)
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
+    return out
+
+
+def first(source: Source, count: int) -> Iterator[Frame]:
+    for item in source.read():
+        if isinstance(item, Frame):
+            yield item
+            count -= 1
+            if count <= 0:
+                return

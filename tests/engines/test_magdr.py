@@ -1,0 +1,189 @@
+"""MagDR's research side: fitting, attacked faces, baselines, the adaptive attack, and files that hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engines.generators.target import Target
+from engines.magdr import baselines, faces
+from engines.magdr.adaptive import straight_through, through_operations
+from engines.magdr.calibrate import read_evidence, write, write_evidence
+from engines.magdr.fit import Asked, fit
+from stream_guard.errors import UsageError
+from stream_guard.magdr.calibration import Calibration, load_calibration
+from stream_guard.magdr.detector import Evidence, judge
+from stream_guard.magdr.regions import NAMES
+from stream_guard.magdr.views import METRICS
+
+ASKED = Asked("a" * 64, "b" * 64, ("Male",), 3, 0)
+
+
+def evidence(rng: np.random.Generator, loud: float) -> Evidence:
+    """Distances around .1, larger by `loud` in one metric of each region, and in one metric of the spread."""
+    distances = rng.normal(0.1, 0.01, (1, len(NAMES), len(METRICS)))
+    spread = rng.normal(0.02, 0.002, (1, len(METRICS)))
+    distances[..., 1] += loud
+    spread[..., 2] += loud / 10
+    counts = np.ones((1, len(NAMES)), bool)
+    counts[0, 1] = False
+    return Evidence(distances, spread, counts, np.zeros_like(counts))
+
+
+def many(count: int, loud: float, seed: int) -> list[Evidence]:
+    rng = np.random.default_rng(seed)
+    return [evidence(rng, loud) for _ in range(count)]
+
+
+class TestFit:
+    def test_it_tells_loud_faces_and_keeps_its_false_alarms(self) -> None:
+        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), many(60, 0, 2))
+        found = [judge(e, calibration).perturbed for e in many(50, 0.05, 3)]
+        alarms = [judge(e, calibration).perturbed for e in many(200, 0, 4)]
+        assert np.mean(found) > 0.95
+        assert np.mean(alarms) < 0.08
+        assert not any(judge(e, calibration).perturbed for e in many(60, 0, 2))
+
+    def test_weights_find_the_metrics_that_tell_and_sum_to_one(self) -> None:
+        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), many(60, 0, 2))
+        weights = calibration.distortion.weights
+        assert int(np.argmax(weights)) == 1
+        assert sum(weights) == pytest.approx(1, abs=1e-3)
+        assert min(weights) >= 0
+        assert int(np.argmax(calibration.consistency.weights)) == 2
+
+    def test_each_part_is_needed(self) -> None:
+        with pytest.raises(UsageError, match="held-out"):
+            fit(ASKED, many(4, 0, 0), many(4, 1, 1), [])
+
+    def test_a_calibration_survives_its_file(self, tmp_path: Path) -> None:
+        fitted = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), many(20, 0, 2))
+        before = Calibration(
+            command="c", seed=3, probes={"some-probe": fitted}, results={"some-probe": {"alarms": 0.0}}
+        )
+        write(before, tmp_path / "zoo" / "magdr.toml")
+        assert load_calibration(tmp_path / "zoo" / "magdr.toml") == before
+
+    def test_evidence_survives_its_file(self, tmp_path: Path) -> None:
+        rows = many(3, 0.1, 0)
+        write_evidence(rows, tmp_path / "e.npz")
+        for a, b in zip(rows, read_evidence(tmp_path / "e.npz"), strict=True):
+            assert np.array_equal(a.distances, b.distances)
+            assert np.array_equal(a.counts, b.counts)
+
+
+class Tint(nn.Module):
+    """Adds the condition to the picture, and a bent copy of it."""
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        return torch.tanh(3 * image + condition[:, :1, None, None])
+
+
+@pytest.fixture
+def people() -> faces.Split:
+    images = torch.rand(5, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
+    return faces.Split([f"p{k}" for k in range(5)], images, size=64)
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target(Tint(), "stargan", torch.tensor([[0.0], [0.4]]), ["plain", "lighter"], 64)
+
+
+class TestFaces:
+    @pytest.mark.parametrize("attack", list(faces.ATTACKS))
+    def test_attacks_stay_in_budget_and_are_made_once(
+        self, people: faces.Split, target: Target, attack: str, tmp_path: Path
+    ) -> None:
+        cache = tmp_path / "a.npz"
+        change = faces.attacked(people, target, [0, 1], attack, 0, cache)
+        assert change.shape == (5, 3, 64, 64)
+        assert 0 < float(change.abs().max()) <= faces.EPSILON + 1e-3  # .1 on [-1, 1] is .05 on [0, 1]
+        stamp = cache.stat().st_mtime_ns
+        again = faces.attacked(people, target, [0, 1], attack, 0, cache)
+        assert torch.allclose(change, again, atol=1e-3)
+        assert cache.stat().st_mtime_ns == stamp
+        with pytest.raises(UsageError, match="other faces"):
+            faces.attacked(people, target, [1], attack, 0, cache)
+
+    @pytest.mark.parametrize("channel", list(faces.CLEAN_CHANNELS))
+    def test_clean_faces_arrive_as_head_crops(self, people: faces.Split, channel: str) -> None:
+        crops = faces.clean(people, channel)
+        assert crops.shape == (5, 64, 64, 3)
+        assert np.abs(crops.astype(int) - faces.clean(people, "8bit")).mean() < 25
+
+    def test_a_change_of_the_head_lands_in_the_head(self, people: faces.Split) -> None:
+        change = torch.zeros(5, 3, 64, 64)
+        change[:, :, 24:40, 24:40] = 0.2
+        got = people.delivered(change, faces.CHANNELS["8bit"]).astype(int) - faces.clean(people, "8bit")
+        assert got[:, 28:36, 28:36].mean() > 30
+        assert abs(got[:, :16]).mean() < 2
+
+    def test_too_many_people_are_refused(self, tmp_path: Path) -> None:
+        from .test_parser import heads_with_masks
+
+        data = heads_with_masks(tmp_path)
+        assert len(faces.split(data, ["train"], 4, 0).names) == 4
+        with pytest.raises(UsageError, match="were asked for"):
+            faces.split(data, ["val"], 100, 0)
+
+
+class TestAdaptive:
+    def test_it_disrupts_through_the_operations_within_the_budget(self, people: faces.Split, target: Target) -> None:
+        clean = people.heads()
+        steps = dict(through_operations(people, target, [0, 1], ASKED, (1, 6), 0))
+        assert list(steps) == [1, 6]
+        rows = torch.tensor([[0.0], [0.4]])[torch.arange(5) % 2]
+        reference = target(clean * 2 - 1, rows)
+        apart = [
+            float((target(faces.to_unit(crops) * 2 - 1, rows) - reference).square().mean()) for crops in steps.values()
+        ]
+        assert apart[1] > 1.2 * apart[0]
+        reach = np.abs(steps[6].astype(int) - faces.to_bytes(clean)).max()
+        assert reach <= round(faces.EPSILON * 127.5) + 1
+
+    def test_an_operation_keeps_the_gradient_of_doing_nothing(self) -> None:
+        images = (torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_(True)
+        changed = straight_through(images, 0, ASKED)
+        assert not torch.allclose(changed, images)
+        (gradient,) = torch.autograd.grad(changed.sum(), images)
+        assert torch.equal(gradient, torch.ones_like(images))
+        assert straight_through(images, -1, ASKED) is images
+
+
+def crops(count: int, loud: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64]
+    base = 120 + 30 * np.sin(x / 9 + y / 14)[..., None] + np.zeros(3)
+    return (base + rng.normal(0, 2 + loud, (count, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+
+
+class TestBaselines:
+    def test_a_classifier_learns_noise(self) -> None:
+        detect = baselines.train_classifier(crops(16, 0, 0), crops(16, 20, 1), 0, seconds=60)
+        assert detect(crops(8, 20, 2)).min() > detect(crops(8, 0, 3)).max()
+
+    def test_an_autoencoder_errs_more_on_what_it_never_saw(self) -> None:
+        detect = baselines.reconstruction_error(baselines.train_autoencoder(crops(16, 0, 0), 0, seconds=8))
+        assert detect(crops(6, 30, 2)).min() > detect(crops(6, 0, 3)).max()
+
+    def test_thresholds_allow_the_share_asked_for(self) -> None:
+        values = np.arange(100.0)
+        limit = baselines.threshold(lambda part: part.astype(float), [values[:50], values[50:]])
+        assert (values > limit).sum() <= 1
+
+    def test_restorers_keep_size_and_type(self) -> None:
+        picture = crops(1, 5, 0)[0]
+        for name, way in baselines.restorers(baselines.AutoEncoder().eval(), 0).items():
+            out = way(picture)
+            assert out.shape == picture.shape, name
+            assert out.dtype == np.uint8, name
+
+    def test_matrix_estimation_keeps_what_is_simple(self) -> None:
+        picture = np.repeat(np.linspace(40, 220, 64)[None, :, None], 64, 0).repeat(3, 2).astype(np.uint8)
+        out = baselines.matrix_estimation(picture, np.random.default_rng(0), keep=1.0, rank=1)
+        assert np.abs(out.astype(int) - picture).max() <= 3
