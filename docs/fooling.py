@@ -40,7 +40,14 @@ def page(detectors: Row | None, fooled: Row | None, note: str = "") -> str:
     if fooled is None:
         parts.append("## Under attack\n\nNot run yet: `python -m engines evaluate detection`.\n")
     else:
-        parts += [*_setting(fooled), *_table1(fooled), *_table2(fooled), *_suite(fooled), *_prior(fooled)]
+        parts += [
+            *_setting(fooled),
+            *_table1(fooled),
+            *_table2(fooled),
+            *_library(fooled),
+            *_suite(fooled),
+            *_prior(fooled),
+        ]
     return "\n".join([*parts, SECOND_OPINION]).rstrip() + "\n"
 
 
@@ -173,6 +180,34 @@ def _distances(document: Row) -> list[str]:
     ]
     words = "A bound on no distance always ends at 0 %, so what counts for Carlini-Wagner is how far it had to go:\n"
     return [words, _markdown(["white box on", "attack", "pictures", "mean L2 on [0, 1]", "PSNR"], rows)]
+
+
+def _library(document: Row) -> list[str]:
+    if not document.get("library"):
+        return []
+    rows = [
+        [
+            row["attack"],
+            str(row["count"]),
+            *(_ours_theirs(row, key) for key in ("success", "l2_mean", "cpu_seconds")),
+            f"{row['times_as_fast']:g}",
+        ]
+        for row in document["library"]
+    ]
+    heading = [
+        "attack",
+        "pictures",
+        "success, ours / theirs",
+        "mean L2",
+        "CPU seconds",
+        "ours is so many times as fast",
+    ]
+    version = document["library"][0]["foolbox"]
+    return [f"### Beside foolbox {version}, on the plain ResNet\n", _markdown(heading, rows)]
+
+
+def _ours_theirs(row: Row, key: str) -> str:
+    return f"{row['ours'][key]:g} / {row['theirs'][key]:g}"
 
 
 def _suite(document: Row) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from engines.evaluation.detection import command, data, defence, networks, perturbed, tables
+from engines.evaluation.detection import command, data, defence, library, networks, perturbed, tables
 from engines.evaluation.detection.data import Part, Pictures
 from engines.purification.prior import Settings
 from stream_guard.errors import EngineError, UsageError
@@ -126,6 +127,17 @@ def test_pictures_are_made_once_and_again_for_another_network(
     assert again.facts == first.facts
     other = perturbed.make(replace(trained[2], name="resnet"), pictures.test, "cw", effort, tmp_path)
     assert other.facts["weights"] != first.facts["weights"]
+
+
+def test_our_attacks_stand_beside_the_librarys(trained: list[networks.Trained], pictures: Pictures) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("foolbox")
+    one_step, carlini = library.compare(trained[1], pictures.test.first(3), 2, 12)
+    assert one_step["ours"]["success"] == one_step["theirs"]["success"]
+    assert one_step["ours"]["l2_mean"] == pytest.approx(one_step["theirs"]["l2_mean"], rel=1e-3)
+    assert carlini["iterations"] == 12
+    assert carlini["times_as_fast"] > 0
 
 
 def test_the_suite_reports_the_worst(trained: list[networks.Trained], pictures: Pictures) -> None:

@@ -21,12 +21,12 @@ from stream_guard.errors import UsageError
 
 from ...training import seed_everything
 from ..machine import machine
-from . import data, defence, networks, tables
+from . import data, defence, library, networks, tables
 from .networks import RECIPES, Trained
 from .perturbed import ATTACKS, Effort, Perturbed, make
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
-STEPS = ("pictures", "networks", "attacks", "suite", "prior")
+STEPS = ("pictures", "networks", "attacks", "library", "suite", "prior")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cw-faces", type=int, default=effort.faces)
     parser.add_argument("--cw-steps", type=int, default=effort.search_steps, help="of the binary search (paper: 5)")
     parser.add_argument("--cw-iterations", type=int, default=effort.iterations, help="of each step (paper: 1000)")
+    parser.add_argument("--library-faces", type=int, default=8, help="for the comparison with foolbox")
+    parser.add_argument("--library-steps", type=int, default=5)
+    parser.add_argument("--library-iterations", type=int, default=100)
     parser.add_argument("--suite-faces", type=int, default=48)
     parser.add_argument("--suite-networks", nargs="*", default=list(RECIPES), metavar="NAME")
     parser.add_argument("--suite-iterations", type=int, default=50)
@@ -102,6 +105,11 @@ def _attacks(
     if perturbed:
         made["table2"] = tables.table2(trained, pictures.test, perturbed)
         _write(arguments.out, made)
+    plain = next((t for t in trained if t.name == "resnet"), None)
+    if "library" in arguments.steps and plain is not None:
+        part = pictures.test.first(arguments.library_faces)
+        made["library"] = library.compare(plain, part, arguments.library_steps, arguments.library_iterations)
+        _write(arguments.out, made)
     if "suite" in arguments.steps:
         asked = [t for t in trained if t.name in arguments.suite_networks]
         part = pictures.test.first(arguments.suite_faces)
@@ -150,7 +158,9 @@ def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[st
 
 def _not_run(arguments: argparse.Namespace, made: dict[str, Any]) -> list[str]:
     missing = [f"network {name}" for name in RECIPES if name not in {row["network"] for row in made["networks"]}]
-    return missing + [part for part in ("table2", "suite", "table3", "table4", "figure6") if not made.get(part)]
+    return missing + [
+        part for part in ("table2", "library", "suite", "table3", "table4", "figure6") if not made.get(part)
+    ]
 
 
 def _effort(arguments: argparse.Namespace) -> Effort:
