@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from ..errors import StreamGuardError
@@ -16,12 +17,15 @@ from .configuration import check_stream
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
 from .engine import STATES, Engine
 from .file_jobs import FileJobs, Spawner
+from .jobs import WorkerExit
 from .layering import with_defaults
+from .process import Order
+from .protocol import Message
 from .ring import Ring
 from .settings import DaemonSettings, JobSettings, StreamSettings
 from .stream import Around
 from .streams import Streams
-from .supervisor import COMMAND, Supervisor
+from .supervisor import COMMAND, Handle, Supervisor
 
 SAMPLE_SECONDS = 1.0
 
@@ -39,7 +43,7 @@ class Daemon:
         self.aggregate = Aggregate(settings.metrics)
         self.admission = Admission(settings.admission)
         self._supervisor = Supervisor(command, self._tick)
-        self._streams = Streams(Around(self._supervisor.spawn, self.aggregate, self.ring, self.own))
+        self._streams = Streams(Around(self._spawn, self.aggregate, self.ring, self.own))
         self._engine = Engine(self._supervisor.spawn, self.ring)
         spawner = Spawner(self._supervisor, self.aggregate, self._admit_job)
         self._jobs = FileJobs(settings, spawner, self.own, self.ring, lambda: self.settings.urls)
@@ -98,6 +102,13 @@ class Daemon:
         self.ring.publish("configuration", f"reloaded: {words}", data={"success": True, **done})
         self._reloaded(True)
         return True
+
+    def _spawn(
+        self, order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]
+    ) -> Handle:
+        """Workers of streams are told what URLs are allowed: they check where redirects and playlists lead."""
+        spec = {**order.spec, "urls": self.settings.urls.model_dump(mode="json")}
+        return self._supervisor.spawn(replace(order, spec=spec), on_message, on_exit)
 
     def streams(self) -> list[StreamState]:
         return self._streams.states()

@@ -14,18 +14,20 @@ Of https only host and port are seen, so `urls.paths` holds for the first URL an
 from __future__ import annotations
 
 import logging
+import os
 import re
 import selectors
 import socket
 import socketserver
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from .addresses import Resolver, check_host, parse_host
-from .settings import Urls
+from .settings import StreamSettings, Urls
 from .urls import CheckedUrl, check_url
 
 MOST_HEAD = 65536
@@ -66,6 +68,19 @@ class Gate:
     def refused(self, words: str) -> None:
         log.warning("the source leads elsewhere: %s", words)
         self.refusals = [*self.refusals[-9:], words]
+
+
+@contextmanager
+def gated(settings: StreamSettings, urls: Urls) -> Iterator[StreamSettings]:
+    """The stream's settings, with a gate before its source where that is read by http or https."""
+    if settings.source.partition(":")[0].lower() not in ("http", "https"):
+        yield settings
+        return
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ.pop(name, None)
+    with Gate(urls) as gate:
+        options = {**settings.source_options, "http_proxy": gate.url}
+        yield settings.model_copy(update={"source_options": options})
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -12,8 +12,9 @@ from ..live.spec import LiveEvent, LiveSpec
 from ..live.stream import LiveStream
 from ..metrics import Metrics, families
 from .channel import Channel
+from .gate import gated
 from .protocol import Message, pack
-from .settings import StreamSettings
+from .settings import StreamSettings, Urls
 from .specs import live_spec
 
 REPORT_SECONDS = 1.0
@@ -21,7 +22,13 @@ REPORT_SECONDS = 1.0
 
 def run_live(spec: dict[str, Any], channel: Channel) -> int:
     """Run the stream until it ends, fails or is drained; says of a failure whether another attempt makes sense."""
-    metrics, chosen = Metrics(), live_spec(StreamSettings.model_validate(spec))
+    urls = Urls.model_validate(spec.pop("urls", {}))
+    with gated(StreamSettings.model_validate(spec), urls) as settings:
+        return _run(live_spec(settings), channel)
+
+
+def _run(chosen: LiveSpec, channel: Channel) -> int:
+    metrics = Metrics()
     stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel))
     reporter = _Reporter(stream, metrics, channel)
     channel.on_order, channel.on_stop = reporter.order, stream.drain
