@@ -48,8 +48,8 @@ class Tap:
             return
         data, samples = self._silent
         at = ticks(begin if self.end is None else self.end, self._base)
-        # Beyond `until` by less than a packet: pictures of that time must not wait for sound in a muxer.
-        while at * self._base < until:
+        # Until one begins there: a muxer holds the picture of that time back for as long as none does.
+        while (at - samples) * self._base < until:
             yield from self._risen(Unit(data, self.stream.index, at, at, samples, self._base, False, False))
             at += samples
 
