@@ -36,7 +36,7 @@ SQUARE, BITS, CHECK = 8, 32, 8
 """The clock: 32 bits of milliseconds and 8 of a checksum, as squares of 8 x 8 samples in the top row."""
 WARM_UP_SECONDS = 8.0
 """Left out: connections begin with what the servers held back."""
-SHOWN = ("frames_in", "frames_out", "dropped", "blocked", "unprotected", "faces", "protected_faces", "latency_seconds")
+SHOWN = ("frames_in", "frames_out", "dropped", "blocked", "unprotected", "faces", "protected_faces")
 SLOPE_SECONDS = 100
 """A slope over less than this says nothing."""
 GOP_SECONDS = 2
@@ -290,11 +290,7 @@ def conclude(args: argparse.Namespace, seen: dict[str, dict[int, float]], ours: 
         },
         "slope_ms_per_hour": {"protected": slope(both, protected), "plain": slope(both, plain)},
         "stage_ms": ours.get("stage_ms"),
-        "frames": {
-            key: status.get(key)
-            for key in ("frames_in", "frames_out", "dropped", "blocked", "unprotected", "latency_seconds")
-        },
-        "faces": {key: status.get(key) for key in ("faces", "protected_faces")},
+        "status": {key: status.get(key) for key in SHOWN},
         "cores": len(os.sched_getaffinity(0)),
         "load": [round(value, 1) for value in os.getloadavg()],
     }
