@@ -138,7 +138,7 @@ DAEMON_METRICS = (
     Metric(
         Counter,
         "admissions_refused",
-        "Streams and jobs that were refused, by reason: draining, streams, cpu, memory.",
+        "Streams that were refused and starts of jobs that were put off, by reason: draining, streams, cpu, memory.",
         ("reason",),
     ),
     Metric(Gauge, "worker_processes", "Worker processes that run now, by kind.", ("kind",)),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..errors import StreamGuardError
 from ..metrics import DAEMON_METRICS, Metrics, expose, families
-from .admission import Admission, AdmissionError
+from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
 from .configuration import check_stream
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
@@ -184,15 +184,19 @@ class Daemon:
             raise ConflictError(f"the stream {name!r} stands in the configuration file; change it there")
 
     def _admit(self) -> None:
+        self._counted(self.admission.check)
+
+    def _admit_job(self) -> None:
+        if self._draining.is_set():
+            raise RefusedError("the daemon is stopping")
+        self._counted(self.admission.check_job)
+
+    def _counted(self, check: Callable[[list[Load]], None]) -> None:
         try:
-            self.admission.check(self._streams.loads())
+            check(self._streams.loads())
         except AdmissionError as exc:
             self.own["admissions_refused"].labels(exc.label).inc()
             raise
-
-    def _admit_job(self) -> None:
-        self._not_draining()
-        self.admission.check_job(self._streams.loads())
 
     def _tick(self) -> None:
         self._streams.tick()

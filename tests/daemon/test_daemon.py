@@ -217,6 +217,9 @@ def test_a_full_daemon_refuses_with_a_reason(make: Make) -> None:
     )
     with pytest.raises(RefusedError, match="no memory for one more stream"):
         daemon.start_stream(StreamSettings.model_validate(stream("two")))
+    with pytest.raises(RefusedError, match="no memory"):
+        daemon._admit_job()
+    assert samples(daemon)['stream_guard_admissions_refused_total{reason="memory"}'] == 2
 
 
 def test_a_reload_replaces_only_what_changed(make: Make, tmp_path: Path) -> None:
