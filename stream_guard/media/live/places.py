@@ -51,9 +51,9 @@ class Place:
     @property
     def muxer_options(self) -> dict[str, str]:
         """What the muxer gets, the output's own options last."""
-        options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_MICROSECONDS, **dict(MUXERS.get(self.format, ()))}
+        live = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_MICROSECONDS}
         own = {} if self._bridged else self._options
-        made = {**options, **own}
+        made = {**live, **dict(MUXERS.get(self.format, ())), **own}
         if self._goes_on:
             made["hls_flags"] = f"{made['hls_flags']}+append_list+discont_start"
         return made
