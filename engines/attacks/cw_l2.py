@@ -46,6 +46,8 @@ class _Search:
         closer = won & (distance < self.distance[at])
         further = ~won & self.distance[at].isinf() & (fled > self.fled[at])
         better = closer | further
+        if not bool(better.any()):
+            return won
         self.image[at[better]] = x_adv[better]
         self.distance[at[closer]] = distance[closer]
         self.fled[at[better]] = fled[better]

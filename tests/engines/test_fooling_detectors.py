@@ -133,11 +133,12 @@ def test_our_attacks_stand_beside_the_librarys(trained: list[networks.Trained], 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip("foolbox")
-    one_step, carlini = library.compare(trained[1], pictures.test.first(3), 2, 12)
+    one_step, carlini, early = library.compare(trained[1], pictures.test.first(3), 2, 12)
     assert one_step["ours"]["success"] == one_step["theirs"]["success"]
     assert one_step["ours"]["l2_mean"] == pytest.approx(one_step["theirs"]["l2_mean"], rel=1e-3)
     assert carlini["iterations"] == 12
     assert carlini["times_as_fast"] > 0
+    assert early["attack"].endswith("each stops early")
 
 
 def test_the_suite_reports_the_worst(trained: list[networks.Trained], pictures: Pictures) -> None:
