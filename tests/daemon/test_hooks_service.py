@@ -192,7 +192,7 @@ def test_content_that_is_rejected_ends_and_is_refused_or_routed(screen: str, sta
 def test_screening_alone_and_screening_that_only_looks() -> None:
     with hooked(h=calls.settings("srs", screen="reject", outputs=())) as (hooks, control):
         hooks.handle("h", calls.srs("on_publish"))
-        assert [(s.name, s.screen) for s in control.started] == [("key", True)]
+        assert [(s.name, s.screen, s.pipeline) for s in control.started] == [("key", True, "screen")]
         hooks.handle("h", calls.srs("on_unpublish"))
         assert control.streams() == []
     with hooked(h=calls.settings("srs", screen="allow")) as (hooks, control):
@@ -206,9 +206,12 @@ def test_screening_alone_and_screening_that_only_looks() -> None:
 
 
 def test_what_is_rejected() -> None:
-    assert judge({"detect:fake": 30, "detect:real": 20}) == "the stage 'detect' speaks against 30 of 50 faces"
+    policy = {"detect": ("fake",), "magdr": ("perturbed", "unknown")}
+    assert judge({"detect:fake": 30, "detect:real": 20}, policy) == "the stage 'detect' speaks against 30 of 50 faces"
+    assert judge({"magdr:perturbed": 30}, policy)
+    assert judge({"magdr:perturbed": 30}, {"detect": ("fake",)}) == ""
     for verdicts in ({}, {"detect:fake": 24}, {"detect:unknown": 500}, {"detect:fake": 30, "detect:real": 31}):
-        assert judge(verdicts) == ""
+        assert judge(verdicts, policy) == ""
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,11 @@ def fill(pattern: str, place: Place) -> str:
 
 
 def stream_settings(hook: HookSettings, place: Place) -> StreamSettings:
-    """The stream that protects what is published at `place`."""
+    """The stream that protects what is published at `place`, or only looks at it where the hook has no outputs."""
+    if not hook.outputs:
+        return screening_settings(hook, place).model_copy(update={"name": place.name})
     outputs = tuple(OutputSettings(url=fill(o.url, place), format=o.format, options=o.options) for o in hook.outputs)
-    return StreamSettings(
-        **dict(hook.stream), name=place.name, source=fill(hook.source, place), outputs=outputs, screen=not outputs
-    )
+    return StreamSettings(**dict(hook.stream), name=place.name, source=fill(hook.source, place), outputs=outputs)
 
 
 def screening_settings(hook: HookSettings, place: Place) -> StreamSettings:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from ...errors import StreamGuardError
 from ..control import Control, MissingError
 
-REJECTING = frozenset({"fake", "attacked", "altered", "manipulated"})
-"""Labels of the checking stages that speak against the content."""
+Policy = Mapping[str, Collection[str]]
+"""By stage, the labels that speak against the content: `reject` of the pipeline."""
 UNKNOWN = "unknown"
 ENOUGH = 25
 """Verdicts other than `unknown` before anything is decided."""
@@ -31,13 +31,15 @@ class _Rejected:
     until: float
 
 
-def judge(verdicts: Mapping[str, int]) -> str:
-    """Why content with these counts by `stage:label` is rejected; empty while it is not."""
-    stages = {key.partition(":")[0] for key in verdicts}
-    for stage in sorted(stages):
+def judge(verdicts: Mapping[str, int], policy: Policy) -> str:
+    """Why content with these counts by `stage:label` is rejected; empty while it is not.
+
+    `unknown` decides nothing, whatever the policy says of files: a live stream may begin with an empty chair.
+    """
+    for stage, labels in policy.items():
         counts = {key.partition(":")[2]: n for key, n in verdicts.items() if key.partition(":")[0] == stage}
         known = sum(n for label, n in counts.items() if label != UNKNOWN)
-        against = sum(n for label, n in counts.items() if label in REJECTING)
+        against = sum(counts.get(label, 0) for label in labels if label != UNKNOWN)
         if known >= ENOUGH and against >= SHARE * known:
             return f"the stage {stage!r} speaks against {against} of {known} faces"
     return ""
@@ -48,16 +50,16 @@ class Screening:
 
     def __init__(self, control: Control, on_reject: Callable[[str, str], None], every_seconds: float = 1.0) -> None:
         self._control, self._on_reject, self._every = control, on_reject, every_seconds
-        self._watched: dict[str, str] = {}
+        self._watched: dict[str, tuple[str, Policy]] = {}
         self._rejected: dict[str, _Rejected] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def watch(self, name: str, watched: str) -> None:
+    def watch(self, name: str, watched: str, policy: Policy) -> None:
         """Judge the stream `name` by the verdicts of the stream `watched`, until `forget`."""
         with self._lock:
-            self._watched[name] = watched
+            self._watched[name] = watched, policy
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="screening", daemon=True)
                 self._thread.start()
@@ -84,16 +86,16 @@ class Screening:
         while not self._stop.wait(self._every):
             with self._lock:
                 watched = dict(self._watched)
-            for name, stream in watched.items():
-                self._look(name, stream)
+            for name, (stream, policy) in watched.items():
+                self._look(name, stream, policy)
 
-    def _look(self, name: str, stream: str) -> None:
+    def _look(self, name: str, stream: str, policy: Policy) -> None:
         try:
             verdicts = self._control.stream(stream).status.get("verdicts")
         except MissingError:
             self.forget(name)
             return
-        reason = judge(verdicts) if isinstance(verdicts, dict) else ""
+        reason = judge(verdicts, policy) if isinstance(verdicts, dict) else ""
         if not reason:
             return
         with self._lock:

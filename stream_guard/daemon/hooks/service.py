@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import cast
 
+from ...config import load_pipeline
 from ...errors import StreamGuardError
 from ..control import ConflictError, Control, MissingError, RefusedError
 from ..settings import HookSettings
@@ -165,6 +166,7 @@ class Hooks:
         if settings.screen == "off":
             return
         watched = screening_name(place.name) if settings.outputs else place.name
+        policy = dict(load_pipeline(screening_settings(settings, place).pipeline).reject)
         try:
             if settings.outputs:
                 self._control.start_stream(screening_settings(settings, place), "hook")
@@ -173,7 +175,7 @@ class Hooks:
                 raise
             log.warning("stream %s goes on without screening: %s", place.name, error)
         if settings.screen != "allow":
-            self._screening.watch(place.name, watched)
+            self._screening.watch(place.name, watched, policy)
 
     def _reject(self, name: str, reason: str) -> None:
         with self._lock(name):
