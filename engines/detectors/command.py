@@ -69,6 +69,10 @@ def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:
         name = fakes["generator"] + ("" if fakes["seen"] else "_never_seen")
         found = fakes["by_delivery"]["h264 crf 23"]
         out += [(f"{key}_{name}_crf23", found[key]) for key in ("accuracy", "auroc", "f1")]
+    for found in row.get("protection", []):
+        cell = found["passed_as_real"]["h264 crf 23"]
+        kind = found["of"].replace(" ", "_")
+        out += [(f"{key}_{kind}_passed_as_real_crf23", cell[key]) for key in ("unprotected", "protected")]
     held_out = [clip for clip in row["deepfake_videos"] if clip["split"] == "test"]
     for kind, fake in (("deepfake_videos", True), ("their_originals", False)):
         passed = [clip["passed_as_real"] for clip in held_out if clip["fake"] == fake]

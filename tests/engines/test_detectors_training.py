@@ -254,7 +254,12 @@ def test_the_figures_go_into_the_card_of_that_very_run(data, generator, tmp_path
     made = json.loads(out.read_text())
     assert made["people"] == 2
     assert str(tmp_path) not in out.read_text()
-    assert "auroc_stargan-x_crf23" in command.measured(tmp_path / "r", out)
+    found = command.measured(tmp_path / "r", out)
+    assert "auroc_stargan-x_crf23" in found
+    assert 0 <= found["protected_stills_passed_as_real_crf23"] <= 1
+    kinds = {part["of"]: part for part in made["rows"][0]["protection"]}
+    assert kinds["stills"]["count"] == 2
+    assert set(kinds["stills"]["passed_as_real"]["8 bits"]) >= {"unprotected", "protected", "difference_points"}
     kind.train(data, tmp_path / "s", 0.0, False, "cpu", settings, [generator])
     assert command.measured(tmp_path / "s", out) == {}
     assert command.measured(tmp_path / "r", tmp_path / "none.json") == {}
