@@ -47,9 +47,9 @@ class DetectOptions(StageOptions):
     memory: int = Field(
         8, ge=1, le=1000, description="looks over which a face's score is smoothed: more is steadier and slower to turn"
     )
-    fake_from: float = Field(0.6, ge=0, le=1, description="probability of a fake from which the verdict is `fake`")
+    fake_from: float = Field(0.7, ge=0, le=1, description="probability of a fake from which the verdict is `fake`")
     real_to: float = Field(
-        0.4, ge=0, le=1, description="probability of a fake up to which the verdict is `real`; between: `unknown`"
+        0.3, ge=0, le=1, description="probability of a fake up to which the verdict is `real`; between: `unknown`"
     )
     min_face: int = Field(
         40, ge=1, le=4096, description="faces whose box is smaller than this many pixels are `unknown` (`too_small`)"

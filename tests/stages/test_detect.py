@@ -69,8 +69,8 @@ class TestVerdicts:
         assert found[0].label == "fake"
 
     def test_thresholds_out_of_order_are_refused(self) -> None:
-        with pytest.raises(ValidationError, match=r"real_to \(0.7\) must not be above fake_from \(0.6\)"):
-            DetectOptions(real_to=0.7)
+        with pytest.raises(ValidationError, match=r"real_to \(0.8\) must not be above fake_from \(0.7\)"):
+            DetectOptions(real_to=0.8)
 
     def test_each_face_has_its_own(self, tmp_path: Path) -> None:
         picture = np.zeros((192, 256, 3), np.uint8)
