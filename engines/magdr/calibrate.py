@@ -29,7 +29,7 @@ from .fit import Asked, fit
 FILE = ZOO / "magdr" / "magdr.toml"
 CONDITIONS = {"stargan-probe": ("Blond_Hair", "Male")}
 OPERATIONS = 4
-TRAIN, VALIDATION = 24, 48
+TRAIN, CLEAN, VALIDATION = 24, 120, 48
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--conditions", nargs="+", help="edits to ask, by name (default: two of the probe's)")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps attacked faces between runs")
-    parser.add_argument("--train", type=int, default=TRAIN, help="people to fit on")
+    parser.add_argument("--train", type=int, default=TRAIN, help="people to attack and fit on")
+    parser.add_argument(
+        "--clean",
+        type=int,
+        default=CLEAN,
+        help="more people, not attacked: three fifths to fit, the rest for thresholds",
+    )
     parser.add_argument("--validation", type=int, default=VALIDATION, help="people to choose thresholds on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FILE, help="other probes in it are kept")
@@ -137,19 +143,25 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
     """The calibration of one probe, and its shares of alarms on the faces that it was set on."""
     people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
     others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
+    more = faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, skip=arguments.train)
     clean = [e for c in faces.CHANNELS for e in bench.evidence(faces.clean(people, c), f"train-clean-{c}")]
+    extra = bench.evidence(faces.clean(more, "8bit"), "train-more-8bit")
+    kept = 3 * len(extra) // 5
+    clean += extra[:kept]
     attacked = []
     for attack in faces.ATTACKS:
         change = bench.attacked(people, attack, "train")
         for channel in faces.CHANNELS:
             attacked += bench.evidence(attacked_crops(people, change, channel), f"train-{attack}-{channel}")
     held_out = {c: bench.evidence(faces.clean(others, c), f"val-clean-{c}") for c in faces.CHANNELS}
-    calibrated = fit(bench.asked, clean, attacked, [e for part in held_out.values() for e in part])
+    thresholds = [e for part in held_out.values() for e in part] + extra[kept:]
+    calibrated = fit(bench.asked, clean, attacked, thresholds)
     alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
     return calibrated, {
         **alarms,
-        "validation_people": len(others.names),
-        "training_people": len(people.names),
+        "validation_people": len(others.names) + len(extra) - kept,
+        "training_people": len(people.names) + kept,
+        "attacked_people": len(people.names),
         "found_training_attacked": share(attacked, calibrated),
     }
 

@@ -1,8 +1,8 @@
 """Fits MagDR's detectors: what is usual on clean faces, weights on attacked ones, thresholds on other people.
 
-Middles and widths are those of clean training faces. The weights w of eq. 6 (one a metric) and the balance lambda of
-eq. 9 are the logistic regression with non-negative weights that tells attacked training faces from clean ones. The
-thresholds are quantiles of clean validation faces, re-encoded ones among them, so that false alarms are known.
+Middles and widths are those of clean training faces. The weights w of eq. 6 and the balance lambda of eq. 9 are the
+logistic regression that tells attacked training faces from clean ones, shrunk towards 0. The thresholds are quantiles
+of clean people who were not trained on, re-encoded ones among them, so that false alarms are known.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from stream_guard.errors import UsageError
-from stream_guard.magdr.calibration import ProbeCalibration, Standard
-from stream_guard.magdr.detector import Evidence, judge, standardised
+from stream_guard.magdr.calibration import Cube, ProbeCalibration, Standard
+from stream_guard.magdr.detector import SMALLEST, Evidence, judge, standardised
 from stream_guard.magdr.regions import NAMES
 from stream_guard.magdr.views import METRICS
 
 Floats = npt.NDArray[np.float64]
 
 FALSE_ALARMS = 0.01
-SHRINKAGE = 0.02
-LEAST_WIDTH = 1e-4
+RIDGE = 0.025
+"""Chosen on validation people."""
+WIDTHS = 2.0
+"""A width is this many standard deviations: most clean faces lie where the sigmoid is almost straight."""
+LEAST_WIDTH = 0.1
+FEW = 8
+"""A region that fewer clean faces have says nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class Asked:
 
     def draft(self) -> ProbeCalibration:
         """A calibration that only says what to measure."""
-        flat = (0.0,) * len(METRICS)
-        one = (1.0,) * len(METRICS)
+        count = len(self.conditions)
         return ProbeCalibration(
             **self.__dict__,
-            distortion=Standard(middle=(flat,) * len(NAMES), width=(one,) * len(NAMES), weights=one),
-            consistency=Standard(middle=(flat,), width=(one,), weights=one),
+            distortion=_standard(
+                np.zeros((count, len(NAMES), len(METRICS))), np.ones((count, len(NAMES), len(METRICS)))
+            ),
+            consistency=_standard(np.zeros((count, 1, len(METRICS))), np.ones((count, 1, len(METRICS)))),
             balance=1.0,
             threshold=0.0,
             threshold_distortion=0.0,
@@ -67,14 +73,16 @@ def fit(
     features = np.concatenate([np.stack([_features(e, draft) for e in part]) for part in (clean, attacked)])
     labels = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
     balanced = np.r_[np.full(len(clean), 0.5 / len(clean)), np.full(len(attacked), 0.5 / len(attacked))]
-    weights = _non_negative_logistic(features, labels, balanced)
-    first, second = weights[: len(METRICS)], weights[len(METRICS) :]
+    weights = _logistic(features, labels, balanced)
+    shape = (len(asked.conditions), len(NAMES), len(METRICS))
+    first, second = np.split(weights, [shape[0] * shape[1] * shape[2]])
+    loud, fragile = float(np.abs(first).sum()), float(max(np.abs(second).sum(), 1e-6))
     fitted = draft.model_copy(
         update={
-            "distortion": draft.distortion.model_copy(update={"weights": _normal(first)}),
-            "consistency": draft.consistency.model_copy(update={"weights": _normal(second)}),
-            "balance": round(float(first.sum() / max(second.sum(), 1e-6)), 4),
-            "slope": round(float(max(second.sum(), 1e-3)), 4),
+            "distortion": _weighed(draft.distortion, first.reshape(shape)),
+            "consistency": _weighed(draft.consistency, second.reshape(shape[0], 1, shape[2])),
+            "balance": round(loud / fragile, 4),
+            "slope": round(fragile, 4),
         }
     )
     return with_thresholds(fitted, held_out, false_alarms)
@@ -99,60 +107,58 @@ def with_thresholds(
 
 
 def _usual(clean: Sequence[Evidence]) -> Standard:
-    """Median and 1.5 interquartile half-widths of each region and metric, of the faces where the region counts."""
-    distances = np.stack([e.distances for e in clean])
+    """Of the faces where a region counts; one that is hardly ever there gets a width that silences it."""
+    logarithms = np.log(np.maximum([e.distances for e in clean], SMALLEST))
     counts = np.stack([e.counts for e in clean])
-    rows = []
-    for region in range(len(NAMES)):
-        seen = distances[:, :, region][counts[:, :, region]]
-        rows.append(_middle_and_width(seen if len(seen) >= 8 else distances[:, :, region].reshape(-1, len(METRICS))))
-    return _standard(rows)
+    middle, width = np.zeros(logarithms.shape[1:]), np.full(logarithms.shape[1:], 1e3)
+    for condition, region in np.ndindex(*counts.shape[1:]):
+        seen = logarithms[counts[:, condition, region], condition, region]
+        if len(seen) >= FEW:
+            middle[condition, region], width[condition, region] = np.median(seen, 0), _width(seen)
+    return _standard(middle, width)
 
 
 def _usual_spread(clean: Sequence[Evidence]) -> Standard:
-    return _standard([_middle_and_width(np.concatenate([e.spread for e in clean]))])
+    logarithms = np.log(np.maximum([e.spread for e in clean], SMALLEST))
+    return _standard(np.median(logarithms, 0)[:, None], _width(logarithms)[:, None])
 
 
-def _middle_and_width(values: Floats) -> tuple[Floats, Floats]:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    return middle, np.maximum(0.75 * (high - low), LEAST_WIDTH)
+def _width(logarithms: Floats) -> Floats:
+    widths: Floats = np.maximum(WIDTHS * logarithms.std(0), LEAST_WIDTH)
+    return widths
 
 
-def _standard(rows: list[tuple[Floats, Floats]]) -> Standard:
-    def tidy(row: Floats) -> tuple[float, ...]:
-        return tuple(float(f"{v:.5g}") for v in row)
+def _standard(middle: Floats, width: Floats) -> Standard:
+    even = np.full(middle.shape, 1 / middle.size)
+    return Standard(middle=_cube(middle), width=_cube(width), weights=_cube(even))
 
-    even = tuple([1 / len(METRICS)] * len(METRICS))
-    return Standard(
-        middle=tuple(tidy(middle) for middle, _ in rows), width=tuple(tidy(width) for _, width in rows), weights=even
-    )
+
+def _weighed(standard: Standard, weights: Floats) -> Standard:
+    return standard.model_copy(update={"weights": _cube(weights / max(float(np.abs(weights).sum()), 1e-9))})
+
+
+def _cube(values: Floats) -> Cube:
+    return tuple(tuple(tuple(float(f"{v:.5g}") for v in row) for row in part) for part in values)
 
 
 def _features(evidence: Evidence, calibration: ProbeCalibration) -> Floats:
-    """(2M,): eq. 6 and eq. 7 with one weight a metric left open."""
-    weights = evidence.counts / np.maximum(evidence.counts.sum(1, keepdims=True), 1)
-    regions = (standardised(evidence.distances, calibration.distortion) * weights[..., None]).sum(1).mean(0)
-    spread = standardised(evidence.spread[:, None], calibration.consistency)[:, 0].mean(0)
-    joined: Floats = np.concatenate([regions, spread])
+    """Everything that eq. 6 and eq. 7 weigh, in one row."""
+    changes = standardised(evidence.distances, calibration.distortion) * evidence.counts[..., None]
+    spread = standardised(evidence.spread[:, None], calibration.consistency)
+    joined: Floats = np.concatenate([changes.ravel(), spread.ravel()])
     return joined
 
 
-def _non_negative_logistic(features: Floats, labels: Floats, rows: Floats) -> Floats:
+def _logistic(features: Floats, labels: Floats, rows: Floats) -> Floats:
+    """Ridge logistic regression with a weight for each row; the constant is not shrunk, and left to the threshold."""
+
     def loss(parameters: Floats) -> tuple[float, Floats]:
         weights, bias = parameters[:-1], parameters[-1]
         z = features @ weights + bias
         error = 1 / (1 + np.exp(-z.clip(-50, 50))) - labels
-        value = float(rows @ (np.logaddexp(0, z) - labels * z) + SHRINKAGE / 2 * 0.1 * weights @ weights)
-        return value, np.r_[features.T @ (rows * error) + SHRINKAGE * 0.1 * weights, rows @ error]
+        value = float(rows @ (np.logaddexp(0, z) - labels * z) + RIDGE / 2 * weights @ weights)
+        return value, np.r_[features.T @ (rows * error) + RIDGE * weights, rows @ error]
 
-    start = np.r_[np.ones(features.shape[1]), -features.shape[1] / 2.0]
-    bounds = [(0, None)] * features.shape[1] + [(None, None)]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    found = minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B")
     result: Floats = found.x[:-1]
     return result
-
-
-def _normal(weights: Floats) -> tuple[float, ...]:
-    total = float(weights.sum())
-    share = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
-    return tuple(round(float(v), 5) for v in share)

@@ -22,6 +22,8 @@ else:
     import tomli as tomllib
 
 Vector = tuple[float, ...]
+Cube = tuple[tuple[Vector, ...], ...]
+"""(conditions, rows, metrics)."""
 
 
 class _Part(BaseModel):
@@ -29,21 +31,30 @@ class _Part(BaseModel):
 
 
 class Standard(_Part):
-    """Middle and width of each metric on clean faces: a distance d counts as sigmoid((d - middle) / width)."""
+    """Middle and width of the logarithm of each distance on clean faces, and its weight (w of eq. 6).
 
-    middle: tuple[Vector, ...]
-    width: tuple[Vector, ...]
-    weights: Vector
-    """w of eq. 6, one a metric; none is negative and they sum to 1."""
+    Weights may be negative; their magnitudes sum to 1.
+    """
+
+    middle: Cube
+    width: Cube
+    weights: Cube
 
     @model_validator(mode="after")
     def _fits(self) -> Standard:
-        rows = (*self.middle, *self.width, self.weights)
-        if len(self.middle) != len(self.width) or any(len(row) != len(METRICS) for row in rows):
+        shapes = {tuple(len(part) for part in cube) for cube in (self.middle, self.width, self.weights)}
+        rows = [row for cube in (self.middle, self.width, self.weights) for part in cube for row in part]
+        if len(shapes) != 1 or any(len(row) != len(METRICS) for row in rows):
             raise ValueError(f"each row needs {len(METRICS)} numbers, one for each of {', '.join(METRICS)}")
-        if any(value <= 0 for row in self.width for value in row):
+        if any(value <= 0 for part in self.width for row in part for value in row):
             raise ValueError("widths must be above 0")
         return self
+
+    def first(self) -> Standard:
+        """The first condition's part alone, its weights made to sum to 1 again."""
+        total = sum(abs(value) for row in self.weights[0] for value in row) or 1.0
+        weights = tuple(tuple(value / total for value in row) for row in self.weights[0])
+        return Standard(middle=self.middle[:1], width=self.width[:1], weights=(weights,))
 
 
 class ProbeCalibration(_Part):
@@ -56,9 +67,9 @@ class ProbeCalibration(_Part):
     """K of eq. 7."""
     seed: int = 0
     distortion: Standard
-    """A row a region."""
+    """For each condition a row a region."""
     consistency: Standard
-    """One row: the spread over the K operations."""
+    """For each condition one row: the spread over the K operations."""
     balance: float = Field(ge=0)
     """lambda of eq. 9."""
     threshold: float
@@ -69,9 +80,18 @@ class ProbeCalibration(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> ProbeCalibration:
-        if len(self.distortion.middle) != len(NAMES) or len(self.consistency.middle) != 1:
-            raise ValueError(f"distortion needs a row for each of {', '.join(NAMES)}; consistency needs one")
+        count = len(self.conditions)
+        for part, rows in ((self.distortion, len(NAMES)), (self.consistency, 1)):
+            if [len(cube) for cube in part.middle] != [rows] * count:
+                raise ValueError(
+                    f"distortion needs {len(NAMES)} rows and consistency one for each of {count} conditions"
+                )
         return self
+
+    def first(self) -> ProbeCalibration:
+        """The same for the first condition alone: what a quick look asks."""
+        parts = {"distortion": self.distortion.first(), "consistency": self.consistency.first()}
+        return self.model_copy(update={"conditions": self.conditions[:1], **parts})
 
 
 class Calibration(_Part):

@@ -1,8 +1,8 @@
 """The distortion detector (eq. 4 to 6), the consistency detector (eq. 7) and their sum (eq. 9), for one probe.
 
-Differences from the paper, on purpose. Distances come in different units, so that each is set against its spread on
-clean faces before the sigmoid, and the sum over regions is a mean over those that are there. The spread over the K
-operations is taken of each metric of D and then treated likewise.
+Differences from the paper, on purpose. Distances come in different units, so that the logarithm of each is set against
+its spread on clean faces before the sigmoid, and w has a weight for each edit, region and metric. The spread over the
+K operations is taken of each metric of D and then treated likewise. Sigmoids are centred: usual is 0.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .views import region_distances, whole
 
 Floats = npt.NDArray[np.float64]
 
+SMALLEST = 1e-6
+"""Distances below count as this, so that equal pictures have a logarithm."""
 PRESENT = 0.004
 """A region that takes less than this share of the picture says nothing."""
 
@@ -76,7 +78,7 @@ class Detector:
 
     def quick(self, masks: Masks) -> Callable[[Rgb], float]:
         """S_final from the first condition alone, under masks that are known: what the reconstructor's search asks."""
-        few = self.calibration.model_copy(update={"conditions": self.calibration.conditions[:1]})
+        few = self.calibration.first()
         return lambda face: judge(gather(face, self.editor, self.parser, few, masks), few).final
 
 
@@ -104,22 +106,22 @@ def gather(face: Rgb, editor: Editor, parser: Parser, asked: ProbeCalibration, m
 
 def judge(evidence: Evidence, calibration: ProbeCalibration) -> Score:
     """Eq. 6, 7 and 9 of what was measured."""
-    by_region = standardised(evidence.distances, calibration.distortion) @ np.array(calibration.distortion.weights)
-    weights = evidence.counts / np.maximum(evidence.counts.sum(1, keepdims=True), 1)
-    distortion = float((by_region * weights).sum(1).mean())
-    spread = standardised(evidence.spread[:, None], calibration.consistency)[:, 0]
-    consistency = float((spread @ np.array(calibration.consistency.weights)).mean())
+    changes = standardised(evidence.distances, calibration.distortion) * evidence.counts[..., None]
+    by_region = (changes * np.array(calibration.distortion.weights)).sum((0, 2))
+    distortion = float(by_region.sum())
+    spread = standardised(evidence.spread[:, None], calibration.consistency)
+    consistency = float((spread * np.array(calibration.consistency.weights)).sum())
     final = calibration.balance * distortion + consistency
-    loudest = np.where(evidence.counts.any(0), (by_region * evidence.counts).sum(0), -1.0)
-    region = NAMES[int(loudest.argmax())] if evidence.counts.any() else ""
+    region = NAMES[int(by_region.argmax())] if evidence.counts.any() else ""
     score = Score(distortion, consistency, final, 0.0, region)
     return replace(score, value=_sigmoid(calibration.slope * (final - calibration.threshold)))
 
 
 def standardised(distances: Floats, standard: Standard) -> Floats:
-    """sigmoid((d - middle) / width) of distances (..., rows, M)."""
-    scaled = (distances - np.array(standard.middle)) / np.array(standard.width)
-    result: Floats = 1 / (1 + np.exp(-scaled.clip(-50, 50)))
+    """2 sigmoid(z) - 1 with z = (log d - middle) / width of distances (C, rows, M): -1 to 1, and 0 in the middle."""
+    logarithms = np.log(np.maximum(distances, SMALLEST))
+    scaled = (logarithms - np.array(standard.middle)) / np.array(standard.width)
+    result: Floats = np.tanh(scaled / 2)
     return result
 
 

@@ -50,11 +50,17 @@ class TestFit:
 
     def test_weights_find_the_metrics_that_tell_and_sum_to_one(self) -> None:
         calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), many(60, 0, 2))
-        weights = calibration.distortion.weights
-        assert int(np.argmax(weights)) == 1
-        assert sum(weights) == pytest.approx(1, abs=1e-3)
-        assert min(weights) >= 0
-        assert int(np.argmax(calibration.consistency.weights)) == 2
+        regions, spread = np.array(calibration.distortion.weights)[0], np.array(calibration.consistency.weights)[0, 0]
+        assert int(regions.sum(0).argmax()) == 1
+        assert int(spread.argmax()) == 2
+        assert np.abs(regions).sum() == pytest.approx(1, abs=1e-3)
+        assert np.abs(regions[1]).max() < 1e-6  # never counted, so it has learned nothing
+
+    def test_the_first_condition_alone_is_a_calibration_too(self) -> None:
+        few = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), many(20, 0, 2)).first()
+        assert few.conditions == ("Male",)
+        loud, calm = (judge(e, few).final for e in (many(1, 0.05, 5)[0], many(1, 0, 6)[0]))
+        assert loud > calm
 
     def test_each_part_is_needed(self) -> None:
         with pytest.raises(UsageError, match="held-out"):

@@ -69,14 +69,13 @@ outputs = [{{name = "masks", shape = [-1, {len(CLASSES)}, {SIZE}, {SIZE}]}}]
     return folder
 
 
-def write_engines(folder: Path, *, faces: bool = True, threshold: float = 0.5) -> dict[str, Path]:
+def write_engines(folder: Path, *, faces: bool = True, threshold: float = 0.0) -> dict[str, Path]:
     """`parser`, `probe` and the file `calibration` that fits them: only the spread of l1 over the operations counts."""
     parser = write_parser(folder / "parser", faces=faces)
     probe = write_probe(folder / "probe", gain=1.0, size=SIZE)
     shas = [hashlib.sha256((p / "model.onnx").read_bytes()).hexdigest() for p in (probe, parser)]
     first = [1.0] + [0.0] * (len(METRICS) - 1)
-    rows = [[0.0] * len(METRICS)] * len(NAMES)
-    ones = [[1.0] * len(METRICS)] * len(NAMES)
+    nothing, ones = ([[[value] * len(METRICS)] * len(NAMES)] for value in (0.0, 1.0))
     calibration = folder / "magdr.toml"
     calibration.write_text(
         f"""
@@ -91,13 +90,13 @@ threshold_distortion = 0.5
 threshold_consistency = 0.5
 slope = 20.0
 [probes.{PROBE}.distortion]
-middle = {rows}
+middle = {nothing}
 width = {ones}
-weights = {first}
+weights = {[[first] * len(NAMES)]}
 [probes.{PROBE}.consistency]
-middle = [{[0.009] * len(METRICS)}]
-width = [{[0.002] * len(METRICS)}]
-weights = {first}
+middle = [[{[-4.75] * len(METRICS)}]]
+width = [[{[0.3] * len(METRICS)}]]
+weights = [[{first}]]
 """,
         encoding="utf-8",
     )
