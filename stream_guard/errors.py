@@ -48,6 +48,10 @@ class SourceError(MediaError):
     exit_code = ExitCode.USAGE
 
 
+class LimitError(SourceError):
+    """The input is larger or faster than the limits allow: asked again, it would be so again."""
+
+
 class TruncatedSourceError(MediaError):
     """The input ends before its own index says it does."""
 

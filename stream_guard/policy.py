@@ -19,11 +19,14 @@ NOT_PROTECTED = "not_protected"
 def shortfall(frame: Frame, protects: bool) -> str | None:
     """Why the frame must not leave as it is: the reason of its first unprotected face, or None.
 
-    `protects` says that the pipeline promises protection; a frame in which nobody looked for faces then breaks it.
+    `protects` says that the pipeline promises protection; a frame in which nobody looked for faces then breaks it. A
+    pipeline that only looks, as for screening, promises nothing that a face could break.
     """
+    if not protects:
+        return None
     if frame.unprotected:
         return frame.unprotected[0].reason or NOT_PROTECTED
-    return FACES_UNKNOWN if protects and not frame.faces_known else None
+    return None if frame.faces_known else FACES_UNKNOWN
 
 
 class FailurePolicy:

@@ -95,6 +95,13 @@ def test_a_video_without_faces_is_told(here: Path) -> None:
     assert "no face was found in any picture" in result.stderr
 
 
+def test_disconnect_ends_at_the_first_face_that_is_unprotected(here: Path) -> None:
+    result = protect(here, media.plain(here), "--on-failure", "disconnect", "--set", "protect.miss=[3, 4]")
+    assert result.exit_code == ExitCode.ERROR
+    assert "the picture at 0.120 s could not be protected (too_small), and on_failure is disconnect" in result.stderr
+    assert left(here) == set()
+
+
 def test_an_existing_output_is_kept(here: Path) -> None:
     source = media.plain(here)
     (here / "out.mp4").write_text("precious")
@@ -115,7 +122,10 @@ def test_an_existing_output_is_kept(here: Path) -> None:
         (("--crf", "20", "--bitrate", "2M"), "give one of them"),
         (("--bitrate", "much"), "--bitrate 'much' is not a bit rate"),
         (("--gop", "0"), "GOP of 0"),
-        (("--on-failure", "shrug"), "--on-failure shrug: on_failure: got 'shrug'; allowed: 'block', 'black', 'pass' or 'disconnect'"),
+        (
+            ("--on-failure", "shrug"),
+            "--on-failure shrug: on_failure: got 'shrug'; allowed: 'block', 'black', 'pass' or 'disconnect'",
+        ),
         (
             ("--set", "protect.mis=1"),
             "--set protect.mis=1: unknown option 'mis' of stage 'protect'; did you mean 'miss'?",

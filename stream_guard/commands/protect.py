@@ -40,7 +40,7 @@ def protect(
     on_failure: Annotated[
         str | None,
         typer.Option(
-            help="A face that cannot be protected: block (show the last safe picture), black, pass or disconnect (end).",
+            help="A face that can't be protected: block (show the last safe picture), black, pass or disconnect (end).",
             rich_help_panel=PROTECTION,
         ),
     ] = None,

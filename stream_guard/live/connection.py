@@ -11,7 +11,7 @@ from fractions import Fraction
 from time import monotonic
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import LimitError, SourceError
 from ..media import CopiedPacket
 from ..media.live import LiveReader
 from ..metrics import Metrics
@@ -123,6 +123,8 @@ class Reader:
                 finally:
                     self._source = None
                     self._totals.end(source.report)
+        except LimitError:
+            raise  # it would be as large or as fast the next time
         except SourceError as exc:
             words = str(exc)
         if not self._halt.is_set():

@@ -20,9 +20,10 @@ class StageOptions(BaseModel):
 class Stage(ABC):
     """Takes frames in order and returns them in order. One required method; the rest have defaults.
 
-    A stage is built from its options alone, opened once on the worker thread, fed frame by frame and closed once,
-    also after an error. `process` returns the frames that are ready: usually the one it got, possibly none yet (a stage
-    that batches) and never one out of order. `flush` returns what is still held.
+    A stage is built from its options alone, opened once, fed frame by frame and closed once, also after an error: by
+    one thread at a time, but not always by the same one (a live stream opens stages anew beside those that fail).
+    `process` returns the frames that are ready: usually the one it got, possibly none yet (a stage that batches) and
+    never one out of order. `flush` returns what is still held.
     """
 
     name: ClassVar[str]

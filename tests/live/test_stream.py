@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stream_guard.config import OnFailure
-from stream_guard.errors import EngineError, SourceError, UnprotectedError
+from stream_guard.errors import EngineError, LimitError, SourceError, UnprotectedError
 from stream_guard.live.spec import Backoff, Limits, LivePhase, LiveSpec, OnGap, OutputSpec
 from stream_guard.live.stream import LiveStream
 from stream_guard.types import Frame, Verdict
@@ -348,6 +348,14 @@ def test_attempts_without_a_picture_end_the_stream() -> None:
     assert run.net.attempts == 3
 
 
+def test_a_source_above_the_limits_is_not_asked_again() -> None:
+    with running([FakeConnection(clip(3)), LimitError("the source sends 99x99")]) as run:
+        status = run.end()
+    assert isinstance(run.error, LimitError)
+    assert (status.phase, status.error) == (LivePhase.FAILED, "the source sends 99x99")
+    assert run.net.attempts == 2
+
+
 def test_a_source_that_stays_away_ends_the_stream() -> None:
     with running([FakeConnection(clip(3), then="end")], end_after_gap_seconds=0.3) as run:
         status = run.end()
@@ -524,6 +532,13 @@ def test_many_streams_one_after_another_leave_nothing() -> None:
             run.until(lambda status: status.frames_out >= 1)
             run.stop.set()
             run.end()
+
+
+def test_faces_of_a_pipeline_that_only_looks_are_no_failure() -> None:
+    with running([FakeConnection(clip(5), then="stall")], spec(FindOne), on_failure=OnFailure.BLOCK) as run:
+        run.until(lambda status: status.frames_out == 5)
+        status = run.drain()
+    assert (status.faces, status.blocked, status.unprotected) == (5, {}, {})
 
 
 def test_a_stream_without_outputs_is_only_looked_at() -> None:

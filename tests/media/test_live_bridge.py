@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,39 @@ def test_srt_out(srt_port: int, tmp_path: Path) -> None:
         listener.wait()
     with open_live(str(received), allow_files=True) as source:
         assert len(list(frames_of(source, 40))) == 40
+
+
+HOLDS = """
+import sys, time
+from stream_guard.media.live import bridge
+{made}
+print(held._child.pid, flush=True)
+time.sleep(600)
+"""
+READS = "held = bridge.reader('srt://127.0.0.1:{port}?mode=listener', {{}}, open_seconds=600, read_seconds=600)"
+WRITES = "held = bridge.writer('srt://127.0.0.1:{port}?mode=listener', {{}}, write_seconds=600)"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux' signal of a parent's death")
+@pytest.mark.parametrize("made", [READS, WRITES])
+def test_the_child_dies_with_a_process_that_is_killed(srt_port: int, made: str) -> None:
+    """It waits for somebody who never comes, so nothing but the signal would end it."""
+    script = HOLDS.format(made=made.format(port=srt_port))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        wait_for(lambda: name_of(child) == "ffmpeg", "the bridge to have become ffmpeg")
+        holder.kill()
+    wait_for(lambda: not name_of(child), "the child to die")
+
+
+def name_of(pid: int) -> str:
+    """The program's name; empty where it does not run any more."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
+    except OSError:
+        return ""
+    return "" if rest[0] in "ZX" else name
 
 
 def test_an_ffmpeg_that_fails_says_why_without_the_key() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_guard.errors import SourceError, UsageError
+from stream_guard.errors import LimitError, SourceError, UsageError
 from stream_guard.media import CopiedPacket, LiveSource, open_live
 from stream_guard.types import Frame
 from tests.media.live import ending, frames_of, items, opened
@@ -90,12 +90,12 @@ class TestBounds:
 
     def test_a_large_picture_is_refused_in_words(self, tmp_path: Path) -> None:
         path = media.plain(tmp_path)
-        with pytest.raises(SourceError, match=r"160x120; at most 128x128"):
+        with pytest.raises(LimitError, match=r"160x120; at most 128x128"):
             open_live(str(path), allow_files=True, max_width=128, max_height=128)
 
     def test_a_high_rate_is_refused_in_words(self, tmp_path: Path) -> None:
         path = media.plain(tmp_path)
-        with pytest.raises(SourceError, match=r"at most 10 are allowed"):
+        with pytest.raises(LimitError, match=r"at most 10 are allowed"):
             open_live(str(path), allow_files=True, max_rate=10)
 
     def test_a_picture_that_changes_its_size_ends_the_connection(self, tmp_path: Path) -> None:

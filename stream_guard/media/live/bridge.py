@@ -1,6 +1,7 @@
 """Protocols that the bundled FFmpeg lacks, such as SRT: a system ffmpeg copies between them and a pipe.
 
-The child is always reaped. What it wrote to its standard error is the reason in the error, without secrets.
+The child is always reaped, and on Linux it dies with the thread that started it, so also when this process is killed.
+What it wrote to its standard error is the reason in the error, without secrets.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +25,12 @@ LAST_LINES = 3
 END_SECONDS = 2.0
 """How long the child may take to end by itself before it is killed."""
 _TICK = 0.1
+BOUND = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); "  # PR_SET_PDEATHSIG, SIGKILL
+    "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+)
+"""Binds a process to the life of its parent, then becomes the command. Python may not do so between fork and exec of a
+process with threads, hence a moment as a small program of its own."""
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error")
 
 
@@ -74,8 +82,15 @@ def _program(url: str, kind: type[MediaError]) -> str:
     return program
 
 
+def _bound(command: Sequence[str]) -> Sequence[str]:
+    """The command, ending with the thread that starts it; the program's path must be whole."""
+    if not sys.platform.startswith("linux"):
+        return command
+    return (sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *command)
+
+
 class _Bridge:
-    """One child and its end. Closing twice does no harm."""
+    """One child and its end. Closing twice does no harm. The thread that opens it lives as long as it is needed."""
 
     def __init__(self, command: Sequence[str], url: str, *, stdin: int, stdout: int) -> None:
         self.closed = False
@@ -83,7 +98,7 @@ class _Bridge:
         self._gone = threading.Event()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child.
         try:
-            self._child = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=self._errors)
+            self._child = subprocess.Popen(_bound(command), stdin=stdin, stdout=stdout, stderr=self._errors)
         except BaseException:
             self._errors.close()
             raise

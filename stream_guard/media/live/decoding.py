@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.video.stream import VideoStream
 
-from ...errors import SourceError
+from ...errors import LimitError, SourceError
 from ...types import Frame
 from ..decoder import StreamDecoder
 from ..info import SourceReport
@@ -25,7 +25,7 @@ RATE_SLACK = 1.25
 
 
 class Limits:
-    """The largest picture and the highest rate that are taken; 0 for no limit. Raises SourceError in words."""
+    """The largest picture and the highest rate that are taken; 0 for no limit. Raises LimitError in words."""
 
     def __init__(self, width: int, height: int, rate: float) -> None:
         self.width, self.height, self.rate = width, height, rate
@@ -35,14 +35,14 @@ class Limits:
 
     def check_size(self, width: int, height: int) -> None:
         if not self.takes(width, height):
-            raise SourceError(
+            raise LimitError(
                 f"the source sends pictures of {width}x{height}; at most {self.width or 'any'}x{self.height or 'any'} "
                 "are allowed: lower its resolution or raise the limits"
             )
 
     def check_rate(self, rate: float) -> None:
         if self.rate and rate > self.rate:
-            raise SourceError(
+            raise LimitError(
                 f"the source sends {rate:.4g} pictures a second; at most {self.rate:g} are allowed: lower its frame "
                 "rate or raise the limit"
             )

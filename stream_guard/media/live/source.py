@@ -33,6 +33,8 @@ from .redact import redact, redact_text
 PROBE_BYTES = 2_000_000
 SEGMENT_STALL_SECONDS = 20.0
 """The least stall limit of playlists, and their read limit: they are silent for the length of a segment."""
+LIKELY_RATE = 240
+"""A higher rate is a demuxer's guess from the first packets: then the pictures are counted."""
 
 
 def open_live(
@@ -53,7 +55,8 @@ def open_live(
 
     `options` are FFmpeg's, of the demuxer and the protocol; `rtsp_transport` is `tcp` unless given. Files are read at
     their own speed. `threads` for decoding; 0 chooses. `cancelled` ends the wait for the first picture.
-    Raises SourceError for what cannot be reached, read or allowed, and UsageError for files without `allow_files`.
+    Raises SourceError for what cannot be reached, read or allowed, LimitError where the size or the rate is above the
+    limits, and UsageError for files without `allow_files`.
     """
     rule = incoming(url, allow_files=allow_files)
     native = rule is not None and scheme_of(url) in protocols(output=False) | {"rtsp", "rtsps"}
@@ -241,7 +244,7 @@ class LiveSource(Source):
         context = stream.codec_context
         self._limits.check_size(context.width, context.height)
         rate = stream.average_rate
-        if rate is not None and rate.denominator:
+        if rate is not None and rate.denominator and rate <= LIKELY_RATE:
             self._limits.check_rate(float(Fraction(rate.numerator, rate.denominator)) / 1.05)
         return LiveDecoder(stream, self.report, threads, self._limits)
 
