@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream_guard.config import PipelineSchema
+from stream_guard.daemon.configuration import load_settings
 from stream_guard.stages.registry import BUILT_IN, StageEntry, describe, describe_options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -30,6 +31,13 @@ def test_the_two_commands_of_the_readme_are_there() -> None:
     commands = [line.split("#")[0].strip() for line in block.splitlines()[1:] if line]
     assert commands == ["bash .ci/demo", "bash .ci/test"]
     assert all((DOCS.parent / command.split()[1]).is_file() for command in commands)
+
+
+def test_the_daemon_takes_the_readme_s_file(tmp_path: Path) -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "stream-guard.yaml").write_text(text)
+    stream = load_settings(tmp_path / "stream-guard.yaml", {}).streams[0]
+    assert (stream.name, stream.on_failure, stream.on_gap) == ("studio", "block", "slate")
 
 
 @pytest.mark.parametrize(("name", "target"), BUILT_IN)
