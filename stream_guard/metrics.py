@@ -106,7 +106,7 @@ METRICS = (
         Counter,
         "frames_dropped",
         "Pictures that did not leave, by reason: late (waited too long for the stages), stopped (still on the way when "
-        "the stream ended), disordered (a time before what was written already).",
+        "the stream ended), disordered (a time before what was written already), worker_died (in a worker that died).",
         ("reason",),
     ),
     Metric(Gauge, "frames_in_flight", "Pictures that were decoded and have not left yet."),

@@ -16,6 +16,9 @@ OTHER = "other"
 NOT_FROM_WORKERS = frozenset({"stream_guard_build"})
 LEAST = frozenset({"stream_guard_engine_loaded"})
 """Gauges of which the least holds where several workers share a label; others add up."""
+IN_FLIGHT, DROPPED = "stream_guard_frames_in_flight", "stream_guard_frames_dropped"
+WORKER_DIED = "worker_died"
+"""Why pictures are dropped that were in a worker when it was last heard of: they leave no more."""
 CUMULATIVE = frozenset({"counter", "histogram", "summary"})
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -42,6 +45,12 @@ class Aggregate:
         self._groups: dict[str, _Group] = {}
         self._labels: dict[str, str] = {}
 
+    def label(self, owner: str) -> str:
+        """What the label `stream` says of the owner; empty where the settings ask for no label."""
+        with self._lock:
+            self._group(owner)
+            return self._labels[owner] if self.settings.stream_label else ""
+
     def update(self, owner: str, worker: object, families: Iterable[Family]) -> None:
         """What the worker has counted since it started; replaces what it said before."""
         wanted = [family for family in families if family.name not in NOT_FROM_WORKERS]
@@ -50,7 +59,7 @@ class Aggregate:
             self._group(owner).live[worker] = wanted
 
     def ended(self, owner: str, worker: object) -> None:
-        """The worker is gone: its counts stay, its gauges go."""
+        """The worker is gone: its counts stay, its gauges go, and what it had in flight is counted as dropped."""
         with self._lock:
             group = self._groups.get(self._labels.get(owner, ""))
             if group is None:
@@ -58,6 +67,8 @@ class Aggregate:
             for family in group.live.pop(worker, ()):
                 if family.kind in CUMULATIVE:
                     _add(group.base.setdefault(family.name, {}), family)
+                elif family.name == IN_FLIGHT:
+                    self._lost(group, sum(value for _, _, value in family.samples))
 
     def removed(self, owner: str) -> None:
         """The stream is gone for good: its series end after a while."""
@@ -92,6 +103,12 @@ class Aggregate:
         group.owners.add(owner)
         group.kept_until = None
         return group
+
+    def _lost(self, group: _Group, frames: float) -> None:
+        if frames > 0:
+            sample = (f"{DROPPED}_total", {"reason": WORKER_DIED}, frames)
+            words = self._kinds.setdefault(DROPPED, ("counter", "Pictures that did not leave, by reason."))[1]
+            _add(group.base.setdefault(DROPPED, {}), Family(DROPPED, "counter", words, (sample,)))
 
     def _room(self) -> bool:
         self._forget()

@@ -50,6 +50,21 @@ def frames(page: Aggregate, stream: str) -> float | None:
     return values(page).get(f'stream_guard_frames_in_total{{stream="{stream}"}}')
 
 
+def test_what_a_worker_had_in_flight_when_it_died_is_dropped() -> None:
+    page = Aggregate(MetricsSection())
+    first, second = Worker(page, "one"), Worker(page, "one")
+    for worker, inside in ((first, 3), (second, 0)):
+        worker.metrics["frames_in_flight"].set(inside)
+        worker.metrics["frames_out"].inc(5)
+        worker.report(5 + inside)
+        worker.end()
+    shown = values(page)
+    dropped = 'stream_guard_frames_dropped_total{reason="worker_died",stream="one"}'
+    assert shown[dropped] == 3
+    assert frames(page, "one") == shown['stream_guard_frames_out_total{stream="one"}'] + shown[dropped]
+    assert 'stream_guard_frames_in_flight{stream="one"}' not in shown
+
+
 def test_counters_survive_a_restart_and_gauges_do_not() -> None:
     page = Aggregate(MetricsSection())
     first = Worker(page, "one")
