@@ -29,7 +29,9 @@ from .fit import Asked, fit
 FILE = ZOO / "magdr" / "magdr.toml"
 CONDITIONS = {"stargan-probe": ("Blond_Hair", "Male")}
 OPERATIONS = 4
-TRAIN, CLEAN, VALIDATION = 24, 120, 48
+TRAIN, CLEAN, VALIDATION = 24, 120, 73
+CHUNK = 48
+"""People that are measured, and kept in the work folder, together."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +144,6 @@ def run(arguments: argparse.Namespace) -> None:
 def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibration, dict[str, Any]]:
     """The calibration of one probe, and its shares of alarms on the faces that it was set on."""
     people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
-    others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
     more = faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, skip=arguments.train)
     clean = [e for c in faces.CHANNELS for e in bench.evidence(faces.clean(people, c), f"train-clean-{c}")]
     extra = bench.evidence(faces.clean(more, "8bit"), "train-more-8bit")
@@ -153,17 +154,27 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
         change = bench.attacked(people, attack, "train")
         for channel in faces.CHANNELS:
             attacked += bench.evidence(attacked_crops(people, change, channel), f"train-{attack}-{channel}")
-    held_out = {c: bench.evidence(faces.clean(others, c), f"val-clean-{c}") for c in faces.CHANNELS}
-    thresholds = [e for part in held_out.values() for e in part] + extra[kept:]
+    held_out = {c: validation(bench, arguments, c) for c in faces.CHANNELS}
+    thresholds = [*zip(*held_out.values(), strict=True), *((e,) for e in extra[kept:])]
     calibrated = fit(bench.asked, clean, attacked, thresholds)
     alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
     return calibrated, {
         **alarms,
-        "validation_people": len(others.names) + len(extra) - kept,
+        "validation_people": len(thresholds),
         "training_people": len(people.names) + kept,
         "attacked_people": len(people.names),
         "found_training_attacked": share(attacked, calibrated),
     }
+
+
+def validation(bench: Bench, arguments: argparse.Namespace, channel: str) -> list[Evidence]:
+    """What is measured of the clean validation people after a channel."""
+    found: list[Evidence] = []
+    while len(found) < arguments.validation:
+        count = min(CHUNK, arguments.validation - len(found))
+        part = faces.split(arguments.data, ["val"], count, arguments.seed, skip=len(found))
+        found += bench.evidence(faces.clean(part, channel), f"val-clean-{channel}")
+    return found
 
 
 def attacked_crops(people: faces.Split, change: torch.Tensor, channel: str) -> Crops:

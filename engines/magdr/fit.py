@@ -63,10 +63,10 @@ def fit(
     asked: Asked,
     clean: Sequence[Evidence],
     attacked: Sequence[Evidence],
-    held_out: Sequence[Evidence],
+    held_out: Sequence[Sequence[Evidence]],
     false_alarms: float = FALSE_ALARMS,
 ) -> ProbeCalibration:
-    """The calibration of one probe. `held_out` are clean faces of other people than `clean` and `attacked`."""
+    """The calibration of one probe. `held_out` has the clean faces of each of other people, as they were delivered."""
     if not (clean and attacked and held_out):
         raise UsageError("a calibration needs clean, attacked and held-out faces")
     draft = asked.draft().model_copy(update={"distortion": _usual(clean), "consistency": _usual_spread(clean)})
@@ -89,19 +89,20 @@ def fit(
 
 
 def with_thresholds(
-    calibration: ProbeCalibration, held_out: Sequence[Evidence], false_alarms: float
+    calibration: ProbeCalibration, held_out: Sequence[Sequence[Evidence]], false_alarms: float
 ) -> ProbeCalibration:
-    """The three thresholds that at most this share of clean held-out faces exceeds."""
-    scores = [judge(evidence, calibration) for evidence in held_out]
+    """The three thresholds that at most this share of clean people exceeds by any of their faces."""
+    people = [[judge(evidence, calibration) for evidence in faces] for faces in held_out]
 
-    def quantile(values: list[float]) -> float:
-        return round(float(np.quantile(values, 1 - false_alarms, method="higher")) + 1e-4, 5)
+    def limit(name: str) -> float:
+        worst = sorted(max(getattr(score, name) for score in scores) for scores in people)
+        return round(worst[-1 - int(false_alarms * len(worst))] + 1e-4, 5)
 
     return calibration.model_copy(
         update={
-            "threshold": quantile([s.final for s in scores]),
-            "threshold_distortion": quantile([s.distortion for s in scores]),
-            "threshold_consistency": quantile([s.consistency for s in scores]),
+            "threshold": limit("final"),
+            "threshold_distortion": limit("distortion"),
+            "threshold_consistency": limit("consistency"),
         }
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stream_guard.errors import UsageError
 from stream_guard.magdr import metrics
 from stream_guard.magdr.calibration import ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Detector, Evidence, judge
@@ -54,6 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--looks", type=int, default=120, help="of the reconstructor at each face")
     parser.add_argument("--train", type=int, default=TRAIN, help="as given to `calibrate`; baselines train on them too")
     parser.add_argument("--validation", type=int, default=VALIDATION, help="as given to `calibrate`")
+    parser.add_argument("--calibration", type=Path, help="written by `calibrate` (default: the zoo's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS / "magdr.json")
     parser.set_defaults(run=run)
@@ -64,7 +66,10 @@ class Tables:
 
     def __init__(self, bench: Bench, arguments: argparse.Namespace) -> None:
         self.bench, self.a = bench, arguments
-        self.calibration: ProbeCalibration = load_calibration().probes[bench.editor.card.name]
+        known = load_calibration(arguments.calibration).probes
+        if bench.editor.card.name not in known:
+            raise UsageError(f"calibrate the probe {bench.editor.card.name!r} first: python -m engines calibrate")
+        self.calibration: ProbeCalibration = known[bench.editor.card.name]
         self.people = faces.split(arguments.data, ["test"], arguments.faces, arguments.seed)
         self.known = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
         self.others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
@@ -252,14 +257,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
-    words = shlex.join(sys.argv[1:])
     known = {
-        arguments.data: "PACK",
-        arguments.work: "WORK",
-        arguments.target: f"runs/{arguments.target.name}",
+        str(arguments.data): "PACK",
+        str(arguments.work): "WORK",
+        str(arguments.target): f"runs/{arguments.target.name}",
+        str(arguments.out): "OUT",
     }
-    for path, word in known.items():
-        words = words.replace(str(path), word)
+    given = ["CALIBRATION" if w == str(arguments.calibration) else w for w in sys.argv[1:]]
+    words = shlex.join(known.get(word, Path(word).name if word.startswith("/") else word) for word in given)
     return {
         "command": f"python -m engines {words}",
         "seed": arguments.seed,

@@ -110,7 +110,7 @@ def calibration_file() -> Path:
 
 
 def load_calibration(path: Path | None = None) -> Calibration:
-    """Raises EngineError where it is missing or not valid, naming each wrong key."""
+    """Raises EngineError where it is missing or not valid, naming the first wrong keys."""
     file = path or calibration_file()
     try:
         with file.open("rb") as stream:
@@ -122,5 +122,6 @@ def load_calibration(path: Path | None = None) -> Calibration:
     try:
         return Calibration.model_validate(data)
     except ValidationError as error:
-        words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        words = "; ".join(mistakes[:3]) + (f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else "")
         raise EngineError(f"MagDR's calibration {file} is not valid: {words}") from error

@@ -39,9 +39,14 @@ def many(count: int, loud: float, seed: int) -> list[Evidence]:
     return [evidence(rng, loud) for _ in range(count)]
 
 
+def alone(found: list[Evidence]) -> list[list[Evidence]]:
+    """Each face a person."""
+    return [[one] for one in found]
+
+
 class TestFit:
     def test_it_tells_loud_faces_and_keeps_its_false_alarms(self) -> None:
-        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), many(60, 0, 2))
+        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), alone(many(60, 0, 2)))
         found = [judge(e, calibration).perturbed for e in many(50, 0.05, 3)]
         alarms = [judge(e, calibration).perturbed for e in many(200, 0, 4)]
         assert np.mean(found) > 0.95
@@ -49,7 +54,7 @@ class TestFit:
         assert not any(judge(e, calibration).perturbed for e in many(60, 0, 2))
 
     def test_weights_find_the_metrics_that_tell_and_sum_to_one(self) -> None:
-        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), many(60, 0, 2))
+        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), alone(many(60, 0, 2)))
         regions, spread = np.array(calibration.distortion.weights)[0], np.array(calibration.consistency.weights)[0, 0]
         assert int(regions.sum(0).argmax()) == 1
         assert int(spread.argmax()) == 2
@@ -57,7 +62,7 @@ class TestFit:
         assert np.abs(regions[1]).max() < 1e-6  # never counted, so it has learned nothing
 
     def test_the_first_condition_alone_is_a_calibration_too(self) -> None:
-        few = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), many(20, 0, 2)).first()
+        few = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2))).first()
         assert few.conditions == ("Male",)
         loud, calm = (judge(e, few).final for e in (many(1, 0.05, 5)[0], many(1, 0, 6)[0]))
         assert loud > calm
@@ -67,7 +72,7 @@ class TestFit:
             fit(ASKED, many(4, 0, 0), many(4, 1, 1), [])
 
     def test_a_calibration_survives_its_file(self, tmp_path: Path) -> None:
-        fitted = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), many(20, 0, 2))
+        fitted = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2)))
         before = Calibration(
             command="c", seed=3, probes={"some-probe": fitted}, results={"some-probe": {"alarms": 0.0}}
         )
