@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
 
 from .config import StageSpec
 from .errors import StageError, StreamGuardError
@@ -36,7 +35,7 @@ class Step:
 
     def process(self, frame: Frame) -> list[Frame]:
         stage = self._opened()
-        return self._call(lambda: stage.process(frame), frame.time_seconds)
+        return self._call(lambda: stage.process(frame), frame)
 
     def flush(self) -> list[Frame]:
         return self._call(self._opened().flush, None)
@@ -59,14 +58,12 @@ class Step:
             raise StageError(self.name, None, RuntimeError("it is not open"))
         return self._stage
 
-    def _call(self, call: Callable[[], Iterable[Frame]], time_seconds: float | None) -> list[Frame]:
-        started = perf_counter()
+    def _call(self, call: Callable[[], Iterable[Frame]], frame: Frame | None) -> list[Frame]:
         try:
-            return list(call())  # a stage may be a generator: its work happens here, inside timer and context
+            with self._tally.timed(self.name, frame):
+                return list(call())  # a stage may be a generator: its work happens here, inside timer and context
         except Exception as exc:
-            raise StageError(self.name, time_seconds, exc) from exc
-        finally:
-            self._tally.spent(self.name, perf_counter() - started)
+            raise StageError(self.name, None if frame is None else frame.time_seconds, exc) from exc
 
 
 class Chain:

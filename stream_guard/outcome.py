@@ -12,6 +12,7 @@ from typing import Any
 
 from .config import OnFailure
 from .metrics import Metrics
+from .tracing import OFF, Tracing
 from .types import Frame, Protection
 
 FOLLOWED = {
@@ -95,6 +96,7 @@ class Tally:
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     time_seconds: float = 0.0
     followed: Counter[str] = field(default_factory=Counter)
+    tracing: Tracing = OFF
 
     def came_in(self) -> None:
         self.frames_in += 1
@@ -102,6 +104,7 @@ class Tally:
 
     def judged(self, frame: Frame, reason: str | None) -> None:
         """Count a frame that the stages and the policy are done with; `reason` as FailurePolicy.apply gives it."""
+        self.tracing.judged(frame, reason)
         if frame.faces_known and not frame.faces:
             self.without_face += 1
             self.metrics["frames_without_face"].inc()
@@ -127,6 +130,7 @@ class Tally:
         self.time_seconds = frame.time_seconds
         self.metrics["frames_out"].inc()
         self.metrics["frame_latency_seconds"].observe(latency_seconds)
+        self.tracing.went_out(frame)
 
     def spent(self, stage: str, seconds: float) -> None:
         """Add the time of one call of a stage; a stage that stands twice in a pipeline is added up."""
@@ -134,13 +138,19 @@ class Tally:
         self.metrics["stage_duration_seconds"].labels(stage).observe(seconds)
 
     @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """The time of what happens inside, as of one call of `stage`."""
-        started = perf_counter()
+    def timed(self, stage: str, frame: Frame | None) -> Iterator[None]:
+        """The time of what happens inside, as of one call of `stage`; with a frame also for its trace."""
+        started, error = perf_counter(), ""
         try:
             yield
+        except BaseException as exc:
+            error = type(exc).__name__
+            raise
         finally:
-            self.spent(stage, perf_counter() - started)
+            ended = perf_counter()
+            self.spent(stage, ended - started)
+            if frame is not None:
+                self.tracing.part(frame, stage, started, ended, error)
 
     def loaded(self, stage: str, about: dict[str, str]) -> None:
         """Note what a stage has loaded; a stage without an engine says nothing."""

@@ -21,6 +21,7 @@ from .lane import Lane
 from .metrics import Metrics
 from .outcome import Progress, RunReport, Tally
 from .queues import AbortedError, FrameQueue
+from .tracing import OFF, Tracing
 from .types import Frame
 
 POLL_SECONDS = 0.1
@@ -71,6 +72,7 @@ def run(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     starts_anew: Callable[[Frame], bool] = lambda frame: False,
     on_open: Callable[[dict[str, dict[str, str]]], None] = lambda engines: None,
+    tracing: Tracing = OFF,
 ) -> RunReport:
     """Take every frame of `source` through the stages into the sink; the caller closes the source afterwards.
 
@@ -78,12 +80,12 @@ def run(
     an interrupt all threads are joined and the sink is aborted. `on_progress` is called on the caller's thread.
     `starts_anew` is asked of every frame of the source, in order: where it says so, the stages give out what they hold,
     and they and the failure policy forget what was before. `on_open` is told what the stages
-    loaded, before `make_sink`.
+    loaded, before `make_sink`. `tracing` follows a frame now and then; it is the caller's to close.
 
     Raises what a stage's `open` or `make_sink` raised; StageError for the first error of the run, naming the stage
     (`decode` and `encode` among them) and the frame's time; StoppedError when `stop` was set before the end.
     """
-    asked = _Run(config, source, metrics or Metrics(), stop or threading.Event(), starts_anew)
+    asked = _Run(config, source, metrics or Metrics(), stop or threading.Event(), starts_anew, tracing)
 
     def opened() -> Writable:
         on_open(dict(asked.tally.engines))
@@ -100,10 +102,11 @@ class _Run:
         metrics: Metrics,
         stop: threading.Event,
         starts_anew: Callable[[Frame], bool],
+        tracing: Tracing,
     ) -> None:
         self.starts_anew = starts_anew
         self.config, self.source, self.metrics, self.stop = config, source, metrics, stop
-        self.tally = Tally(metrics, config.on_failure)
+        self.tally = Tally(metrics, config.on_failure, tracing=tracing)
         announced = [video.frames for video in source.info.videos]
         self.total_frames = None if None in announced else sum(announced)
         self.lanes = {video.stream: Lane(config, self.tally) for video in source.info.videos}
@@ -180,9 +183,12 @@ class _Run:
             is_frame = isinstance(item, Frame)
             if is_frame:
                 last = item.time_seconds
-                self.tally.spent("decode", perf_counter() - started)
+                decoded = perf_counter()
+                self.tally.spent("decode", decoded - started)
                 self.tally.came_in()
-                self.born[item.stream, item.index] = perf_counter()
+                self.born[item.stream, item.index] = decoded
+                self.tally.tracing.came_in(item, started)
+                self.tally.tracing.part(item, "decode", started, decoded)
             self.decoded.put(item, is_frame=is_frame)
         self.decoded.end()
 
@@ -231,11 +237,9 @@ class _Run:
         self.ended.set()
 
     def _write(self, sink: Writable, frame: Frame) -> None:
-        started = perf_counter()
-        sink.write(frame)
-        ended = perf_counter()
-        self.tally.spent("encode", ended - started)
-        self.tally.went_out(frame, ended - self.born.pop((frame.stream, frame.index)))
+        with self.tally.timed("encode", frame):
+            sink.write(frame)
+        self.tally.went_out(frame, perf_counter() - self.born.pop((frame.stream, frame.index)))
 
     def _progress(self, started: float) -> Progress:
         self.metrics["queue_frames"].labels("decoded").set(self.decoded.frames)

@@ -12,6 +12,7 @@ from .media import EncoderSettings, FileSink, open_source
 from .metrics import Metrics
 from .outcome import Progress, RunReport
 from .pipeline import run
+from .tracing import OFF, Tracing
 
 
 def protect_file(
@@ -25,6 +26,7 @@ def protect_file(
     metrics: Metrics | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    tracing: Tracing = OFF,
 ) -> RunReport:
     """Protect the faces of the video `source` into `output`, which appears only when it is whole.
 
@@ -44,4 +46,5 @@ def protect_file(
             metrics=metrics,
             stop=stop,
             on_progress=on_progress,
+            tracing=tracing,
         )

@@ -16,6 +16,7 @@ from .errors import ConfigError, SourceError, StoppedError
 from .media import open_source
 from .metrics import Metrics
 from .outcome import Progress, Tally
+from .tracing import OFF, Tracing
 from .types import Frame, Verdict
 
 UNKNOWN = "unknown"
@@ -133,6 +134,7 @@ def screen_file(
     metrics: Metrics | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    tracing: Tracing = OFF,
 ) -> ScreenReport:
     """Take every picture of `source` through the stages of `config` and judge by its `reject`.
 
@@ -142,7 +144,7 @@ def screen_file(
     if not any(spec.factory.labels for spec in config.stages):
         stages = ", ".join(spec.name for spec in config.stages)
         raise ConfigError(f"the pipeline {config.name!r} judges nothing (its stages: {stages}); add detect or magdr")
-    tally = Tally(metrics or Metrics(), config.on_failure)
+    tally = Tally(metrics or Metrics(), config.on_failure, tracing=tracing)
     tracks: Tracks = {}
     started = perf_counter()
     with open_source(str(source)) as opened, Chain(config.stages, tally) as chain:
@@ -175,6 +177,7 @@ def _judged(items: Iterator[Any], chain: Chain, stop: threading.Event | None, ta
             raise StoppedError("stopped; the file was not judged to its end")
         if isinstance(item, Frame):
             tally.came_in()
+            tally.tracing.came_in(item, perf_counter())
             yield from chain.process(item)
     yield from chain.flush()
 

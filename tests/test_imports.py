@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "metrics", "allocator"},
-    {"media", "inference"},
+    {"resources", "document", "queues", "metrics", "allocator", "tracing"},
+    {"media", "inference", "otlp"},
     {"magdr"},
     {"stages"},
     {"config"},
@@ -37,6 +37,7 @@ OWNERS = {
     "onnxruntime": {"inference"},
     "openvino": {"inference"},
     "prometheus_client": {"metrics"},
+    "opentelemetry": {"otlp"},
     "fastapi": {"daemon"},
     "uvicorn": {"daemon"},
     "typer": {"commands", "cli"},

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..document import Document, read_document
 from ..errors import ConfigError, StreamGuardError
+from ..otlp import check_endpoint
 from .addresses import Resolver
 from .api.access import check_listening
 from .layering import expanded, hook_stream, with_defaults, with_environment
@@ -66,6 +67,8 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
 
     tried(lambda: check_listening(settings.http), "http")
     tried(lambda: pipeline_config(settings.defaults), "defaults")
+    if settings.metrics.tracing:
+        tried(lambda: check_endpoint(settings.metrics.tracing), "metrics", "tracing")
     names: set[str] = set()
     for index, stream in enumerate(settings.streams):
         tried(lambda stream=stream: check_stream(stream, settings.urls, _resolve), "streams", index)  # type: ignore[misc]

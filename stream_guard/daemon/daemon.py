@@ -45,7 +45,7 @@ class Daemon:
         self._supervisor = Supervisor(command, self._tick)
         self._streams = Streams(Around(self._spawn, self.aggregate, self.ring, self.own))
         self._engine = Engine(self._supervisor.spawn, self.ring)
-        spawner = Spawner(self._supervisor, self.aggregate, self._admit_job)
+        spawner = Spawner(self._supervisor, self.aggregate, self._admit_job, self._traces)
         self._jobs = FileJobs(settings, spawner, self.own, self.ring, lambda: self.settings.urls)
         self._draining = threading.Event()
         self._sampled = 0.0
@@ -107,8 +107,14 @@ class Daemon:
         self, order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]
     ) -> Handle:
         """Workers of streams are told what URLs are allowed: they check where redirects and playlists lead."""
-        spec = {**order.spec, "urls": self.settings.urls.model_dump(mode="json")}
+        name = str(order.spec["name"])
+        spec = {**order.spec, "urls": self.settings.urls.model_dump(mode="json"), "tracing": self._traces(name)}
         return self._supervisor.spawn(replace(order, spec=spec), on_message, on_exit)
+
+    def _traces(self, owner: str) -> dict[str, str]:
+        """Where the worker of a stream, or of a job, sends traces, and under what name; empty: nowhere."""
+        endpoint = self.settings.metrics.tracing
+        return {"endpoint": endpoint, "stream": self.aggregate.label(owner)} if endpoint else {}
 
     def streams(self) -> list[StreamState]:
         return self._streams.states()

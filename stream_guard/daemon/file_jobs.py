@@ -31,11 +31,12 @@ OWNER = "jobs"
 
 @dataclass(slots=True)
 class Spawner:
-    """Starts job workers for the runner. `admit` raises RefusedError where there is no room."""
+    """Starts job workers for the runner. `admit` raises RefusedError where there is no room; `traces` as Daemon's."""
 
     supervisor: Supervisor
     aggregate: Aggregate
     admit: Callable[[], None]
+    traces: Callable[[str], dict[str, str]] = lambda owner: {}
 
     def __call__(
         self,
@@ -46,6 +47,7 @@ class Spawner:
     ) -> Handle:
         self.admit()
         limits = LimitSettings.model_validate(spec.get("settings", {}).get("limits", {}))
+        spec = {**spec, "tracing": self.traces(OWNER)}
         order = Order("job", spec, limits.memory, limits.cpu, NICE, PATIENCE_SECONDS)
         worker = object()
 

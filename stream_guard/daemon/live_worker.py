@@ -10,7 +10,9 @@ from ..config import OnFailure
 from ..errors import EngineError, ExitCode, StageError, StreamGuardError
 from ..live.spec import LiveEvent, LiveSpec
 from ..live.stream import LiveStream
-from ..metrics import Metrics, families
+from ..metrics import Metrics
+from ..otlp import traced
+from ..tracing import Tracing
 from .channel import Channel
 from .gate import gated
 from .protocol import Message, pack
@@ -23,14 +25,15 @@ REPORT_SECONDS = 1.0
 def run_live(spec: dict[str, Any], channel: Channel) -> int:
     """Run the stream until it ends, fails or is drained; says of a failure whether another attempt makes sense."""
     urls = Urls.model_validate(spec.pop("urls", {}))
-    with gated(StreamSettings.model_validate(spec), urls) as settings:
-        return _run(live_spec(settings), channel)
+    tracing = traced(spec.pop("tracing", None), lambda words: _tell(LiveEvent("tracing", words, {}), channel))
+    with tracing as on, gated(StreamSettings.model_validate(spec), urls) as settings:
+        return _run(live_spec(settings), channel, on)
 
 
-def _run(chosen: LiveSpec, channel: Channel) -> int:
+def _run(chosen: LiveSpec, channel: Channel, tracing: Tracing) -> int:
     metrics = Metrics()
-    stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel))
-    reporter = _Reporter(stream, metrics, channel)
+    stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel), tracing=tracing)
+    reporter = _Reporter(stream, channel)
     channel.on_order, channel.on_stop = reporter.order, stream.drain
     if channel.stop.is_set():  # asked before anybody listened
         stream.drain()
@@ -64,8 +67,8 @@ def _tell(event: LiveEvent, channel: Channel) -> None:
 class _Reporter:
     """Status and metrics once a second, and once more at the end; snapshots when asked for."""
 
-    def __init__(self, stream: LiveStream, metrics: Metrics, channel: Channel) -> None:
-        self._stream, self._metrics, self._channel = stream, metrics, channel
+    def __init__(self, stream: LiveStream, channel: Channel) -> None:
+        self._stream, self._channel = stream, channel
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-guard-reporter", daemon=True)
 
@@ -94,4 +97,4 @@ class _Reporter:
 
     def _report(self, *, wait: bool) -> None:
         self._channel.send({"type": "status", "status": self._stream.status().to_json()}, wait=wait)
-        self._channel.send({"type": "metrics", "families": pack(families(self._metrics.registry))}, wait=wait)
+        self._channel.send({"type": "metrics", "families": pack(self._stream.families())}, wait=wait)

@@ -175,7 +175,13 @@ class AdmissionSettings(Section):
 class MetricsSection(Section):
     stream_label: bool = Field(True, description="Label series with the stream's name; off adds all streams up")
     max_streams: int = Field(200, ge=1, description="Streams beyond this share the label `other`")
-    tracing: str = Field("", description="OTLP endpoint for traces (extra `otel`); empty: none")
+    tracing: str = Field(
+        "",
+        repr=False,
+        description="OTLP/HTTP endpoint for OpenTelemetry traces, such as http://127.0.0.1:4318 (extra `otel`): a "
+        "picture a second with its stages, connections and gaps, jobs and segments; empty: none. Workers take it when "
+        "they start; keys go into OTEL_EXPORTER_OTLP_HEADERS",
+    )
 
 
 class DaemonSettings(Section):

@@ -162,7 +162,8 @@ class Stream:
         elif kind == "metrics":
             self.around.aggregate.update(self.name, self.handle, unpack(message["families"]))
         elif kind == "event":
-            self.tell(message["kind"], message["message"], message.get("data"))
+            level = logging.WARNING if message["kind"] == "tracing" else logging.INFO
+            self.tell(message["kind"], message["message"], message.get("data"), level=level)
         elif kind == "error":
             self.error = scrubbed(message["message"], self.secrets())
             self._final = bool(message.get("final"))

@@ -131,7 +131,7 @@ class Delivery:
             return
         if self._sink is None:
             raise SinkError("a picture came before the outputs were open")
-        with self._tally.timed("encode"):
+        with self._tally.timed("encode", frame):
             self._sink.write(frame)
         self._ledger.went_out(frame)
         self._last = frame

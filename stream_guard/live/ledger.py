@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
@@ -32,7 +33,10 @@ class Counts:
 
 
 class Ledger:
-    """Thread-safe. Frames are known by their index, which no two frames of the stream share."""
+    """Thread-safe. Frames are known by their index, which no two frames of the stream share.
+
+    The metrics change under its lock, so that a page of them that is made while it is `still` adds up too.
+    """
 
     def __init__(self, metrics: Metrics, tally: Tally, clock: Callable[[], float] = monotonic) -> None:
         self._metrics, self._tally, self._clock = metrics, tally, clock
@@ -47,8 +51,8 @@ class Ledger:
         with self._lock:
             self._came += 1
             self._born[index] = self._clock()
-        self._tally.came_in()
-        self._metrics["frames_in_flight"].inc()
+            self._tally.came_in()
+            self._metrics["frames_in_flight"].inc()
 
     def waited(self, index: int) -> float:
         """Seconds since the frame was decoded."""
@@ -61,24 +65,34 @@ class Ledger:
             latency = now - self._born.pop(frame.index)
             self._left += 1
             self._recent.append((now, latency))
-        self._tally.went_out(frame, latency)
-        self._metrics["frames_in_flight"].dec()
+            self._tally.went_out(frame, latency)
+            self._metrics["frames_in_flight"].dec()
 
     def dropped(self, index: int, reason: str) -> None:
         with self._lock:
             del self._born[index]
             self._dropped[reason] += 1
-        self._count_dropped(1, reason)
+            self._count_dropped(1, reason)
+        self._tally.tracing.dropped(index, reason)
 
     def drop_rest(self, reason: str) -> None:
         """Whatever is still in flight will not leave any more."""
         with self._lock:
-            count = len(self._born)
+            rest = list(self._born)
+            count = len(rest)
             self._born.clear()
             self._dropped[reason] += count
             self._dropped += Counter()  # without the zeros
-        if count:
-            self._count_dropped(count, reason)
+            if count:
+                self._count_dropped(count, reason)
+        for index in rest:
+            self._tally.tracing.dropped(index, reason)
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """No picture comes, leaves or is dropped meanwhile: for moments only."""
+        with self._lock:
+            yield
 
     def counts(self) -> Counts:
         with self._lock:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from ..metrics import Metrics
+from ..tracing import OFF, Tracing
 from .spec import LiveEvent, LivePhase
 
 LAST = (LivePhase.ENDED, LivePhase.FAILED)
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 class State:
     """Thread-safe. `on_event` is called on the thread on which something happened, one call at a time."""
 
-    def __init__(self, metrics: Metrics, on_event: Callable[[LiveEvent], None]) -> None:
-        self._metrics, self._on_event = metrics, on_event
+    def __init__(self, metrics: Metrics, on_event: Callable[[LiveEvent], None], tracing: Tracing = OFF) -> None:
+        self._metrics, self._on_event, self._tracing = metrics, on_event, tracing
         self._lock = threading.RLock()
         self._phase = LivePhase.STARTING
         self._since = monotonic()
@@ -47,6 +48,8 @@ class State:
             if self._phase is phase or self._phase in LAST or ending:
                 return
             self._phase, self._since = phase, monotonic()
+            failed = "failed" if phase is LivePhase.FAILED else ""
+            self._tracing.phase("" if phase in LAST else f"stream.{phase.value}", failed)
             self._show()
             self.tell("phase", message or phase.value, phase=phase.value)
 

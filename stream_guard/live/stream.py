@@ -9,15 +9,17 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 from ..config import OnFailure
 from ..crew import Crew
 from ..errors import EngineError, SourceError, StageError, StreamGuardError
-from ..metrics import Metrics
+from ..media.live import LiveReader
+from ..metrics import Family, Metrics, families
 from ..outcome import Tally
 from ..queues import FrameQueue
+from ..tracing import OFF, Tracing
 from ..types import Frame, Protection
 from .connection import POLL_SECONDS, Lost, OpenSource, Reader
 from .delivery import CLOSE_SECONDS, Delivery, MakeSink
@@ -48,11 +50,13 @@ class LiveStream:
         on_event: Callable[[LiveEvent], None] = lambda event: None,
         open_source: OpenSource = open_live_source,
         make_sink: MakeSink = make_live_sink,
+        tracing: Tracing = OFF,
     ) -> None:
         """`on_event` is called on the stream's threads, one call at a time; it must not wait."""
         self.spec, self.metrics = spec, metrics
-        self._tally = Tally(metrics, spec.on_failure)
-        self._state = State(metrics, on_event)
+        self._tracing = tracing
+        self._tally = Tally(metrics, spec.on_failure, tracing=tracing)
+        self._state = State(metrics, on_event, tracing)
         self._ledger = Ledger(metrics, self._tally)
         self._pressure = Pressure()
         self._snapshots = Snapshots()
@@ -66,7 +70,7 @@ class LiveStream:
         self._crew = Crew(self._wake, daemon=True)
         self._reader = Reader(
             spec,
-            open_source,
+            self._traced(open_source),
             self._decoded,
             state=self._state,
             splice=self._splice,
@@ -135,6 +139,11 @@ class LiveStream:
             verdicts=dict(tally.verdicts),
             error=self._state.error,
         )
+
+    def families(self) -> list[Family]:
+        """The metrics of one moment: frames in are those out, dropped and in flight."""
+        with self._ledger.still():
+            return families(self.metrics.registry)
 
     def snapshot(self, kind: Kind) -> bytes:
         """A JPEG of the newest picture, a second old at most: `original`, `protected` or the amplified `difference`.
@@ -208,6 +217,9 @@ class LiveStream:
             self._ledger.dropped(frame.index, STOPPED)
             return
         waited = self._ledger.waited(frame.index)
+        now = perf_counter()
+        self._tracing.came_in(frame, now - waited)
+        self._tracing.part(frame, "wait", now - waited, now)
         late = waited > self.spec.max_delay_seconds
         self.metrics["frame_wait_seconds"].observe(waited)
         self._pressure.note(late=late)
@@ -220,6 +232,15 @@ class LiveStream:
             self._deliver(iter((guard.bypass(frame),)))
         else:
             self._ledger.dropped(frame.index, LATE)
+
+    def _traced(self, open_source: OpenSource) -> OpenSource:
+        """Each attempt to connect is a span."""
+
+        def attempt(spec: LiveSpec, cancelled: threading.Event) -> LiveReader:
+            with self._tracing.lasting("connect"):
+                return open_source(spec, cancelled)
+
+        return attempt
 
     def _deliver(self, frames: Any) -> None:
         for frame in frames:

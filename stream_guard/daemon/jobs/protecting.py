@@ -26,6 +26,7 @@ from ...media.segment import Place, SegmentSource, open_segments
 from ...outcome import RunReport
 from ...pipeline import run
 from ...protect import protect_file
+from ...tracing import OFF, Tracing
 from ...types import Frame
 from ..settings import JobSettings
 from .planning import encoder_of, settings_hash
@@ -57,6 +58,7 @@ class Protecting:
         segment_seconds: float,
         emit: Emit,
         stop: threading.Event,
+        tracing: Tracing = OFF,
     ) -> None:
         self.settings = settings
         self.config = config
@@ -65,6 +67,8 @@ class Protecting:
         self._seconds = segment_seconds
         self._emit = emit
         self._stop = stop
+        self._tracing = tracing
+        self._segment_began = 0.0
         self._encoder = encoder_of(settings)
         self._teller = Teller(emit, ENCODED)
 
@@ -83,7 +87,8 @@ class Protecting:
             return self._without_segments()
         report = self._segments(now)
         self._teller.end()
-        return self._join(started, report)
+        with self._tracing.lasting("join"):
+            return self._join(started, report)
 
     def _pin_threads(self) -> None:
         """As many as the first attempt had."""
@@ -137,6 +142,7 @@ class Protecting:
             metrics=self._teller.metrics,
             stop=self._stop,
             on_progress=lambda progress: self._teller.tell(progress),
+            tracing=self._tracing,
         )
 
     def _segments(self, now: dict[str, Any]) -> RunReport | None:
@@ -171,6 +177,7 @@ class Protecting:
 
     def _run(self, source: SegmentSource, before: int) -> RunReport:
         info, first = source.info.video, source.source.first_picture(source.info.video.stream)
+        self._segment_began = perf_counter()
 
         def encoder() -> SegmentEncoder:
             return SegmentEncoder(self.settings.output, info, first, self._encoder)
@@ -186,6 +193,7 @@ class Protecting:
             on_progress=lambda progress: self._teller.tell(progress, before),
             starts_anew=_Boundaries(source),
             on_open=self._check_engines,
+            tracing=self._tracing,
         )
 
     def _check_engines(self, engines: dict[str, dict[str, str]]) -> None:
@@ -222,6 +230,8 @@ class Protecting:
         self._teller.send(ENCODED + (1 - ENCODED) * written / max(total, 1), {"frames": written, "total_frames": total})
 
     def _segment_done(self, number: int) -> None:
+        self._tracing.lasted("segment", self._segment_began, attributes={"segment.number": number})
+        self._segment_began = perf_counter()
         self._emit({"type": "segment", "number": number})
 
     def _note(self, message: str) -> None:

@@ -279,7 +279,8 @@ class JobRunner:
         elif kind == "error":
             active.error, active.permanent = str(message.get("message", "")), bool(message.get("permanent"))
         elif kind == "note":
-            log.info("job %s: %s", active.job.state.id, message.get("message"))
+            level = logging.WARNING if message.get("warning") else logging.INFO
+            log.log(level, "job %s: %s", active.job.state.id, message.get("message"))
 
     def _advanced(self, active: _Active) -> None:
         self._store.advanced(active.job.state.id, active.progress)

@@ -9,6 +9,7 @@ from ...config import PipelineConfig
 from ...errors import ExitCode
 from ...media import open_source
 from ...media.info import VideoInfo
+from ...tracing import Tracing
 from ..settings import JobSettings
 from .telling import Emit, Teller
 
@@ -19,6 +20,7 @@ def screen(
     check: Callable[[VideoInfo, float | None], None],
     emit: Emit,
     stop: threading.Event,
+    tracing: Tracing,
 ) -> ExitCode:
     """Screen the file and emit the report; REJECTED where its verdicts say so. Raises what `screen_file` raises."""
     from ...screen import screen_file
@@ -26,7 +28,9 @@ def screen(
     with open_source(settings.source) as source:
         check(source.info.video, source.info.duration_seconds)
     teller = Teller(emit)
-    report = screen_file(settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell)
+    report = screen_file(
+        settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell, tracing=tracing
+    )
     teller.end()
     emit({"type": "report", "report": report.to_json()})
     return ExitCode.REJECTED if report.rejected else ExitCode.DONE

@@ -8,6 +8,8 @@ from typing import Any
 
 from ...errors import ExitCode, StreamGuardError, UnprotectedError, UsageError
 from ...media.info import VideoInfo
+from ...otlp import traced
+from ...tracing import Tracing
 from ..settings import JobSettings, LimitSettings
 from .planning import pipeline_of
 from .protecting import Protecting
@@ -16,13 +18,15 @@ from .telling import Emit
 
 
 def run_job(spec: dict[str, Any], emit: Emit, stop: threading.Event) -> int:
-    """Do the job of `spec`: `id`, `settings` (JobSettings), `folder` and `segment_seconds`. Returns the exit code.
+    """Do the job of `spec`: `id`, `settings` (JobSettings), `folder`, `segment_seconds` and, if wished, `tracing`.
 
     Emits {"type": "progress", "progress": 0..1, ...}, {"type": "segment", "number": n}, {"type": "note", "message"},
-    at the end {"type": "report", "report"}, and for a failure {"type": "error", "message", "permanent"}.
+    at the end {"type": "report", "report"}, and for a failure {"type": "error", "message", "permanent"}. Returns the
+    exit code.
     """
     try:
-        return int(_run(spec, emit, stop))
+        with traced(spec.get("tracing"), lambda words: emit({"type": "note", "message": words, "warning": True})) as on:
+            return int(_run(spec, emit, stop, on))
     except StreamGuardError as exc:
         if exc.exit_code is not ExitCode.STOPPED:
             emit({"type": "error", "message": str(exc), "permanent": is_permanent(exc)})
@@ -36,17 +40,25 @@ def is_permanent(error: BaseException) -> bool:
     return isinstance(error, StreamGuardError) and error.exit_code is ExitCode.USAGE
 
 
-def _run(spec: dict[str, Any], emit: Emit, stop: threading.Event) -> ExitCode:
+def _run(spec: dict[str, Any], emit: Emit, stop: threading.Event, tracing: Tracing) -> ExitCode:
     settings = JobSettings.model_validate(spec["settings"])
+    tracing.phase("job", attributes={"job.id": str(spec["id"]), "job.kind": settings.kind})
     config = pipeline_of(settings)
 
     def checked(info: VideoInfo, seconds: float | None) -> None:
         check_limits(info, seconds, settings.limits)
 
     if settings.kind == "screen":
-        return screen(settings, config, checked, emit, stop)
+        return screen(settings, config, checked, emit, stop, tracing)
     job = Protecting(
-        settings, config, str(spec["id"]), Path(spec["folder"]), float(spec["segment_seconds"]), emit, stop
+        settings,
+        config,
+        str(spec["id"]),
+        Path(spec["folder"]),
+        float(spec["segment_seconds"]),
+        emit,
+        stop,
+        tracing,
     )
     report = job.run(checked)
     emit({"type": "report", "report": report.to_json()})
