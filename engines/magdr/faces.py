@@ -112,8 +112,9 @@ def attacked(people: Split, target: Target, asked: Sequence[int], attack: str, s
             change[rows] = (made - x[rows]) / 2
             print(f"{attack}: {rows[-1] + 1} of {len(x)} faces", flush=True)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(cache, change=change.numpy().astype(np.float16), names=np.array(people.names), asked=np.array(asked))
-    return change
+    kept = change.numpy().astype(np.float16)
+    np.savez(cache, change=kept, names=np.array(people.names), asked=np.array(asked))
+    return torch.from_numpy(kept.astype(np.float32))  # as the next run will read it
 
 
 def _bound(target: Target, condition: Tensor) -> Model:
