@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from time import perf_counter, time_ns
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 PATH = "/v1/traces"
 EXPORT_SECONDS = 3.0
 """How long one batch may take, with all its attempts."""
-FLUSH_SECONDS = 2.0
-"""How long the spans that are left may take at the end."""
+FLUSH_SECONDS, LEAVE_SECONDS = 2.0, 0.5
+"""How long the spans that are left may take at the end, and an attempt that is then called off."""
+SET_SECONDS = 0.01
 WAITING_SPANS = 2048
 SERVICE = "stream-guard"
 
@@ -109,7 +110,7 @@ class OtelSpans:
         }
         if stream:
             named["stream_guard.stream"] = stream
-        self._quiet = _Silence()
+        self._quiet, self._epoch_ns = _Silence(), _WallClock()
         self._exporter = _guarded(exporter, say)
         self._provider = TracerProvider(resource=Resource.create({**named}), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=WAITING_SPANS))
@@ -121,7 +122,7 @@ class OtelSpans:
 
         context = Context() if parent is None else set_span_in_context(parent, Context())
         links = [] if link is None else [Link(link.get_span_context())]
-        return self._tracer.start_span(name, context, links=links, start_time=_epoch_ns(started))
+        return self._tracer.start_span(name, context, links=links, start_time=self._epoch_ns(started))
 
     def end(self, span: Any, ended: float, error: str = "", attributes: Attributes = NONE) -> None:
         from opentelemetry.trace import Status, StatusCode
@@ -130,7 +131,7 @@ class OtelSpans:
         if error:
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR))
-        span.end(_epoch_ns(ended))
+        span.end(self._epoch_ns(ended))
 
     def close(self) -> None:
         """The SDK itself would wait for half a minute."""
@@ -139,12 +140,27 @@ class OtelSpans:
         flushing.join(FLUSH_SECONDS)
         if flushing.is_alive():
             self._exporter.shutdown()  # ends the wait for another attempt
-        self._quiet.end()
+            flushing.join(LEAVE_SECONDS)
+        if flushing.is_alive():
+            self._exporter.failed("")
+        else:
+            self._quiet.end()
 
 
-def _epoch_ns(moment: float) -> int:
-    """A time of `perf_counter` on today's clock, which may have been set since the start."""
-    return time_ns() - int((perf_counter() - moment) * 1e9)
+class _WallClock:
+    """Times of `perf_counter` since 1970; follows the machine's clock where that is set, and only then."""
+
+    def __init__(self) -> None:
+        self._offset_ns = self._now_ns()
+
+    def __call__(self, moment: float) -> int:
+        now = self._now_ns()
+        if abs(now - self._offset_ns) > SET_SECONDS * 1e9:
+            self._offset_ns = now
+        return self._offset_ns + int(moment * 1e9)
+
+    def _now_ns(self) -> int:
+        return time_ns() - perf_counter_ns()
 
 
 class _Silence:
@@ -159,29 +175,29 @@ class _Silence:
         self._log.setLevel(self._before)
 
 
-def _guarded(inner: SpanExporter, say: Callable[[str], None]) -> SpanExporter:
-    """The exporter, saying its first failure."""
+def _guarded(inner: SpanExporter, say: Callable[[str], None]) -> Any:
+    """An exporter around `inner` that says its first failure; `failed(why)` is one. Its base class is imported late."""
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-    class Guarded(SpanExporter):
-        failed = ended = False
+    class Once(SpanExporter):
+        said = ended = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             try:
                 result = inner.export(spans)
             except Exception as exc:
-                return self._note(f" ({type(exc).__name__})")
-            return result if result is SpanExportResult.SUCCESS else self._note("")
+                return self.failed(f" ({type(exc).__name__})")
+            return result if result is SpanExportResult.SUCCESS else self.failed("")
 
         def shutdown(self) -> None:
             if not self.ended:
                 self.ended = True
                 inner.shutdown()
 
-        def _note(self, why: str) -> SpanExportResult:
-            if not self.failed:
-                self.failed = True
+        def failed(self, why: str) -> SpanExportResult:
+            if not self.said:
+                self.said = True
                 say(f"spans could not be sent to the endpoint of metrics.tracing{why}; they are dropped while it is so")
             return SpanExportResult.FAILURE
 
-    return Guarded()
+    return Once()
