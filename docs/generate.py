@@ -11,6 +11,7 @@ import daemon_settings
 import evidence
 import fooling
 import http_api
+import magdr_page
 import results
 
 from stream_guard import metrics
@@ -93,6 +94,7 @@ def pages() -> dict[Path, str]:
         HERE.parent / "deploy/stream-guard.yaml": daemon_settings.example(),
         HERE / "api.md": http_api.page(NOTE),
         **evidence.pages(NOTE),
+        **magdr_page.pages(NOTE),
         **fooling.pages(NOTE),
     }
     if all((results.RESULTS / f"{name}.json").is_file() for name in results.README_RESULTS):
