@@ -101,6 +101,7 @@ def with_thresholds(
     return calibration.model_copy(
         update={
             "threshold": limit("final"),
+            "usual": round(float(np.median([score.final for scores in people for score in scores])), 5),
             "threshold_distortion": limit("distortion"),
             "threshold_consistency": limit("consistency"),
         }

@@ -193,7 +193,7 @@ class Tables:
     def _reconstructed(self, crop: Any) -> Any:
         detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        return restore(crop, masks, detector.quick(masks), self.calibration.threshold, self.a.looks).face
+        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]

@@ -75,6 +75,8 @@ class ProbeCalibration(_Part):
     threshold: float
     threshold_distortion: float
     threshold_consistency: float
+    usual: float = 0.0
+    """S_final of the clean face in the middle: what the reconstructor aims at."""
     slope: float = Field(gt=0)
     """A score is sigmoid(slope * (S_final - threshold))."""
 

@@ -5,7 +5,8 @@ tries all its categories with that parameter, keeps the three best, tries all pa
 The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
 
 Differences from the paper, on purpose: a small price for every change of the input (`PRICE`), because blurring more
-always calms the detector more; and the patches are four groups of regions, because a layer is searched for each.
+always calms the detector more; the patches are four groups of regions, because a layer is searched for each; and the
+whole face is searched before them, as one patch: generators that normalise each picture answer to all of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ TOP = 3
 PRICE = 1.0
 """What a mean change of one on [0, 1] costs, in units of S_final."""
 
+WHOLE = "whole"
 PATCHES: dict[str, tuple[str, ...]] = {
     "features": ("brows", "eyes", "nose", "mouth"),
     "skin": ("skin",),
@@ -76,9 +78,9 @@ class Search:
     looks: int = 0
 
     def recipe(self, face: Rgb, masks: Masks) -> Recipe:
-        """The methods for each patch that is there, the largest first."""
+        """The methods for the whole face, then for each patch that is there, the largest first."""
         chosen: dict[str, tuple[Method, ...]] = {}
-        for patch in sorted(PATCHES, key=lambda name: -float(patch_mask(masks, name).mean())):
+        for patch in (WHOLE, *sorted(PATCHES, key=lambda name: -float(patch_mask(masks, name).mean()))):
             if patch_mask(masks, patch).mean() < 0.01:
                 continue
             for layer in self.layers:
@@ -109,10 +111,12 @@ class Search:
 
 
 def blended(face: Rgb, masks: Masks, methods: Mapping[str, tuple[Method, ...]]) -> Rgb:
-    """The face where each patch went through its methods; soft borders, the same rounding everywhere."""
+    """The face after the methods for the whole of it, then each patch's; soft borders, rounded once."""
+    for method in methods.get(WHOLE, ()):
+        face = method(face)
     total = np.zeros(face.shape, np.float32)
     rest = np.ones(face.shape[:2], np.float32)
-    for patch, way in methods.items():
+    for patch, way in ((name, way) for name, way in methods.items() if name != WHOLE):
         treated = face
         for method in way:
             treated = method(treated)
@@ -124,7 +128,9 @@ def blended(face: Rgb, masks: Masks, methods: Mapping[str, tuple[Method, ...]]) 
 
 
 def patch_mask(masks: Masks, patch: str) -> Masks:
-    """(S, S): the sum of the patch's regions."""
+    """(S, S): the sum of the patch's regions; 1 everywhere for the whole."""
+    if patch == WHOLE:
+        return np.ones(masks.shape[1:], np.float32)
     found: Masks = masks[[NAMES.index(name) for name in PATCHES[patch]]].sum(0)
     return found
 
@@ -139,7 +145,7 @@ class Restored:
 
 
 def restore(face: Rgb, masks: Masks, judge: Judge, limit: float, bound: int, rounds: int = 2) -> Restored:
-    """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and `bound` looks in all.
+    """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and about `bound` looks in all.
 
     A round that leaves the face no calmer is dropped, and ends it. The recipe holds the methods of all rounds.
     """

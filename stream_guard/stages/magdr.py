@@ -216,8 +216,8 @@ class MagdrStage(Stage):
         return ""
 
     def _search(self, crop: Rgb, masks: Masks, detector: Detector) -> Recipe:
-        limit = detector.calibration.threshold
-        return restore(crop, masks, detector.quick(masks), limit, self.options.restore_looks).recipe
+        usual = detector.calibration.usual
+        return restore(crop, masks, detector.quick(masks), usual, self.options.restore_looks).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""
