@@ -162,7 +162,7 @@ class Daemon:
 
     def remove(self, name: str) -> None:
         self.ask(f"/v1/streams/{name}", "DELETE")
-        until(lambda: not self.stream(name) or self.stream(name)["phase"] in ("ended", "failed"), f"{name} to end")
+        until(lambda: self.stream(name).get("phase", "ended") in ("ended", "failed"), f"{name} to end")
 
     def log(self) -> str:
         return (self._folder / "daemon.log").read_text(errors="replace")
@@ -279,7 +279,10 @@ class Bench:
             before[0] = min(before[0] or out, out)  # a new worker counts from 0
             return out >= before[0] + more
 
-        return until(came, f"pictures of {name}: {self.daemon.stream(name).get('error')}")
+        try:
+            return until(came, f"pictures of {name}")
+        except LateError as exc:
+            raise LateError(f"{exc}: {self.daemon.stream(name)}") from None
 
     def close(self) -> None:
         if self.daemon.alive:

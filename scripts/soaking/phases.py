@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from .measures import processes, slope
@@ -30,8 +31,8 @@ def publisher_killed(bench: Bench) -> Result:
     for _ in range(3):
         bench.unpublish(VICTIM)
         until(lambda: bench.daemon.status(VICTIM).get("phase") == "gap", "the gap")
-        filled = bench.daemon.status(VICTIM)["filled"]
-        until(lambda filled=filled: bench.daemon.status(VICTIM)["filled"] > filled + 5, "pictures that fill the gap")
+        wanted = bench.daemon.status(VICTIM)["filled"] + 5
+        until(partial(_filled, bench, wanted), "pictures that fill the gap")
         bench.publish(VICTIM)
         times.append(until(lambda: bench.daemon.status(VICTIM).get("phase") == "running", "the source to be back"))
         bench.flows(VICTIM)
@@ -42,6 +43,14 @@ def publisher_killed(bench: Bench) -> Result:
     }
     bench.end(VICTIM)
     return {"checks": checks, "seconds_until_back": times}
+
+
+def _filled(bench: Bench, wanted: int) -> bool:
+    return bool(bench.daemon.status(VICTIM).get("filled", 0) >= wanted)
+
+
+def _restarted(bench: Bench, times: int) -> bool:
+    return bool(bench.daemon.stream(VICTIM)["restarts"] == times)
 
 
 def server_restarted(bench: Bench) -> Result:
@@ -73,7 +82,7 @@ def output_refused(bench: Bench) -> Result:
 
 
 def corrupt_packets(bench: Bench) -> Result:
-    return _over_udp(bench, ("-bsf:v", "noise=amount=200"), ())
+    return _over_udp(bench, ("-bsf:v", "noise=amount=1500"), ())
 
 
 def clock_jumps(bench: Bench) -> Result:
@@ -117,7 +126,7 @@ def worker_killed(bench: Bench) -> Result:
     for count in (1, 2):
         os.kill(pid, signal.SIGKILL)
         others = set(children(bench.daemon.pid))
-        until(lambda count=count: bench.daemon.stream(VICTIM)["restarts"] == count, "the restart")
+        until(partial(_restarted, bench, count), "the restart")
         until(lambda: bench.daemon.stream(VICTIM)["phase"] == "running", "the stream to run")
         times.append(bench.flows(VICTIM))
         pid = max(set(children(bench.daemon.pid)) - (others - {pid}), default=0)
