@@ -124,7 +124,7 @@ def _setting(document: Row) -> list[str]:
         "8 bits, and delivered: as a head 192 px wide in JPEG 75 or H.264 crf 23. "
         f"Carlini-Wagner on {effort['faces']} fakes, {effort['search_steps']} steps of {effort['iterations']} "
         "iterations (the paper: 5 of 1000), kappa 200.\n",
-        f"`{document['command']}`\n",
+        *(f"`{command}`\n" for command in document["commands"]),
     ]
     if document.get("not_run"):
         lines.append(f"Not run: {', '.join(document['not_run'])}.\n")

@@ -40,7 +40,7 @@ def document() -> dict[str, Any]:
     checks = {"share_of_zero_gradients": 0.0, "without_a_bound_nothing_holds": False}
     tables = {"precision_fake": 1, "recall_fake": 0.8, "recall_real": 0.7}
     return {
-        "command": "python -m engines evaluate detection --data PACK",
+        "commands": ["python -m engines evaluate detection --data PACK"],
         "size": 64,
         "people": {"train": 3, "val": 2, "test": 1},
         "fakes_by": {"stargan": {"steps": 7}},

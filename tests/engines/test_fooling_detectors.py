@@ -199,7 +199,14 @@ def test_the_command_writes_what_it_knows(
     command.run(parser.parse_args([*words, *quick, "--cw-iterations", "2"]))
     found = json.loads((tmp_path / "out.json").read_text())
     assert str(tmp_path) not in json.dumps(found)
-    assert found["command"].endswith("--data PACK --fakes runs/none --work WORK --out OUT")
+    assert found["commands"][0].endswith("--data PACK --fakes runs/none --work WORK --out OUT")
     assert [row["network"] for row in found["table2"]] == ["resnet"]
     assert "network vgg" in found["not_run"]
     assert "table3" in found["not_run"]
+    found["suite"] = [{"kept": True}]
+    (tmp_path / "out.json").write_text(json.dumps(found))
+    monkeypatch.setattr("sys.argv", ["engines", "evaluate", "detection", "again"])
+    command.run(parser.parse_args([*words, *quick, "--cw-iterations", "2"]))
+    again = json.loads((tmp_path / "out.json").read_text())
+    assert again["suite"] == [{"kept": True}]
+    assert len(again["commands"]) == 2

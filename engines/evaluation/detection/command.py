@@ -26,6 +26,8 @@ from .networks import RECIPES, Trained
 from .perturbed import ATTACKS, Effort, Perturbed, make
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
+PARTS = {"library": ("library",), "suite": ("suite",), "prior": ("prior", "table3", "table4", "figure6")}
+"""What each step writes that a later call without that step keeps."""
 STEPS = ("pictures", "networks", "attacks", "library", "suite", "prior")
 
 
@@ -140,10 +142,24 @@ def _prior(
 
 
 def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
+    """The facts of this call; parts that it is not asked for are taken from the last, if that was of these pictures."""
+    facts = _facts(arguments, pictures)
+    try:
+        before = json.loads(arguments.out.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return facts
+    if any(before.get(key) != facts[key] for key in ("table", "seed", "people", "fakes_by", "size")):
+        return facts
+    kept = {part for step, parts in PARTS.items() if step not in arguments.steps for part in parts}
+    earlier = [c for c in before["commands"] if c != facts["commands"][0]] if kept & set(before) else []
+    return facts | {part: before[part] for part in kept & set(before)} | {"commands": earlier + facts["commands"]}
+
+
+def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
     return {
         "table": "fooling_detectors",
         "title": "Adversarial perturbations against deepfake detectors, and defences (Gandhi and Jain, IJCNN 2020)",
-        "command": _command(arguments),
+        "commands": [_command(arguments)],
         "seed": arguments.seed,
         "device": f"CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
         "machine": machine(),
