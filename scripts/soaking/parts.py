@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -220,6 +221,37 @@ def slow_proxy(target: int) -> Iterator[tuple[int, threading.Event]]:
         for thread in threads:
             thread.join()
         listener.close()
+
+
+@contextlib.contextmanager
+def noisy_relay(target: int) -> Iterator[tuple[int, list[int]]]:
+    """Hands UDP packets on to a port, some damaged, some not at all: its own port, and how many were damaged, lost."""
+    done, stop, chance = [0, 0], threading.Event(), random.Random(1)
+
+    def relay() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError, OSError):
+                data = bytearray(incoming.recv(65536))
+                luck = chance.random()
+                if luck < 0.02:
+                    done[1] += 1
+                    continue
+                if luck < 0.1:
+                    done[0] += 1
+                    for _ in range(5):
+                        data[chance.randrange(len(data))] = chance.randrange(256)
+                outgoing.sendto(data, ("127.0.0.1", target))
+
+    with socket.socket(type=socket.SOCK_DGRAM) as incoming, socket.socket(type=socket.SOCK_DGRAM) as outgoing:
+        incoming.bind(("127.0.0.1", 0))
+        incoming.settimeout(0.2)
+        thread = threading.Thread(target=relay)
+        thread.start()
+        try:
+            yield int(incoming.getsockname()[1]), done
+        finally:
+            stop.set()
+            thread.join()
 
 
 class Bench:

@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from .measures import processes, slope
-from .parts import Bench, children, free_ports, gone, slow_proxy, until
+from .measures import parsed, processes, slope, total
+from .parts import Bench, children, free_ports, gone, noisy_relay, slow_proxy, until
 
 Result = dict[str, Any]
 VICTIM = "victim"
+AHEAD = ("-muxdelay", "0", "-output_ts_offset")
 SAMPLE_SECONDS = 5.0
 SETTLE_SECONDS = 60.0
 """Left out of slopes: caches and allocators fill up."""
@@ -82,25 +83,37 @@ def output_refused(bench: Bench) -> Result:
 
 
 def corrupt_packets(bench: Bench) -> Result:
-    return _over_udp(bench, ("-bsf:v", "noise=amount=1500"), ())
+    """A transport stream over UDP of which some packets are damaged and some never arrive."""
+    (port,) = free_ports(1)
+    with noisy_relay(port) as (own, done):
+        bench.daemon.add(VICTIM, f"udp://127.0.0.1:{port}", bench.protected(VICTIM))
+        bench.publish(VICTIM, f"udp://127.0.0.1:{own}?pkt_size=1316")
+        bench.flows(VICTIM, 80)
+        state = bench.daemon.stream(VICTIM)
+    page = parsed(bench.daemon.ask("/metrics")[1])
+    seen = {what: int(total(page, f"source_corrupt_{what}_total")) for what in ("packets", "frames")}
+    bench.end(VICTIM)
+    checks = {"no worker was restarted": state["restarts"] == 0, "the damage was seen": sum(seen.values()) > 0}
+    sent = {"packets_damaged": done[0], "packets_lost": done[1]}
+    return {"checks": checks, "sent": sent, "seen": seen, "reconnects": state["status"]["reconnects"]}
 
 
 def clock_jumps(bench: Bench) -> Result:
-    return _over_udp(bench, ("-muxdelay", "0", "-output_ts_offset", "50000"), ("-muxdelay", "0"))
-
-
-def _over_udp(bench: Bench, first: tuple[str, ...], second: tuple[str, ...]) -> Result:
-    """A transport stream over UDP, sent with some options and then with others."""
+    """Over UDP, so that no connection breaks: the clock goes back by 14 hours, then ahead by as much."""
     (port,) = free_ports(1)
     url = f"udp://127.0.0.1:{port}"
-    bench.daemon.add(VICTIM, url, bench.protected(VICTIM), stall=20, read_timeout=20)
-    for options in (first, second):
+    bench.daemon.add(VICTIM, url, bench.protected(VICTIM), stall=30, read_timeout=30)
+    for options in ((*AHEAD, "50000"), (*AHEAD, "0"), (*AHEAD, "50000")):
         bench.publish(VICTIM, f"{url}?pkt_size=1316", *options)
         bench.flows(VICTIM, 40)
     state = bench.daemon.stream(VICTIM)
     bench.end(VICTIM)
-    checks = {"no worker was restarted": state["restarts"] == 0, "it runs": state["phase"] == "running"}
-    return {"checks": checks, "reconnects": state["status"]["reconnects"]}
+    checks = {
+        "no worker was restarted": state["restarts"] == 0,
+        "the connection stayed": state["status"]["reconnects"] == 0,
+        "it runs": state["phase"] == "running",
+    }
+    return {"checks": checks}
 
 
 def disk_full(bench: Bench) -> Result:
