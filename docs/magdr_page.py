@@ -81,6 +81,15 @@ def page(note: str) -> str:
 
 LIMITS = """## What is not the paper, and what is weak
 
+- **False alarms on video are the weak point** (see above): what is usual was learned from stills and few clips, and
+  the surrogate answers to lighting and colour as it does to perturbations. Measure your own content before you let
+  `perturbed` reject it; raise the threshold by `--set magdr.calibration=FILE` with a calibration of your own clips
+  (`python -m engines calibrate --clips ...`).
+- A small classifier of inputs beats MagDR on pictures that never saw an encoder, and finds nothing after H.264 crf 23:
+  the codec erases what it looks for. What MagDR looks at survives in part, since it is the edit that gives it away.
+- Our own perturbation is weak on these surrogates after delivery, and is found about as rarely as it disrupts.
+- The reconstructor undoes little here: the surrogates' perturbations are low in frequency and survive image operations.
+- Drawings are known by flat areas alone: shaded ones pass for photographs.
 - The generators asked are our own surrogates, slim and stiff; the paper's were full-size. Its figures stand beside ours
   for orientation only. Its Table 2 is cut in our copy: MagDR's own column is missing, and nothing is said of it.
 - Distances are set against their spread on clean faces before the sigmoid of eq. 6, and the weights w are fitted on

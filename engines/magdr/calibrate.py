@@ -22,7 +22,7 @@ from stream_guard.magdr.engines import Editor, Parser, open_editor, open_parser
 
 from ..generators.families import target_of
 from ..shipping import ZOO
-from . import faces
+from . import faces, video
 from .faces import Crops
 from .fit import Asked, fit
 
@@ -30,6 +30,8 @@ FILE = ZOO / "magdr" / "magdr.toml"
 CONDITIONS = {"stargan-probe": ("Blond_Hair", "Male")}
 OPERATIONS = 4
 TRAIN, CLEAN, VALIDATION = 24, 120, 73
+VIDEO_WEIGHT = 3
+"""How often each look at a clip counts: there are few, and video is what is screened."""
 CHUNK = 48
 """People that are measured, and kept in the work folder, together."""
 
@@ -50,6 +52,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="more people, not attacked: three fifths to fit, the rest for thresholds",
     )
     parser.add_argument("--validation", type=int, default=VALIDATION, help="people to choose thresholds on")
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="clean videos: half to fit, half for thresholds",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FILE, help="other probes in it are kept")
     parser.set_defaults(run=run)
@@ -82,7 +92,9 @@ class Bench:
         cache = self.work / f"{what}-{zlib.crc32(crops.tobytes() + asked):08x}.npz"
         if cache.exists():
             return read_evidence(cache)
-        found = []
+        found: list[Evidence] = []
+        if not len(crops):
+            return found
         for k, crop in enumerate(crops):
             found.append(gather(crop, self.editor, self.parser, self.draft))
             if k % 16 == 15 or k == len(crops) - 1:
@@ -122,6 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
     known = load_calibration(arguments.out) if arguments.out.exists() else None
     name = bench.editor.card.name
     words = shlex.join(sys.argv[1:])
+    if arguments.clips:
+        words = words.replace(shlex.join(map(str, arguments.clips)), "CLIPS")
     for path, word in (
         (arguments.data, "PACK"),
         (arguments.work, "WORK"),
@@ -149,13 +163,15 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
     extra = bench.evidence(faces.clean(more, "8bit"), "train-more-8bit")
     kept = 3 * len(extra) // 5
     clean += extra[:kept]
+    filmed = [bench.evidence(video.crops(clip, bench.editor.size), f"clip-{clip.stem}") for clip in arguments.clips]
+    clean += [e for part in filmed[::2] for e in part] * VIDEO_WEIGHT
     attacked = []
     for attack in faces.ATTACKS:
         change = bench.attacked(people, attack, "train")
         for channel in faces.CHANNELS:
             attacked += bench.evidence(attacked_crops(people, change, channel), f"train-{attack}-{channel}")
     held_out = {c: validation(bench, arguments, c) for c in faces.CHANNELS}
-    thresholds = [*zip(*held_out.values(), strict=True), *((e,) for e in extra[kept:])]
+    thresholds = [*zip(*held_out.values(), strict=True), *((e,) for e in extra[kept:]), *(p for p in filmed[1::2] if p)]
     calibrated = fit(bench.asked, clean, attacked, thresholds)
     alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
     return calibrated, {
@@ -163,6 +179,7 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
         "validation_people": len(thresholds),
         "training_people": len(people.names) + kept,
         "attacked_people": len(people.names),
+        "clips": len(filmed),
         "found_training_attacked": share(attacked, calibrated),
     }
 

@@ -15,16 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stream_guard.chain import Chain
 from stream_guard.config import OnFailure, PipelineConfig, load_pipeline
-from stream_guard.media import EncoderSettings, FileSink, Source, open_source
+from stream_guard.magdr import plausible
+from stream_guard.media import EncoderSettings, FileSink, Source, open_source, pixels
 from stream_guard.metrics import Metrics
 from stream_guard.outcome import Tally
 from stream_guard.screen import TrackVerdict, judge, note
-from stream_guard.types import Frame
+from stream_guard.stages.faces import FacesStage
+from stream_guard.types import Frame, head_region
 
 from ..evaluation.figures import share
 from ..shipping import RESULTS
+from .faces import Crops
 
 Row = dict[str, Any]
 STAGES = "faces", "magdr"
@@ -106,6 +111,27 @@ def written(path: Path, folder: Path, config: PipelineConfig | None, frames: int
             sink.abort()
             raise
     return out
+
+
+def crops(path: Path, size: int, frames: int = 50, looks: int = 3) -> Crops:
+    """Head crops (N, size, size, 3) of the largest face at up to `looks` moments of a file's first pictures."""
+    stage, seen = FacesStage(), []
+    stage.open()
+    try:
+        with open_source(str(path)) as source:
+            for frame in first(source, frames):
+                seen += list(stage.process(frame))
+            seen += list(stage.flush())
+    finally:
+        stage.close()
+    found = []
+    for frame in seen[:: max(1, len(seen) // looks)][:looks]:
+        boxes = [face.box for face in frame.faces]
+        best = max(boxes, key=lambda box: box.area, default=None)
+        others = [box for box in boxes if box is not best]
+        if best is not None and not plausible.place(best, others, frame.width, frame.height, 48):
+            found.append(pixels.read_rgb(frame.picture, head_region(best), size))
+    return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
 
 
 def first(source: Source, count: int) -> Iterator[Frame]:
