@@ -67,6 +67,7 @@ class Stream:
         self.phase = LivePhase.STARTING
         self.status: dict[str, Any] = {}
         self.error = ""
+        self._said = ""  # by the worker that runs, of its own failure
         self.started = time.time()
         self.ended_at: float | None = None
         self.restarts = 0
@@ -101,7 +102,7 @@ class Stream:
         spec = self.settings.model_dump(mode="json")
         order = Order("live", spec, limits.memory, limits.cpu, patience=LOADING_SECONDS)
         self._restart_at, self.running_since = None, None
-        self.phase, self.status, self._final = LivePhase.STARTING, {}, False
+        self.phase, self.status, self._final, self._said = LivePhase.STARTING, {}, False, ""
         self.handle = self.around.spawn(order, guarded(self._on_message), guarded(self._on_exit))
 
     def due(self) -> bool:
@@ -165,7 +166,7 @@ class Stream:
             level = logging.WARNING if message["kind"] == "tracing" else logging.INFO
             self.tell(message["kind"], message["message"], message.get("data"), level=level)
         elif kind == "error":
-            self.error = scrubbed(message["message"], self.secrets())
+            self.error = self._said = scrubbed(message["message"], self.secrets())
             self._final = bool(message.get("final"))
         elif kind == "snapshot" and (answer := self.snapshots.waiting.pop(message["id"], None)) is not None:
             answer(message)
@@ -233,7 +234,7 @@ class Stream:
 
     def _words(self, ended: WorkerExit, last: tuple[str, ...]) -> str:
         """What happened, for people; with the last line of stderr where the worker did not say it itself."""
-        said = self.error or (last[-1] if last else "")
+        said = self._said or (last[-1] if last else "")
         happened = HAPPENED.get(ended.reason) or _exit_words(ended.code)
         return scrubbed(f"the worker {happened}" + (f": {said}" if said else ""), self.secrets())
 
