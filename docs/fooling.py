@@ -23,7 +23,8 @@ Detectors* (Gandhi and Jain, IJCNN 2020). All fakes but the deepfake videos are 
 little of other generators. In brackets: 95 % intervals (Wilson's, by person).
 """
 
-NOT_SHIPPED = """**No detector is in the zoo yet**: the one trained so far calls too many real faces fake for a platform to act on
+NOT_SHIPPED = """**No detector is in the zoo yet**: the one trained so far calls too many real faces fake for a
+platform to act on
 it, and wants more training (`python -m engines train resnet18 --resume`). Until then `detect` needs `engine:`, or
 `require_engine: false`, with which every verdict is `unknown`. `python -m engines export resnet18 --from RUN --as
 detector` makes a detector the default.
