@@ -168,7 +168,8 @@ def _task(task: str, parts: dict[str, Any]) -> str:
 def _facts(part: dict[str, Any]) -> str:
     return (
         f"`{part['command']}`; seed {part['seed']}, {part['device']}. Probe `{part['probe']}`, edits "
-        f"{', '.join(part['conditions'])}. {part['data']}.\n\n"
+        f"{', '.join(part['conditions'])}. {part['data']}. {part.get('note', '')}".rstrip()
+        + "\n\n"
     )
 
 

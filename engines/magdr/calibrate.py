@@ -145,7 +145,8 @@ def run(arguments: argparse.Namespace) -> None:
     calibration = Calibration(
         command="python -m engines " + words,
         seed=arguments.seed,
-        data="heads of the pack: middles, widths and weights on training people, thresholds on validation people",
+        data="heads of the pack: middles, widths and weights on training people, thresholds on validation people"
+        + (f"; clean video: {len(arguments.clips)} clips, half for each" if arguments.clips else ""),
         notes="w and lambda are fitted on attacked training people (PGD, C&W); a calibration is valid for these "
         "networks only. Scores of content that no generator here resembles say little.",
         probes={**(known.probes if known else {}), name: calibrated},
