@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from stream_guard.config import OnFailure
 from stream_guard.errors import NoPictureError
 from stream_guard.live import slate
 from stream_guard.live.gap import PAUSE_SECONDS, Filler, rate_of
-from stream_guard.live.ledger import Ledger
+from stream_guard.live.ledger import LATE, Ledger
 from stream_guard.live.limits import Watch, resident_bytes
 from stream_guard.live.pressure import SECONDS, Pressure
 from stream_guard.live.snapshots import Snapshots
@@ -25,7 +26,7 @@ from stream_guard.live.totals import Totals
 from stream_guard.live.verdicts import EVERY_SECONDS, TRACKS, VerdictChanges
 from stream_guard.live.waits import Waits
 from stream_guard.media import SourceReport, stand_in
-from stream_guard.metrics import Metrics
+from stream_guard.metrics import Metrics, families
 from stream_guard.outcome import Tally
 from stream_guard.types import Verdict
 
@@ -237,6 +238,35 @@ def test_the_ledger_adds_up(clock: Clock) -> None:
     assert value("stream_guard_frames_dropped_total", {"reason": "stopped"}) == 5
     clock.now += 100
     assert ledger.counts().fps == 0
+
+
+def test_a_page_of_metrics_adds_up_while_pictures_come_and_go() -> None:
+    metrics = Metrics()
+    ledger = Ledger(metrics, Tally(metrics, OnFailure.BLOCK))
+    stop = threading.Event()
+
+    def come_and_go(first: int) -> None:
+        for index in itertools.count(first, 2):
+            ledger.came_in(index)
+            ledger.dropped(index, LATE) if index % 3 else ledger.went_out(frame(index))
+            if stop.is_set():
+                return
+
+    threads = [threading.Thread(target=come_and_go, args=(first,)) for first in (0, 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(100):
+            with ledger.still():
+                found = families(metrics.registry)
+            page = {family.name: sum(value for _, _, value in family.samples) for family in found}
+            names = ("in", "out", "dropped", "in_flight")
+            came, out, dropped, inside = (page[f"stream_guard_frames_{name}"] for name in names)
+            assert came == out + dropped + inside
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_machine_is_too_slow_when_it_lasts(clock: Clock) -> None:
