@@ -75,6 +75,7 @@ class Reader:
         self._frames = 0  # of all connections: the next frame's index
         self._last = Fraction(-1)  # the time of the last frame
         self._away_since: float | None = None
+        self._above_limits = False  # as the connection before this one ended
         self.done = threading.Event()
         self.reconnects = 0
         self.connections = 0
@@ -123,10 +124,14 @@ class Reader:
                 finally:
                     self._source = None
                     self._totals.end(source.report)
-        except LimitError:
-            raise  # it would be as large or as fast the next time
+            self._above_limits = False
+        except LimitError as exc:
+            if self._above_limits or self._frames == before:
+                raise  # it would be as large or as fast the next time
+            # In mid-stream damaged times may look like a high rate: another connection shows.
+            self._above_limits, words = True, str(exc)
         except SourceError as exc:
-            words = str(exc)
+            self._above_limits, words = False, str(exc)
         if not self._halt.is_set():
             self._lost(words, had_pictures=self._frames > before)
 

@@ -356,6 +356,18 @@ def test_a_source_above_the_limits_is_not_asked_again() -> None:
     assert run.net.attempts == 2
 
 
+def test_a_rate_that_looks_too_high_once_is_asked_again() -> None:
+    def too_fast() -> None:
+        raise LimitError("the source sends 999 pictures a second")
+
+    connections = [[*clip(3), too_fast], clip(3), [*clip(3), too_fast], [*clip(3), too_fast]]
+    with running([FakeConnection(items) for items in connections]) as run:
+        status = run.end()
+    assert isinstance(run.error, LimitError)
+    assert run.net.attempts == 4
+    assert status.frames_in == 12
+
+
 def test_a_source_that_stays_away_ends_the_stream() -> None:
     with running([FakeConnection(clip(3), then="end")], end_after_gap_seconds=0.3) as run:
         status = run.end()
