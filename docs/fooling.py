@@ -23,9 +23,9 @@ Detectors* (Gandhi and Jain, IJCNN 2020). All fakes but the deepfake videos are 
 little of other generators. In brackets: 95 % intervals (Wilson's, by person).
 """
 
-NOT_SHIPPED = """**No detector is in the zoo yet**: the one trained so far calls too many real faces fake for a
-platform to act on
-it, and wants more training (`python -m engines train resnet18 --resume`). Until then `detect` needs `engine:`, or
+NOT_SHIPPED = """**No detector is in the zoo yet**: the one trained so far tells the surrogates' fakes of
+stills apart, but calls about half of the real frames of strangers' talking-head clips fake (the last of these tables),
+so no platform could act on it. It wants more video to learn from. Until then `detect` needs `engine:`, or
 `require_engine: false`, with which every verdict is `unknown`. `python -m engines export resnet18 --from RUN --as
 detector` makes a detector the default.
 """

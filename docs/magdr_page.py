@@ -47,11 +47,12 @@ stream-guard audit original.mp4 protected.mp4 --against magdr
 ## The policy
 
 `reject` in the pipeline names the verdicts for which content is rejected, by stage; the bundled
-`pipelines/screen.yaml` rejects `fake`, `perturbed` and what magdr calls `unknown`. A label counts against a face that
-held it in a quarter of its judged pictures, or for a second.
+`pipelines/screen.yaml` rejects what the stage detect calls `fake` or `unknown`; of MagDR nothing, because of its false
+alarms on video (below): its verdicts are told. A label counts against a face that held it in a quarter of its judged
+pictures, or for a second.
 
-- **Protected content is perturbed by design.** `perturbed` on a video from `stream-guard protect` is right. Leave
-  `perturbed` out of the list where such content is welcome.
+- **Protected content is perturbed by design.** `perturbed` on a video from `stream-guard protect` is right. With
+  `magdr: [perturbed]` in the list, such content is rejected too.
 - **`unknown` is no pass.** It comes with a reason: {reasons}. It is rejected while the list says so; taken out of the
   list, such content is let in and the report says `undecided`. Pictures without a face do not count where others have
   one, nor do faces that are in sight for less than half a second beside others that were judged.

@@ -122,7 +122,12 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     delivered = tables.add_parser("delivered", help="the disruption on delivered video, by face width and crf")
     delivered.add_argument("--media", type=Path, required=True)
     delivered.add_argument(
-        "--target", type=Path, default=Path("runs/stargan"), help="run folder of the generator, for the bound"
+        "--targets",
+        type=Path,
+        nargs="+",
+        default=[Path("runs/stargan")],
+        metavar="DIR",
+        help="run folders of the generators; each must be in the zoo as FAMILY-probe",
     )
     delivered.add_argument("--faces", type=int, default=48)
     delivered.add_argument("--bound-faces", type=int, default=24, help="faces for PGD through the codec (minutes)")

@@ -104,14 +104,16 @@ def export(arguments: argparse.Namespace) -> None:
 
 def delivered(arguments: argparse.Namespace) -> None:
     """The disruption on delivered video by face width and crf, beside PGD-10 and the bound."""
-    generator = target_of(arguments.target)
+    targets = [target_of(folder) for folder in arguments.targets]
     stills = evaluation.held_out(arguments.media, arguments.faces, arguments.seed)
     rows = evaluation.table(
-        stills, min(arguments.bound_faces, len(stills)), generator, arguments.widths, arguments.crf, arguments.seed
+        stills, min(arguments.bound_faces, len(stills)), targets, arguments.widths, arguments.crf, arguments.seed
     )
     shipped = shipping.ZOO / "disrupter" / "model.onnx"
     words = shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
-    command = "python -m engines " + words.replace(str(arguments.target), f"runs/{arguments.target.name}")
+    for folder in arguments.targets:
+        words = words.replace(str(folder), f"runs/{folder.name}")
+    command = "python -m engines " + words
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(arguments.seed, command),

@@ -83,9 +83,9 @@ class TestSchema:
         path.write_text(f"name: p\nstages: [faces, magdr]\nreject: {reject}\n", encoding="utf-8")
         return path
 
-    def test_the_bundled_pipeline_rejects_what_is_unknown(self) -> None:
+    def test_the_bundled_pipeline_rejects_deepfakes_and_what_nobody_knows(self) -> None:
         config = load_pipeline("screen")
-        assert dict(config.reject) == {"detect": ("fake",), "magdr": ("perturbed", "unknown")}
+        assert dict(config.reject) == {"detect": ("fake", "unknown")}
         assert not config.protects
 
     @pytest.mark.parametrize(

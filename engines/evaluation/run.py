@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from stream_guard.audit.probes import load_probes
 from stream_guard.stages.disrupt import DisruptStage
 
 from ..data.detect import still_detector
 from ..data.pack import split_of
+from ..generators.target import Target
 from ..shipping import BUDGET_PSNR_DB, EPSILON
 from . import methods
 from .delivered import Still, Tally, measure
@@ -38,16 +38,35 @@ def held_out(media: Path, count: int, seed: int) -> list[Still]:
 
 
 def table(
-    stills: Sequence[Still], bounded: int, generator: nn.Module, widths: Sequence[int], crfs: Sequence[int], seed: int
+    stills: Sequence[Still],
+    bounded: int,
+    targets: Sequence[Target],
+    widths: Sequence[int],
+    crfs: Sequence[int],
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """One row a width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces."""
-    (probe,) = load_probes(["stargan-probe"])
-    conditions = torch.from_numpy(probe.rows)
+    """One row a generator, width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces."""
     stage = DisruptStage()
     stage.open()
+    rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed)]
+    stage.close()
+    return rows
+
+
+def _of_one(
+    stage: DisruptStage,
+    stills: Sequence[Still],
+    bounded: int,
+    target: Target,
+    widths: Sequence[int],
+    crfs: Sequence[int],
+    seed: int,
+) -> list[dict[str, Any]]:
+    (probe,) = load_probes([f"{target.family}-probe"])
+    conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
-    limits = methods.bound(few, generator, conditions, BUDGET_PSNR_DB, EPSILON, seed)
-    pgd = [methods.pgd10(still, generator, conditions, 2 * 4.5 / 255) for still in few]
+    limits = methods.bound(few, target, conditions, BUDGET_PSNR_DB, EPSILON, seed)
+    pgd = [methods.pgd10(still, target, conditions, 2 * 4.5 / 255) for still in few]
     rows = []
     for width in widths:
         for crf in crfs:
@@ -62,9 +81,9 @@ def table(
                 )
                 for s, a, b in zip(few, pgd, limits, strict=True)
             ]
-            rows.append({"width": width, "crf": crf, **_summaries(whole), "on_bound_faces": _summaries(_merged(part))})
+            place = {"generator": probe.name, "title": probe.title, "width": width, "crf": crf}
+            rows.append({**place, **_summaries(whole), "on_bound_faces": _summaries(_merged(part))})
             print(rows[-1], flush=True)
-    stage.close()
     return rows
 
 
@@ -74,7 +93,7 @@ def facts(seed: int, command: str) -> dict[str, Any]:
         "seed": seed,
         "device": f"CPU, {platform.machine()}, torch {torch.__version__}",
         "data": "CelebAMask-HQ stills of the test split (never trained on), drifting clips, libx264 veryfast 4:2:0",
-        "generator": "stargan-probe: our own surrogate of StarGAN, not the published weights",
+        "generators": "our own surrogates, not the published weights",
         "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
         "budget_psnr_db": BUDGET_PSNR_DB,
     }

@@ -54,9 +54,7 @@ class Track:
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="a video or a picture that FFmpeg reads")
     parser.add_argument("--detector", type=Path, required=True, metavar="DIR", help="run folder of a detector")
-    parser.add_argument(
-        "--tracks", type=int, nargs="*", help="only these faces, as verdicts number them"
-    )
+    parser.add_argument("--tracks", type=int, nargs="*", help="only these faces, as verdicts number them")
     parser.add_argument("--faces", type=int, default=4, help="crops of each face, evenly spaced")
     parser.add_argument("--size", type=int, default=64, choices=SIZES, help="side of what is purified; more is slower")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="p_real from which a face is real")
