@@ -160,7 +160,10 @@ def test_an_override_of_every_stage_that_has_the_option() -> None:
         ("troubled.at=soon", "--set troubled.at=soon: at: got 'soon'; it should be a valid integer, "),
         ("protect.mis=[1]", "--set protect.mis=[1]: unknown option 'mis' of stage 'protect'; did you mean 'miss'?"),
         ("blur.size=3", "--set blur.size=3: the pipeline has no stage 'blur'; its stages: find, protect, troubled"),
-        ("on_failure=blok", "--set on_failure=blok: on_failure: got 'blok'; allowed: 'block', 'black', 'pass' or 'disconnect'"),
+        (
+            "on_failure=blok",
+            "--set on_failure=blok: on_failure: got 'blok'; allowed: 'block', 'black', 'pass' or 'disconnect'",
+        ),
         ("stages=[find]", "--set stages=[find]: the stages themselves are set in the pipeline file (--pipeline)"),
     ],
 )

@@ -77,13 +77,10 @@ class Disrupter(nn.Module):
     In flat areas and around the head the bound is lower: `visibility_mask`, `oval`.
     """
 
-    where: Tensor
-
     def __init__(self, epsilon: float = 16 / 255, width: int = 32) -> None:
         super().__init__()
         w1, w2, w3 = width, width * 2, width * 3
         self.epsilon = epsilon
-        self.register_buffer("where", oval(GRID), persistent=False)
         self.stem = nn.Sequential(_conv(12, w1), _conv(w1, w1))
         self.down1 = nn.Sequential(_conv(w1, w2, 2), Residual(w2))
         self.down2 = nn.Sequential(_conv(w2, w3, 2), Residual(w3), Residual(w3))
@@ -99,4 +96,5 @@ class Disrupter(nn.Module):
         c = c + self.context(c)
         b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
         a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))
-        return self.epsilon * self.where * visibility_mask(face) * torch.tanh(self.head(a))
+        where = oval(a.shape[-1]).to(a)
+        return self.epsilon * where * visibility_mask(face) * torch.tanh(self.head(a))

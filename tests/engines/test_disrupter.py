@@ -144,6 +144,4 @@ def test_the_budget_lies_over_the_head():
     assert where[0].max() == 0
     assert where[:, 0].max() == 0
     assert torch.equal(where, where.flip(1))
-    network = Disrupter()
-    assert network(torch.rand(1, 3, SIZE, SIZE))[..., 0, :].abs().max() == 0
-    assert "where" not in network.state_dict(), "older runs load, and the oval is no weight"
+    assert Disrupter()(torch.rand(1, 3, SIZE, SIZE))[..., 0, :].abs().max() == 0
