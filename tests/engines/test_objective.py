@@ -170,18 +170,34 @@ def test_steady_is_the_same_perturbation_at_the_same_place_of_the_face():
     assert gradient.abs().max() < 1e-6
 
 
-def test_training_steady_and_smooth_makes_it_so(packed):
+def test_training_for_smooth_makes_it_so(packed):
     def trained(**changes):
         torch.manual_seed(0)
-        made = trainer(packed[0], None, None, c1=0.0, lr=3e-3, **changes)
+        made = trainer(packed[0], None, None, c1=0.0, **changes)
         made.pull = lambda rgb, delta: (torch.zeros_like(delta), {})
         for _ in range(15):
             made.step(1.0)
         rgb = made.batch()
-        image, theta = objective.neighbour(rgb, torch.Generator().manual_seed(1))
-        a, b = (made.p(nn.functional.interpolate(x, size=(64, 64), mode="area")).detach() for x in (rgb, image))
-        return objective.unsteadiness(a, b, theta), objective.roughness(a)
+        return objective.roughness(made.p(nn.functional.interpolate(rgb, size=(64, 64), mode="area")))
 
-    plain, better = trained(), trained(steady=1.0, smooth=1.0)
-    assert better[0] < plain[0]
-    assert better[1] < plain[1]
+    assert trained(smooth=1.0) < trained()
+
+
+def test_a_network_steps_towards_steady(packed):
+    torch.manual_seed(0)
+    made = trainer(packed[0], None, None)
+    rgb = made.batch()
+    image, theta = objective.neighbour(rgb, torch.Generator().manual_seed(1))
+
+    def flicker():
+        a, b = (made.p(nn.functional.interpolate(x, size=(64, 64), mode="area")) for x in (rgb, image))
+        return objective.unsteadiness(a, b, theta), a.detach().square().mean()
+
+    before, energy = flicker()
+    before.backward()
+    with torch.no_grad():
+        for weight in made.p.parameters():
+            weight -= 1e-3 * weight.grad / (weight.grad.norm() + 1e-9)
+    after, left = flicker()
+    # What the step lowers is the numerator: the divisor has no gradient.
+    assert after * left < before * energy
