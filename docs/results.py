@@ -128,8 +128,15 @@ def cost_table() -> str:
         f"runs on ONNX Runtime both times; the naive loop takes the same backend as ours. The same crf costs "
         f"x{run['cost']['bitrate_ratio']:.3f} the bits there. The network takes {ms['network']:.1f} ms a face "
         f"({ms['stage']:.1f} ms with reading and writing the picture) where PGD-10 takes {ms['pgd10']:.0f} ms: "
-        f"{speed['pgd10_over_network']:.0f} times faster, on {speed['backend']}.\n"
+        f"{speed['pgd10_over_network']:.0f} times faster, on {speed['backend']}.{_noted(runs[1], speed)}\n"
     )
+
+
+def _noted(second: dict[str, Any], speed: dict[str, Any]) -> str:
+    """What the results themselves say about the circumstances, if they do."""
+    whose = {"the ONNX Runtime columns": second, "the network's times": speed}
+    notes = [f"{name} were {data['note']}" for name, data in whose.items() if "note" in data]
+    return f" Of these, {'; '.join(notes)}." if notes else ""
 
 
 def _rate(run: dict[str, Any], side: str) -> tuple[str, str]:
