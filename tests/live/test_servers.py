@@ -114,6 +114,10 @@ def test_a_media_server_that_is_restarted(tmp_path: Path) -> None:
     assert status.outputs[0]["reconnects"] >= 1
 
 
+def damaged(run: Running) -> float:
+    return run.value("source_corrupt_packets_total") + run.value("source_corrupt_frames_total")
+
+
 def test_damaged_packets_are_survived(tmp_path: Path) -> None:
     url = f"udp://127.0.0.1:{servers.free_port()}"
     damage = (*TS_OVER_UDP, "-bsf:v", "noise=amount=1000")
@@ -121,10 +125,10 @@ def test_damaged_packets_are_survived(tmp_path: Path) -> None:
         running(asked(url, record=tmp_path / "out.mkv")) as run,
         servers.publisher(f"{url}?pkt_size=1316", format="mpegts", options=damage),
     ):
-        run.until(lambda status: status.frames_out >= 60)
+        # Where the noise strikes is left to chance, so the stream runs on until it did.
+        run.until(lambda status: status.frames_out >= 60 and damaged(run) > 0)
         status = run.drain()
     assert status.phase is LivePhase.ENDED
-    assert run.value("source_corrupt_packets_total") + run.value("source_corrupt_frames_total") > 0
     assert rising(stamps(tmp_path / "out.mkv")["video"])
 
 
