@@ -175,6 +175,15 @@ class TestFaults:
         with pytest.raises(SourceError, match=r"cannot open the live source rtmp://127\.0\.0\.1:1/live/"):
             open_live(f"rtmp://127.0.0.1:1/live/{KEY}")
 
+    def test_nobody_publishes_yet(self, tmp_path: Path) -> None:
+        silent = "application live { live on; idle_streams off; }"
+        with (
+            nginx(tmp_path, applications=silent) as server,
+            pytest.raises(SourceError, match="nobody publishes there yet") as told,
+        ):
+            open_live(server.rtmp(f"live/{KEY}"), open_timeout_seconds=10).close()
+        assert KEY not in str(told.value)
+
     def test_a_server_that_says_nothing_is_given_up(self) -> None:
         gone = threading.Event()
         with tcp_server(lambda connection: gone.wait(30) and None) as port:

@@ -24,6 +24,8 @@ class Incoming:
     options: Options = ()
     probe_seconds: float = 2.0
     """How much is read to find the streams; formats that announce theirs take less."""
+    refuses: str = ""
+    """What it means when the server forbids it; empty where FFmpeg's words are plain enough."""
 
 
 # FFmpeg's `nobuffer` is left out on purpose: it throws away what was read while probing, and with it the key frame
@@ -31,10 +33,11 @@ class Incoming:
 # `timeout` of rtmp would mean listening; its limit is `rw_timeout`.
 # FLV says its frame rate; counting pictures for it would cost seconds.
 _RTMP = (("rw_timeout", READ), ("rtmp_live", "live"), ("fpsprobesize", "0"))
+_ABSENT = "nobody publishes there yet, or the server does not let us play it"
 _SEGMENTS = "hls,mpegts,mov,mp4,aac,mp3,ac3,eac3,webvtt"
 INCOMING = (
-    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP),
-    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP),
+    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT),
+    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT),
     Incoming(("rtsp",), "rtp,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(("rtsps",), "rtp,srtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(

@@ -124,6 +124,8 @@ class Connection:
             reason = f"no data for {limit:g} s"
         except (FFmpegError, OSError, ValueError) as error:
             reason = redact_text(str(getattr(error, "strerror", None) or error), self.url)
+            if isinstance(error, PermissionError) and self.rule.refuses:
+                reason = f"{self.rule.refuses} ({reason})"
         if reason:
             raise SourceError(f"{what} the live source {self.shown}: {reason}") from None
 
