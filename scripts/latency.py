@@ -146,16 +146,16 @@ def relay(args: argparse.Namespace) -> None:
 def protect(args: argparse.Namespace) -> None:
     """Stream Guard."""
     from stream_guard.config import load_pipeline, parse_set
-    from stream_guard.live.spec import LiveSpec, OutputSpec
+    from stream_guard.live.spec import LiveSpec
     from stream_guard.live.stream import LiveStream
-    from stream_guard.media import EncoderSettings
+    from stream_guard.media import EncoderSettings, LiveOutput
     from stream_guard.metrics import Metrics
 
     config = load_pipeline(args.pipeline, [parse_set(text) for text in args.set])
     spec = LiveSpec(
         "latency",
         args.source,
-        (OutputSpec(args.target),),
+        (LiveOutput(args.target),),
         config,
         EncoderSettings(preset=args.preset, crf=args.crf, gop=GOP_SECONDS * args.rate),
         end_after_gap_seconds=20.0,

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "metrics", "allocator", "tracing"},
+    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing"},
     {"media", "inference", "otlp"},
     {"magdr"},
     {"stages"},

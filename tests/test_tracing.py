@@ -18,8 +18,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from stream_guard import otlp
+from stream_guard.backoff import Backoff
 from stream_guard.errors import ConfigError, SourceError, StageError, StoppedError
-from stream_guard.live.spec import Backoff, LiveSpec, OutputSpec
+from stream_guard.live.spec import LiveSpec
+from stream_guard.media import LiveOutput
 from stream_guard.otlp import OtelSpans, check_endpoint, traced, with_path
 from stream_guard.pipeline import run
 from stream_guard.stages.base import Stage
@@ -151,7 +153,7 @@ def live(kept: Kept, connections: list[Any], until: Callable[[Running], None], *
     chosen = LiveSpec(
         "test",
         f"rtmp://here/live/{SECRET}",
-        (OutputSpec(f"rtmp://there/live/{SECRET}"),),
+        (LiveOutput(f"rtmp://there/live/{SECRET}"),),
         pipeline(*STAGES),
         backoff=Backoff(0.01, 0.05, 0.0),
         **settings,

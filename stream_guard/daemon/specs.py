@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..backoff import Backoff
 from ..config import OnFailure, Override, PipelineConfig, load_pipeline
-from ..live.spec import Backoff, Limits, LiveSpec, OnGap, OutputSpec
-from ..media import EncoderSettings
+from ..live.spec import Limits, LiveSpec, OnGap
+from ..media import EncoderSettings, LiveOutput
 from .settings import EncoderChoice, StreamDefaults, StreamSettings
 
 
@@ -25,7 +26,7 @@ def live_spec(settings: StreamSettings) -> LiveSpec:
     return LiveSpec(
         name=settings.name,
         source=settings.source,
-        outputs=tuple(OutputSpec(o.url, o.format, tuple(o.options.items())) for o in settings.outputs),
+        outputs=tuple(LiveOutput(o.url, o.format, tuple(o.options.items())) for o in settings.outputs),
         pipeline=pipeline_config(settings),
         encoder=encoder_settings(settings.encoder),
         source_options=tuple(settings.source_options.items()),

@@ -11,6 +11,7 @@ from fractions import Fraction
 from time import monotonic
 from typing import Any
 
+from ..backoff import Waits
 from ..errors import LimitError, SourceError
 from ..media import CopiedPacket
 from ..media.live import LiveReader
@@ -23,7 +24,6 @@ from .spec import LivePhase, LiveSpec
 from .splice import Splice
 from .state import State
 from .totals import Totals
-from .waits import Waits
 
 OpenSource = Callable[[LiveSpec, threading.Event], LiveReader]
 """Connects once; the event ends the wait. Raises SourceError, and whatever else it raises ends the stream."""

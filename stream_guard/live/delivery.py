@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..config import OnFailure
 from ..errors import SinkError, StageError, StreamGuardError
 from ..media.live import LiveReader, LiveWriter
 from ..metrics import Metrics
 from ..outcome import Tally
+from ..policy import shortfall
 from ..queues import AbortedError, FrameQueue
 from ..types import Frame
 from .connection import Connected, Lost
@@ -56,6 +58,8 @@ class Delivery:
         self._totals = Totals()
         self._sink: LiveWriter | None = None
         self._last: Frame | None = None
+        self._fit = True
+        """Whether the last picture of the source was fit to leave. With `pass` others leave too."""
         self._ended_outputs: tuple[dict[str, Any], ...] = ()
         self.filled = 0
 
@@ -123,7 +127,7 @@ class Delivery:
         if self._spec.on_gap is OnGap.CLOSE:
             self._close()
         elif self._last is not None and not isinstance(self._sink, Nowhere):
-            self._filler.begin(self._last)
+            self._filler.begin(self._last, fit=self._fit)
 
     def _write(self, frame: Frame) -> None:
         if self._discard.is_set():
@@ -134,7 +138,7 @@ class Delivery:
         with self._tally.timed("encode", frame):
             self._sink.write(frame)
         self._ledger.went_out(frame)
-        self._last = frame
+        self._last, self._fit = frame, not self._passed(frame)
         self._snapshots.after(frame)
         for verdict in self._changes.news(frame.verdicts):
             words = f"{verdict.stage}: {verdict.label}" + ("" if verdict.track is None else f" (face {verdict.track})")
@@ -147,6 +151,10 @@ class Delivery:
                 track=verdict.track,
                 time_seconds=frame.time_seconds,
             )
+
+    def _passed(self, frame: Frame) -> bool:
+        """Whether the frame left as it was although it should not have: other policies overwrite it."""
+        return self._spec.on_failure is OnFailure.PASS and shortfall(frame, self._spec.pipeline.protects) is not None
 
     def _fill(self) -> None:
         if self._sink is None:

@@ -46,11 +46,14 @@ class Filler:
         self._open: _Open | None = None
         self._slate: tuple[stand_in.Layout, av.VideoFrame] | None = None
 
-    def begin(self, last: Frame) -> None:
-        """The source is away; `last` is the last frame that left: it was fit to leave. Nothing happens for `close`."""
+    def begin(self, last: Frame, *, fit: bool = True) -> None:
+        """The source is away; `last` is the last frame that left. Nothing happens for `close`.
+
+        One that was not `fit` to leave, because a face in it is unprotected, is not shown on: the slate is.
+        """
         if self._on_gap is OnGap.CLOSE:
             return
-        picture = last.picture if self._on_gap is OnGap.FREEZE else self._drawn(last.picture)
+        picture = last.picture if fit and self._on_gap is OnGap.FREEZE else self._drawn(last.picture)
         step = 1 / rate_of(last)
         due = max(self._splice.now(), last.pts * last.time_base + step)
         pause = min(max(self._splice.ahead_seconds(due), 0.0), PAUSE_SECONDS)

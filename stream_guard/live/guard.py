@@ -6,14 +6,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from ..backoff import Backoff, Waits
 from ..chain import Chain
 from ..config import OnFailure, PipelineConfig
 from ..errors import EngineError, StageError
 from ..lane import Lane
 from ..outcome import Tally
 from ..types import Frame
-from .spec import Backoff
-from .waits import Waits
 
 ENGINE_FAILED = "engine_failed"
 TOO_SLOW = "too_slow"

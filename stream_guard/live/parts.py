@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
-from ..media.live import LiveOutput, LiveReader, LiveSink, LiveSource, LiveWriter, Retry, open_live
+from ..media.live import LiveReader, LiveSink, LiveSource, LiveWriter, open_live
 from .nowhere import Nowhere
 from .spec import LiveSpec
 
@@ -34,13 +35,12 @@ def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Callable[[str, 
     """
     if not spec.outputs and not spec.record:
         return Nowhere()
-    backoff = spec.backoff
     made = LiveSink(
         cast(LiveSource, source),
-        [LiveOutput(output.url, output.format, output.options) for output in spec.outputs],
+        spec.outputs,
         spec.encoder,
         record=spec.record,
-        retry=Retry(backoff.first_seconds, backoff.most_seconds, backoff.jitter),
+        retry=replace(spec.backoff, attempts=0),
         on_event=on_event,
     )
     return cast(LiveWriter, made)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ..backoff import Backoff
 from ..config import OnFailure, PipelineConfig
 from ..media import EncoderSettings
+from ..media.live import LiveOutput
 
 
 class OnGap(str, Enum):
@@ -17,22 +19,9 @@ class OnGap(str, Enum):
     SLATE = "slate"
     """A plain picture that says so, at the stream's own frame rate, with silence."""
     FREEZE = "freeze"
-    """The last picture that left, again and again: it was protected when it left."""
+    """The last picture that left, again and again; the slate where that one left unprotected, as `pass` allows."""
     CLOSE = "close"
     """Nothing: the outputs are closed and opened anew when the source is back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits between attempts: doubling from `first_seconds` up to `most_seconds`, each shortened at random.
-
-    `jitter` is the largest share that is taken off. `attempts` without one picture end the stream; 0 never gives up.
-    """
-
-    first_seconds: float = 0.5
-    most_seconds: float = 30.0
-    jitter: float = 0.5
-    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +38,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputSpec:
-    """One place that the encoded stream goes to. `format` is FFmpeg's muxer; empty takes what the URL implies.
-
-    rtmp(s)://: flv; udp:// and srt://: mpegts; a path that ends in .m3u8: hls; other paths: their suffix.
-    """
-
-    url: str = field(repr=False)
-    format: str = ""
-    options: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class LiveSpec:
     """One live stream. Times in seconds; URLs may hold stream keys and are never printed (`repr=False`)."""
 
     name: str
     source: str = field(repr=False)
-    outputs: tuple[OutputSpec, ...]
+    outputs: tuple[LiveOutput, ...]
     pipeline: PipelineConfig
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     source_options: tuple[tuple[str, str], ...] = ()
@@ -83,7 +60,7 @@ class LiveSpec:
     """A picture that waited longer than this before the disrupter is dropped, counted as `late`."""
     end_after_gap_seconds: float = 0.0
     """End the stream, as finished, when the source has been away this long; 0 waits for ever."""
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     limits: Limits = Limits()
 
 

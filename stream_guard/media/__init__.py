@@ -1,7 +1,7 @@
 """Reading and writing video files and live streams. The only package that imports PyAV."""
 
 from .info import CopiedPacket, SinkReport, SourceInfo, SourceReport, StreamInfo, VideoInfo
-from .live import AudioInfo, LiveOutput, LiveSink, LiveSource, Retry, open_live, redact, redact_text
+from .live import AudioInfo, LiveOutput, LiveSink, LiveSource, open_live, redact, redact_text
 from .settings import EncoderSettings
 from .sink import FileSink
 from .source import Source, open_source
@@ -15,7 +15,6 @@ __all__ = [
     "LiveOutput",
     "LiveSink",
     "LiveSource",
-    "Retry",
     "SinkReport",
     "Source",
     "SourceInfo",

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from stream_guard.backoff import Backoff
 from stream_guard.errors import StreamGuardError
-from stream_guard.live.spec import Backoff, LiveEvent, LiveSpec, LiveStatus
+from stream_guard.live.spec import LiveEvent, LiveSpec, LiveStatus
 from stream_guard.live.stream import LiveStream
 from stream_guard.metrics import Metrics
 

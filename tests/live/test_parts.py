@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stream_guard.backoff import Backoff, Waits
 from stream_guard.config import OnFailure
 from stream_guard.errors import NoPictureError
 from stream_guard.live import slate
@@ -19,12 +20,11 @@ from stream_guard.live.ledger import LATE, Ledger
 from stream_guard.live.limits import Watch, resident_bytes
 from stream_guard.live.pressure import SECONDS, Pressure
 from stream_guard.live.snapshots import Snapshots
-from stream_guard.live.spec import Backoff, Limits, LiveEvent, LivePhase, OnGap
+from stream_guard.live.spec import Limits, LiveEvent, LivePhase, OnGap
 from stream_guard.live.splice import LEAD_SECONDS, Splice
 from stream_guard.live.state import State
 from stream_guard.live.totals import Totals
 from stream_guard.live.verdicts import EVERY_SECONDS, TRACKS, VerdictChanges
-from stream_guard.live.waits import Waits
 from stream_guard.media import SourceReport, stand_in
 from stream_guard.metrics import Metrics, families
 from stream_guard.outcome import Tally

@@ -12,8 +12,8 @@ from typing import Any
 import av
 import pytest
 
-from stream_guard.live.spec import LivePhase, LiveSpec, OnGap, OutputSpec
-from stream_guard.media import EncoderSettings
+from stream_guard.live.spec import LivePhase, LiveSpec, OnGap
+from stream_guard.media import EncoderSettings, LiveOutput
 from stream_guard.types import Frame
 
 from ..support import servers
@@ -39,7 +39,7 @@ def asked(
     return LiveSpec(
         "test",
         source,
-        tuple(OutputSpec(url) for url in outputs),
+        tuple(LiveOutput(url) for url in outputs),
         pipeline(*(stages or (spec(FindOne), spec(ProtectAll)))),
         record="" if record is None else str(record),
         **{**settings, **more},

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
 from stream_guard.errors import EngineError, LimitError, SourceError, UnprotectedError
-from stream_guard.live.spec import Backoff, Limits, LivePhase, LiveSpec, OnGap, OutputSpec
+from stream_guard.live.spec import Limits, LivePhase, LiveSpec, OnGap
 from stream_guard.live.stream import LiveStream
+from stream_guard.media import LiveOutput
 from stream_guard.types import Frame, Verdict
 
 from ..support.fakes import Batch, FindOne, ProtectAll, pipeline, spec
@@ -37,7 +39,7 @@ class Faked(Running):
     def __init__(self, connections: list[Any], *stages: Any, sink: dict[str, Any] | None = None, **settings: Any):
         self.sinks, self.net = Sinks(settings=sink or {}), FakeNet(connections)
         chosen: dict[str, Any] = {"backoff": Backoff(0.01, 0.05, 0.0), **settings}
-        config, outputs = pipeline(*stages or PROTECT), (OutputSpec("rtmp://there/live/key"),)
+        config, outputs = pipeline(*stages or PROTECT), (LiveOutput("rtmp://there/live/key"),)
         self.spec = LiveSpec("test", "rtmp://here/live/key", outputs, config, **chosen)
         super().__init__(self.spec, open_source=self.net, make_sink=self.sinks)
 
@@ -134,6 +136,19 @@ def test_freeze_shows_what_left_last() -> None:
     levels = run.sinks.made[0].levels
     assert levels[3] > 150
     assert set(levels[4:]) == {levels[3]}
+
+
+def test_freeze_does_not_show_on_what_left_unprotected() -> None:
+    stages = (spec(FindOne), spec(ProtectAll, miss=(3,)))
+    settings: dict[str, Any] = {"on_gap": OnGap.FREEZE, "on_failure": OnFailure.PASS}
+    with running([FakeConnection(clip(4, level=180))], *stages, **settings) as run:
+        run.until(lambda status: status.filled >= 3)
+        run.stop.set()
+        status = run.end()
+    levels = run.sinks.made[0].levels
+    assert sum(status.unprotected.values()) == 1
+    assert levels[3] > 150
+    assert max(levels[4:]) < 60
 
 
 def test_close_ends_the_outputs_and_opens_them_anew() -> None:

@@ -17,8 +17,9 @@ from typing import Any
 import av
 import pytest
 
+from stream_guard.backoff import Backoff
 from stream_guard.errors import ConfigError, UsageError
-from stream_guard.media import CopiedPacket, EncoderSettings, LiveOutput, LiveSink, Retry, open_live
+from stream_guard.media import CopiedPacket, EncoderSettings, LiveOutput, LiveSink, open_live
 from stream_guard.media.live import output as live_output
 from stream_guard.types import Frame
 from tests.media.live import frames_of, opened
@@ -26,7 +27,7 @@ from tests.support import media
 from tests.support.servers import free_port, nginx, program, tcp_server, tls_proxy, wait_for
 
 KEY = "verysecretkey"
-QUICK = Retry(0.05, 0.2)
+QUICK = Backoff(0.05, 0.2)
 
 
 class Feed:
@@ -203,7 +204,7 @@ class TestFaults:
                 source,
                 [LiveOutput("rtmp://127.0.0.1:1/live/x")],
                 record=str(tmp_path / "r.mkv"),
-                retry=Retry(0.01, 0.02, 0.5, attempts=3),
+                retry=Backoff(0.01, 0.02, 0.5, attempts=3),
                 on_event=lambda kind, words: said.append(words),
             )
         with sink, Feed(clip, sink):

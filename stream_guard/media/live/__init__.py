@@ -1,6 +1,6 @@
 """Live media: one connection in, one encode out to many places."""
 
-from .contract import AudioInfo, LiveOutput, LiveReader, LiveWriter, Retry
+from .contract import AudioInfo, LiveOutput, LiveReader, LiveWriter
 from .redact import redact, redact_text
 from .sink import LiveSink
 from .source import LiveSource, open_live
@@ -12,7 +12,6 @@ __all__ = [
     "LiveSink",
     "LiveSource",
     "LiveWriter",
-    "Retry",
     "open_live",
     "redact",
     "redact_text",

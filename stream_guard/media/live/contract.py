@@ -24,19 +24,6 @@ class LiveOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Waits between attempts of one output: doubling, capped, each shortened at random by up to `jitter` of it.
-
-    `attempts` connections in a row that did not last 5 seconds end the output as failed; 0 never gives up.
-    """
-
-    first_seconds: float = 0.5
-    most_seconds: float = 30.0
-    jitter: float = 0.5
-    attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class AudioInfo:
     """One audio stream. `stream` is its index in the source; `extradata` sets its decoder up, and a copy keeps it."""
 
@@ -78,8 +65,8 @@ class LiveWriter(Protocol):
     """One encode, many outputs: `LiveSink`. All methods from one thread, but `outputs`, which any may ask.
 
     LiveSink(source: LiveSource, outputs: Sequence[LiveOutput], settings: EncoderSettings, *, record: str = "",
-    retry: Retry = Retry(), on_event: Callable[[str, str], None] = ...). Copies what it needs: the source may be closed
-    and replaced. `on_event(kind, words)` is called from any thread, kind is `output` or `record`.
+    retry: Backoff = Backoff(), on_event: Callable[[str, str], None] = ...). Copies what it needs: the source may be
+    closed and replaced. `on_event(kind, words)` is called from any thread, kind is `output` or `record`.
     """
 
     @property

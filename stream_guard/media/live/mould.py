@@ -7,7 +7,6 @@ source may be gone by then. Every output's streams are cast from these.
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
@@ -20,6 +19,7 @@ from av.stream import Stream
 
 from ...errors import ConfigError
 from ...types import Frame
+from ..carry import holds
 from ..containers import TS_COPIES, Container
 from ..encoder import FALLBACK_RATE, VideoTrack, choose_encoder
 from ..info import SourceInfo, VideoInfo
@@ -172,21 +172,12 @@ def _tap(kind: type[Tap], stream: AudioStream, info: AudioInfo) -> Tap:
 
 
 def _holds(format: str, stream: Stream) -> bool:
-    """Whether the muxer takes the stream as it is: asked by writing a header to nowhere."""
+    """Whether the format takes the stream as it is, and its players know what it holds."""
     codec = stream.codec_context.codec.canonical_name
     if stream.type == "audio" and codec not in COPIES.get(format, {codec}):
         return False
     # HLS would write files; its segments are transport streams.
-    trial = av.open(io.BytesIO(), "w", format="mpegts" if format == "hls" else format)
-    try:
-        trial.add_stream_from_template(stream, opaque=True)
-        trial.start_encoding()
-    except (ValueError, FFmpegError):
-        return False
-    finally:
-        with contextlib.suppress(FFmpegError):
-            trial.close()
-    return True
+    return holds("mpegts" if format == "hls" else format, stream)
 
 
 class _Nowhere:

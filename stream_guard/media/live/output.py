@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections import deque
@@ -13,10 +12,10 @@ from fractions import Fraction
 import av
 from av.error import FFmpegError
 
+from ...backoff import Backoff, Waits
 from ...errors import MediaError
 from ..clock import DtsGuard
 from ..info import SinkReport
-from .contract import Retry
 from .mould import Mould
 from .places import Place
 from .redact import redact_text
@@ -34,8 +33,9 @@ Tell = Callable[[str, str], None]
 class Output:
     """Feeds one place. `put` never waits. `want_key` is set when the encoder should make a key frame for it."""
 
-    def __init__(self, place: Place, mould: Mould, retry: Retry, tell: Tell, kind: str = "output") -> None:
-        self._place, self._mould, self._retry, self._kind = place, mould, retry, kind
+    def __init__(self, place: Place, mould: Mould, retry: Backoff, tell: Tell, kind: str = "output") -> None:
+        self._place, self._mould, self._kind = place, mould, kind
+        self._waits = Waits(retry)
         self._tell = tell
         self._changed = threading.Condition()
         self._units: deque[Unit] = deque()
@@ -112,7 +112,6 @@ class Output:
         self.want_key = self.state == "open"
 
     def _run(self) -> None:
-        failures = 0
         while not self._over():
             begun = time.monotonic()
             try:
@@ -124,12 +123,14 @@ class Output:
             with self._changed:
                 if self._ending:
                     break
-            failures = 1 if time.monotonic() - begun > STEADY_SECONDS else failures + 1
-            if self._retry.attempts and failures >= self._retry.attempts:
+            if time.monotonic() - begun > STEADY_SECONDS:
+                self._waits.reset()
+            wait = self._waits.next()
+            if self._waits.used_up:
                 self._fail(reason)
                 return
             self._say("waiting", f"{self._place.shown} failed ({reason}); it is tried again", reason)
-            self._pause(failures)
+            self._pause(wait)
         with self._changed:
             self.state = "waiting"
 
@@ -199,12 +200,9 @@ class Output:
         if flow is not None:
             flow.closed = was
 
-    def _pause(self, failures: int) -> None:
-        retry = self._retry
-        wait = min(retry.first_seconds * 2 ** min(failures - 1, 30), retry.most_seconds)
-        wait *= 1 - retry.jitter * random.random()
+    def _pause(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ending, wait)
+            self._changed.wait_for(lambda: self._ending, seconds)
 
     def _over(self) -> bool:
         """Whether to stop: at once when given up, and when nothing more will come and nothing waits to be sent."""

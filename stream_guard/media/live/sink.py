@@ -10,11 +10,12 @@ from types import TracebackType
 
 from av.error import FFmpegError
 
+from ...backoff import Backoff
 from ...errors import SinkError, UsageError
 from ...types import Frame
 from ..info import CopiedPacket, SinkReport
 from ..settings import EncoderSettings
-from .contract import LiveOutput, Retry
+from .contract import LiveOutput
 from .mould import Mould, Template, differs
 from .output import Output
 from .places import Place, Recording
@@ -46,10 +47,10 @@ class LiveSink:
         settings: EncoderSettings | None = None,
         *,
         record: str = "",
-        retry: Retry | None = None,
+        retry: Backoff | None = None,
         on_event: Callable[[str, str], None] = lambda kind, words: None,
     ) -> None:
-        retry = retry or Retry()
+        retry = retry or Backoff()
         places = [Place(output) for output in outputs]
         recording = Recording(record) if record else None
         everywhere = [*places, *([recording] if recording else [])]

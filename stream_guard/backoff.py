@@ -1,11 +1,23 @@
-"""Waits between attempts: doubling, capped, each shortened at random so that many streams do not knock at once."""
+"""Waits between attempts: doubling, capped, each shortened at random so that many do not knock at once."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from .spec import Backoff
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts: doubling from `first_seconds` up to `most_seconds`, each shortened at random.
+
+    `jitter` is the largest share that is taken off. `attempts` that failed in a row end the matter; 0 never gives up.
+    """
+
+    first_seconds: float = 0.5
+    most_seconds: float = 30.0
+    jitter: float = 0.5
+    attempts: int = 0
 
 
 class Waits:
