@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,12 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
         tried(lambda: check_endpoint(settings.metrics.tracing), "metrics", "tracing")
     names: set[str] = set()
     for index, stream in enumerate(settings.streams):
-        tried(lambda stream=stream: check_stream(stream, settings.urls, _resolve), "streams", index)  # type: ignore[misc]
+        tried(partial(check_stream, stream, settings.urls, _resolve), "streams", index)
         if stream.name in names:
             mistakes.append(f"{document.mark(('streams', index, 'name'))}: the name {stream.name!r} is taken above")
         names.add(stream.name)
     for name, hook in settings.hooks.items():
-        tried(lambda hook=hook: pipeline_config(hook.stream), "hooks", name, "stream")  # type: ignore[misc]
+        tried(partial(pipeline_config, hook.stream), "hooks", name, "stream")
 
 
 class UnresolvedError(ConfigError):

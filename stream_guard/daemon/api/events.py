@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ MOST_LISTENERS = 32
 RETRY_MS = 3000
 """How long a browser waits before it connects again."""
 END = object()
+Feed = Generator["Event | None", None, None]
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=RULES)
 Since = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events after this number; 0: all that are kept")]
@@ -53,7 +54,7 @@ def encoded(event: Event | None) -> bytes:
     return f"id: {event.id}\nevent: {kind}\ndata: {data}\n\n".encode()
 
 
-def _read(daemon: Daemon, since: int, stream: str) -> Iterator[Event | None]:
+def _read(daemon: Daemon, since: int, stream: str) -> Feed:
     """A generator, so that the daemon is asked on the thread that may wait."""
     yield from daemon.events(since, stream)
 
@@ -61,7 +62,7 @@ def _read(daemon: Daemon, since: int, stream: str) -> Iterator[Event | None]:
 class EventResponse(StreamingResponse):
     """Streams until the listener goes, the daemon drains or the server stops. Each waits on a thread of its own."""
 
-    def __init__(self, source: Iterator[Event | None], ending: threading.Event, listeners: threading.Semaphore) -> None:
+    def __init__(self, source: Feed, ending: threading.Event, listeners: threading.Semaphore) -> None:
         self._source, self._ending, self._listeners = source, ending, listeners
         super().__init__(self._feed(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -86,4 +87,4 @@ class EventResponse(StreamingResponse):
                 yield encoded(event)
         finally:
             with suppress(ValueError):  # its thread still waits in it: a stop that could not wait any longer
-                self._source.close()  # type: ignore[attr-defined]
+                self._source.close()
