@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing"},
+    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing", "torch_gate"},
     {"media", "inference", "otlp"},
     {"magdr"},
     {"stages"},
