@@ -41,6 +41,11 @@ class PipelineSchema(BaseModel):
     stages: list[Any] = Field(min_length=1, description="The stages in order, each `name` or `name: {option: value}`")
     on_failure: OnFailure = Field(OnFailure.BLOCK, description="What becomes of a picture with an unprotected face")
     queue: int = Field(8, ge=1, le=256, description="Pictures that may wait between two threads")
+    hwaccel: str = Field(
+        "none",
+        description="The device that decodes, and encodes where it can: `none` is the processor, `auto` the first that "
+        "works, else `cuda`, `vaapi`, ... as FFmpeg has them",
+    )
     reject: dict[str, list[str]] = Field(
         default_factory=dict,
         description="Verdicts for which `screen` rejects content, by stage: `{detect: [fake], magdr: [perturbed]}`",
@@ -70,11 +75,18 @@ class PipelineConfig:
     queue: int = 8
     reject: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """The labels for which content is rejected, by stage."""
+    hwaccel: str = "none"
+    """The device that decodes: `media.hwaccel.hwaccel_names`. It is checked when a source is opened."""
 
     @property
     def protects(self) -> bool:
         """Whether any stage protects faces, so that the frames that leave may be called protected."""
         return any(spec.factory.protects for spec in self.stages)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether every stage takes pictures that lie in a device's memory."""
+        return all(spec.factory.on_device for spec in self.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,9 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
     if mistakes or schema is None:
         raise ConfigError("\n".join(mistakes))
     reject = tuple((stage, tuple(labels)) for stage, labels in schema.reject.items())
-    return PipelineConfig(schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue, reject)
+    return PipelineConfig(
+        schema.name, tuple(specs), schema.description, schema.on_failure, schema.queue, reject, schema.hwaccel
+    )
 
 
 def _check_reject(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .config import PipelineConfig
 from .errors import ConfigError
 from .media import EncoderSettings, FileSink, open_source
+from .media.hwaccel import NONE
 from .metrics import Metrics
 from .outcome import Progress, RunReport
 from .pipeline import run
+from .torch_gate import cuda_trouble
 from .tracing import OFF, Tracing
 
 
@@ -38,7 +41,10 @@ def protect_file(
         raise ConfigError(
             f"the pipeline {config.name!r} protects no face (its stages: {stages}); add the stage disrupt"
         )
-    with open_source(str(source), all_video=all_video) as opened:
+    asked = config.hwaccel
+    stays = asked != NONE and config.on_device and not cuda_trouble()
+    with open_source(str(source), all_video=all_video, hwaccel=asked, on_device=stays) as opened:
+        encoder = replace(encoder or EncoderSettings(), hwaccel=opened.acceleration.used)
         return run(
             config,
             opened,

@@ -48,6 +48,12 @@ def protect(
         list[str] | None,
         typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Any stage option.", rich_help_panel=PROTECTION),
     ] = None,
+    hwaccel: Annotated[
+        str | None,
+        typer.Option(
+            help="The device that decodes, and encodes where it can: none, auto, cuda, ...", rich_help_panel=ENCODING
+        ),
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="Video encoder; the container's usual one.", rich_help_panel=ENCODING)
     ] = None,
@@ -94,7 +100,7 @@ def protect(
     from ..protect import protect_file
 
     encoder = EncoderSettings(codec=codec, preset=preset, crf=crf, bit_rate=bits_per_second(bitrate), gop=gop)
-    config = _config(pipeline, _overrides(engine, backend, strength, on_failure, settings or []))
+    config = _config(pipeline, _overrides(engine, backend, strength, on_failure, hwaccel, settings or []))
     metrics = Metrics()
     gc.collect()
     gc.freeze()  # what the imports left is here to stay: the collector need not walk it in the middle of a run
@@ -119,7 +125,12 @@ def protect(
 
 
 def _overrides(
-    engine: str | None, backend: str | None, strength: float | None, on_failure: str | None, settings: list[str]
+    engine: str | None,
+    backend: str | None,
+    strength: float | None,
+    on_failure: str | None,
+    hwaccel: str | None,
+    settings: list[str],
 ) -> list[Override]:
     """The options of the command line as overrides of the pipeline; --set comes last and wins."""
     from ..config import Override, parse_set
@@ -129,6 +140,7 @@ def _overrides(
         ("*.backend", backend, "--backend"),
         ("disrupt.strength", strength, "--strength"),
         ("on_failure", on_failure, "--on-failure"),
+        ("hwaccel", hwaccel, "--hwaccel"),
     )
     given = [Override(key, value, f"{option} {value}") for key, value, option in named if value is not None]
     return given + [parse_set(text) for text in settings]

@@ -24,6 +24,7 @@ def open_live_source(spec: LiveSpec, cancelled: threading.Event) -> LiveReader:
         max_width=limits.width,
         max_height=limits.height,
         max_rate=limits.frame_rate,
+        hwaccel=spec.pipeline.hwaccel,
         cancelled=cancelled,
     )
 
@@ -35,10 +36,11 @@ def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Callable[[str, 
     """
     if not spec.outputs and not spec.record:
         return Nowhere()
+    opened = cast(LiveSource, source)
     made = LiveSink(
-        cast(LiveSource, source),
+        opened,
         spec.outputs,
-        spec.encoder,
+        replace(spec.encoder, hwaccel=opened.acceleration.used),
         record=spec.record,
         retry=replace(spec.backoff, attempts=0),
         on_event=on_event,

@@ -11,9 +11,13 @@ import av
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from ..errors import SourceError
 from ..types import Frame
 from .info import SourceReport
 from .probe import fraction
+
+LOST_AFTER = 32
+"""Refused packets in a row after which a device counts as lost: damage alone is rarely as long."""
 
 
 class FrameClock:
@@ -92,12 +96,18 @@ class StreamDecoder:
         self._begin = 0
         self.keys: deque[tuple[int, int]] | None = None
         """The key packets from now on, (number, pts) with numbers from 0, if somebody wants to know: see `begin_at`."""
+        self.device = ""
+        """The device that decodes, by FFmpeg's name; empty for the processor."""
+        self._refused = 0
         context = stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
 
     def decode(self, packet: av.Packet[Any] | None) -> Iterator[Frame]:
-        """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised."""
+        """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised.
+
+        Raises SourceError where a device that decodes has been lost.
+        """
         if packet is not None:
             self._clock.arrive(packet.dts)
             if self._passes_over(packet):
@@ -106,9 +116,20 @@ class StreamDecoder:
             pictures = self.stream.decode(packet)
         except FFmpegError:
             self._report.corrupt_packets += 1
+            self._check_device()
             return
+        self._refused = 0
         for picture in pictures:
             yield from self._next(picture)
+
+    def _check_device(self) -> None:
+        """After a refused packet: a device that was lost refuses all, and the rest would be missing without a word."""
+        self._refused += 1
+        if self.device and self._refused >= LOST_AFTER:
+            raise SourceError(
+                f"the device {self.device} refused {self._refused} packets in a row and counts as lost; "
+                "run again with --hwaccel none"
+            )
 
     def begin_at(self, number: int) -> bool:
         """Forget what was decoded, and pass over all packets before this number; False where it has gone in already."""

@@ -16,11 +16,12 @@ from ..errors import ConfigError
 from ..types import Frame
 from .clock import rescale
 from .containers import Container
-from .formats import FULL_RANGE, choose_format, depth_of, has_alpha, is_rgb
+from .fallback import resolved, usual_encoder
+from .formats import FULL_RANGE, choose_format, has_alpha, is_rgb
 from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
 from .palette import Palette
-from .settings import ENCODERS, Encoder, EncoderSettings, encoder_named, encoder_options
+from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options
 from .versions import reformat, set_field_order
 
 FALLBACK_RATE = Fraction(25)
@@ -30,15 +31,6 @@ INTERLACED = (2, 3, 4, 5)
 UNSPECIFIED = 2
 FULL, LIMITED = 2, 1
 BT601 = 6
-
-
-def choose_encoder(settings: EncoderSettings, container: Container, info: VideoInfo) -> Encoder:
-    """The encoder that was asked for, else the container's usual one; AV1 where VP9 would lose bit depth."""
-    if settings.codec is not None:
-        return encoder_named(settings.codec)
-    if container.video == "libvpx-vp9" and depth_of(info.pix_fmt) > 8:
-        return encoder_named("libsvtav1")
-    return encoder_named(container.video)
 
 
 def check_held(out: av.container.OutputContainer, container: Container, encoder: Encoder) -> None:
@@ -64,7 +56,8 @@ class VideoTrack:
         self._info = info
         self._container = container
         self._warnings = warnings
-        self._encoder = choose_encoder(settings, container, info)
+        settings = resolved(settings, container, info, warnings)
+        self._encoder = usual_encoder(settings, container, info)
         self.time_base = fitting_time_base(info, self._encoder)
         self.pix_fmt, loss = choose_format(
             self._encoder.name, info.pix_fmt, info.width, info.height, settings.pix_fmt, opaque=is_opaque(first)

@@ -9,6 +9,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import SourceError, UsageError
+from .hwaccel import sample_format
 from .info import Colour, StreamInfo, VideoInfo
 from .versions import field_order
 
@@ -86,7 +87,7 @@ def describe(stream: VideoStream, picture: av.VideoFrame) -> VideoInfo:
         codec=context.codec.canonical_name,
         width=picture.width,
         height=picture.height,
-        pix_fmt=picture.format.name,
+        pix_fmt=sample_format(picture),
         time_base=base,
         average_rate=rate,
         start_seconds=float((stream.start_time or 0) * base),

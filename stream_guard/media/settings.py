@@ -31,6 +31,8 @@ class EncoderSettings:
     threads: int = 0
     pix_fmt: str | None = None
     """A pixel format instead of the source's own, such as `yuv420p` for players that know no other."""
+    hwaccel: str = "none"
+    """The device that decodes: where no codec is named, `cuda` takes NVENC instead of the container's usual encoder."""
 
     def __post_init__(self) -> None:
         if self.crf is not None and self.bit_rate is not None:
@@ -58,10 +60,18 @@ class Encoder:
     extra: tuple[tuple[str, str], ...] = ()
     max_denominator: int = 0x7FFFFFFF
     """The finest time base that the codec can write."""
+    quality: str = "crf"
+    """FFmpeg's name of the quality scale."""
+    software: str = ""
+    """For an encoder on a device: the one on the processor that stands in for it."""
+    translations: tuple[tuple[str, str], ...] = ()
+    """Names of presets that are taken too, and what they are here."""
 
 
 _NAMES = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo"
 _X26X = tuple(_NAMES.split())
+# NVENC's presets by the names of x264's: from the fastest to the best. They are not equally fast, only so ordered.
+_NVENC_PRESETS = tuple(zip(_X26X, ("p1", "p1", "p2", "p3", "p4", "p4", "p5", "p6", "p7", "p7"), strict=True))
 
 ENCODERS = (
     Encoder("libx264", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
@@ -83,6 +93,26 @@ ENCODERS = (
     Encoder("mjpeg", "mjpeg"),
     Encoder("mpeg4", "mpeg4", max_denominator=65535),
     Encoder("gif", "gif", max_denominator=100),
+    *(
+        Encoder(
+            f"{codec}_nvenc",
+            codec,
+            "preset",
+            "p2",
+            tuple(f"p{i}" for i in range(1, 8)),
+            crf,
+            (1, most),
+            (("rc", "vbr"),),
+            quality="cq",
+            software=software,
+            translations=_NVENC_PRESETS,
+        )
+        for codec, software, crf, most in (
+            ("h264", "libx264", 20, 51),
+            ("hevc", "libx265", 22, 51),
+            ("av1", "libsvtav1", 30, 63),
+        )
+    ),
 )
 # What people call the codecs, beside the encoders' own names.
 ALIASES = {"h264": "libx264", "hevc": "libx265", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
@@ -113,13 +143,14 @@ def _set_preset(options: dict[str, str], encoder: Encoder, settings: EncoderSett
         return
     if encoder.preset_option is None:
         raise ConfigError(f"the encoder {encoder.name} has no presets; leave the preset {preset!r} out")
+    preset = dict(encoder.translations).get(preset, preset)
     if preset not in encoder.presets:
         raise UnknownNameError(f"preset of {encoder.name}", preset, list(encoder.presets))
     options[encoder.preset_option] = preset
 
 
 def _set_quality(options: dict[str, str], encoder: Encoder, settings: EncoderSettings) -> None:
-    if settings.bit_rate is not None or {"qp", "crf"} & set(settings.options):
+    if settings.bit_rate is not None or {"qp", "crf", encoder.quality} & set(settings.options):
         return
     crf = settings.crf if settings.crf is not None else encoder.crf
     if crf is None:
@@ -129,7 +160,7 @@ def _set_quality(options: dict[str, str], encoder: Encoder, settings: EncoderSet
     low, high = encoder.crf_range
     if not low <= crf <= high:
         raise ConfigError(f"crf {crf:g} was given; {encoder.name} takes {low:g} (best) to {high:g}")
-    options["crf"] = f"{crf:g}"
+    options[encoder.quality] = f"{crf:g}"
 
 
 def _check_known(encoder: Encoder, settings: EncoderSettings) -> None:

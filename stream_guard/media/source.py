@@ -17,6 +17,7 @@ from ..errors import SourceError, TruncatedSourceError
 from ..types import Frame
 from .decoder import StreamDecoder
 from .extent import Extent
+from .hwaccel import NONE, PLAIN, Acceleration, choose, told
 from .info import CopiedPacket, SourceInfo, SourceReport
 from .probe import check_video, choose_videos, describe, describe_stream
 from .timeline import Timeline
@@ -32,15 +33,27 @@ MAX_THREADS = 4
 Item = Frame | CopiedPacket
 
 
-def open_source(path: str, *, all_video: bool = False, strict: bool = False, threads: int = 0) -> Source:
+def open_source(
+    path: str,
+    *,
+    all_video: bool = False,
+    strict: bool = False,
+    threads: int = 0,
+    hwaccel: str = NONE,
+    on_device: bool = False,
+) -> Source:
     """Open and probe the video file at `path`; decodes up to its first picture.
 
     `all_video` protects every video stream instead of refusing several. With `strict`, `read` ends in a
     TruncatedSourceError when the file ends before its index says. `threads` for decoding; 0 chooses.
-    Raises SourceError for what is not a readable video and UsageError for several video streams.
+    `hwaccel` names the device that decodes (`none`, `auto`, or one of `hwaccel.hwaccel_names`); where it does not work,
+    the processor does, and `Source.acceleration` says why. `on_device` leaves pictures in a CUDA device's memory.
+    Raises SourceError for what is not a readable video, UsageError for several video streams, UnknownNameError for a
+    device that FFmpeg was built without.
     """
     path = os.fspath(path)
     check_readable(path)
+    acceleration = choose(hwaccel, on_device=on_device)
     with reading(path):
         container = av.open(
             f"file:{path}",
@@ -49,9 +62,12 @@ def open_source(path: str, *, all_video: bool = False, strict: bool = False, thr
             metadata_errors="surrogateescape",
             # A playlist or reference file renamed to .mp4 must not make us fetch anything.
             container_options={"protocol_whitelist": "file"},
+            hwaccel=acceleration.setting(),
         )
         try:
-            return Source(container, path, all_video=all_video, strict=strict, threads=threads)
+            return Source(
+                container, path, all_video=all_video, strict=strict, threads=threads, acceleration=acceleration
+            )
         except BaseException:
             container.close()
             raise
@@ -67,8 +83,16 @@ class Source:
     report: SourceReport
 
     def __init__(
-        self, container: av.container.InputContainer, path: str, *, all_video: bool, strict: bool, threads: int
+        self,
+        container: av.container.InputContainer,
+        path: str,
+        *,
+        all_video: bool,
+        strict: bool,
+        threads: int,
+        acceleration: Acceleration = PLAIN,
     ) -> None:
+        """`acceleration` is what the container was opened with."""
         self.container = container
         self.path = path
         self.report = SourceReport()
@@ -84,6 +108,8 @@ class Source:
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
         self._peek()
+        self.acceleration = self._accelerated(acceleration)
+        """What decodes, and why it is not the device that was asked for."""
         self._covers = self._find_covers()
         self.info = self._describe()
 
@@ -177,6 +203,13 @@ class Source:
             f"({self.report.corrupt_packets} damaged packets); the file is damaged or cut off near its start"
         )
 
+    def _accelerated(self, chosen: Acceleration) -> Acceleration:
+        """What the first pictures show: the processor is used as soon as one stream needs it."""
+        seen = [told(chosen, d.stream.codec_context, self._first[i]) for i, d in self._decoders.items()]
+        for decoder, found in zip(self._decoders.values(), seen, strict=True):
+            decoder.device = "" if found.used == NONE else found.used
+        return next((found for found in seen if found.used == NONE), chosen)
+
     def _find_covers(self) -> dict[int, bytes]:
         wanted = {s.index for s in self.copied if s.type == "video"}
         packets = (item for item in self._peeked if isinstance(item, CopiedPacket))
@@ -196,6 +229,7 @@ class Source:
                 describe_stream(s, "protected" if s.index in self._decoders else "copied") for s in container.streams
             ),
             chapters=len(container.chapters()),
+            warnings=(self.acceleration.words,) if self.acceleration.warns else (),
         )
 
     def _demux(self) -> Generator[Item, None, None]:

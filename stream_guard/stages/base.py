@@ -31,6 +31,8 @@ class Stage(ABC):
     Options: ClassVar[type[StageOptions]] = StageOptions
     protects: ClassVar[bool] = False
     """Whether the stage protects faces. A pipeline with such a stage answers for every face that leaves it."""
+    on_device: ClassVar[bool] = False
+    """Whether it takes pictures that lie in a CUDA device's memory, whose planes are no buffers (`media.device`)."""
     labels: ClassVar[tuple[str, ...]] = ()
     """The words of its verdicts, for a stage that judges."""
 

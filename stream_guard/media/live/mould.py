@@ -21,7 +21,8 @@ from ...errors import ConfigError
 from ...types import Frame
 from ..carry import holds
 from ..containers import TS_COPIES, Container
-from ..encoder import FALLBACK_RATE, VideoTrack, choose_encoder
+from ..encoder import FALLBACK_RATE, VideoTrack
+from ..fallback import resolved, usual_encoder
 from ..info import SourceInfo, VideoInfo
 from ..settings import EncoderSettings
 from .contract import AudioInfo
@@ -98,7 +99,8 @@ class Mould:
 
     def _encoder(self, source: Template, settings: EncoderSettings) -> VideoTrack:
         first = source.first_picture(self.info.stream)
-        track = VideoTrack(self._out, _NOWHERE, self.info, first, live_settings(settings, self.info), self.warnings)
+        settings = live_settings(resolved(settings, _NOWHERE, self.info, self.warnings), self.info)
+        track = VideoTrack(self._out, _NOWHERE, self.info, first, settings, self.warnings)
         context = track.stream.codec_context
         # Parameter sets apart, so that each output can begin with them; threads over slices hold no picture back.
         context.flags |= Flags.global_header
@@ -141,7 +143,7 @@ class Mould:
 
 def live_settings(settings: EncoderSettings, info: VideoInfo) -> EncoderSettings:
     """What live needs where nothing else was asked for: no waiting in the encoder, regular key frames, 4:2:0."""
-    encoder = choose_encoder(settings, _NOWHERE, info).name
+    encoder = usual_encoder(settings, _NOWHERE, info).name
     options = dict(settings.options)
     for name, value in _HABITS.get(encoder, {}).items():
         options.setdefault(name, value)
@@ -161,6 +163,10 @@ def live_settings(settings: EncoderSettings, info: VideoInfo) -> EncoderSettings
 _HABITS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"tune": "zerolatency", "forced-idr": "1"},
     "libx265": {"tune": "zerolatency", "forced-idr": "1"},
+    **{
+        f"{codec}_nvenc": {"tune": "ll", "zerolatency": "1", "delay": "0", "forced-idr": "1"}
+        for codec in ("h264", "hevc", "av1")
+    },
 }
 
 

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from ...errors import SourceError, UsageError
 from ...types import Frame
 from ..decoder import StreamDecoder
+from ..hwaccel import NONE, PLAIN, Acceleration, choose
 from ..source import MAX_THREADS, READ_ERRORS, Item, Source
 from ..timeline import Timeline
 from . import bridge
@@ -49,12 +50,14 @@ def open_live(
     max_rate: float = 0.0,
     allow_files: bool = False,
     threads: int = 0,
+    hwaccel: str = NONE,
     cancelled: threading.Event | None = None,
 ) -> LiveSource:
     """Connect to `url` and decode up to the first picture, within `open_timeout_seconds`.
 
     `options` are FFmpeg's, of the demuxer and the protocol; `rtsp_transport` is `tcp` unless given. Files are read at
-    their own speed. `threads` for decoding; 0 chooses. `cancelled` ends the wait for the first picture.
+    their own speed. `threads` for decoding; 0 chooses. `hwaccel` as `open_source` takes it. `cancelled` ends the
+    wait for the first picture.
     Raises SourceError for what cannot be reached, read or allowed, LimitError where the size or the rate is above the
     limits, and UsageError for files without `allow_files`.
     """
@@ -69,6 +72,7 @@ def open_live(
         open_seconds=open_timeout_seconds,
         read_seconds=stall_seconds if segmented else min(read_timeout_seconds, stall_seconds),
         bridged=not native,
+        acceleration=choose(hwaccel),
     )
     limits = Limits(max_width, max_height, max_rate)
     container, pipe = connection.open()
@@ -93,7 +97,9 @@ class Connection:
         open_seconds: float,
         read_seconds: float,
         bridged: bool,
+        acceleration: Acceleration = PLAIN,
     ) -> None:
+        self.acceleration = acceleration
         self.url, self.rule, self.bridged = url, rule, bridged
         self.shown = redact(url)
         self.open_seconds, self.read_seconds = open_seconds, read_seconds
@@ -154,6 +160,7 @@ class Connection:
             timeout=(self.open_seconds, self.read_seconds),
             metadata_errors="surrogateescape",
             container_options=options,
+            hwaccel=self.acceleration.setting(),
         )
         return container
 
@@ -187,7 +194,14 @@ class LiveSource(Source):
         self._chosen = 0
         count = threads or min(os.cpu_count() or 1, MAX_THREADS)
         try:
-            super().__init__(container, connection.shown, all_video=False, strict=False, threads=count)
+            super().__init__(
+                container,
+                connection.shown,
+                all_video=False,
+                strict=False,
+                threads=count,
+                acceleration=connection.acceleration,
+            )
         except UsageError as error:
             raise SourceError(str(error)) from None
         self._peeking = False
