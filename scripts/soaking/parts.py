@@ -254,6 +254,19 @@ def noisy_relay(target: int) -> Iterator[tuple[int, list[int]]]:
             thread.join()
 
 
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[bool]:
+    """A folder that is a file system of 400 KiB, where that may be mounted; whether it is."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    mounted = os.geteuid() == 0 and not subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(place)], check=True)
+
+
 class Bench:
     """Everything together. Streams `i` are published at live/i and come out at protected/i."""
 
