@@ -12,6 +12,7 @@ from av.error import FFmpegError
 
 from .containers import Container
 from .formats import depth_of
+from .hwaccel import reason
 from .info import VideoInfo
 from .settings import ENCODERS, Encoder, EncoderSettings, encoder_named
 
@@ -64,7 +65,7 @@ def encoder_trouble(name: str, info: VideoInfo) -> str:
     except ValueError:
         return "FFmpeg was built without it"
     except (FFmpegError, OSError) as error:
-        return f"it does not open: {getattr(error, 'strerror', None) or error}"
+        return f"it does not open: {reason(error)}"
     if min(info.width, info.height) < _LEAST_SIDE // 2:
         return f"it takes no picture as small as {info.width}x{info.height}"
     return ""
@@ -77,7 +78,7 @@ def _instead(settings: EncoderSettings, wanted: Encoder, trouble: str, warnings:
         words += f", without the options {', '.join(sorted(settings.options))}"
     if words not in warnings:
         warnings.append(words)
-    _log.warning("%s", words)
+    _log.info("%s", words)
     standing_in = next(encoder for encoder in ENCODERS if encoder.name == wanted.software)
     return replace(settings, codec=wanted.software, preset=_preset(settings.preset, wanted, standing_in), options={})
 

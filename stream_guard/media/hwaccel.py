@@ -87,7 +87,7 @@ def choose(asked: str, *, on_device: bool = False) -> Acceleration:
         failures.append(f"{name}: {trouble}")
     why = "; ".join(failures) or "FFmpeg was built without any"
     words = f"hwaccel {asked} can't be used ({why}); video is decoded on the processor"
-    _log.log(logging.INFO if asked == AUTO else logging.WARNING, "%s", words)
+    _log.info("%s", words)
     return Acceleration(asked, NONE, words)
 
 
@@ -99,9 +99,13 @@ def device_trouble(name: str) -> str:
     try:
         HWAccel(name).create(Codec(codec, "r"))
     except (FFmpegError, NotImplementedError, RuntimeError) as error:
-        number = getattr(error, "errno", None)
-        return _REASONS.get(number or 0) or str(getattr(error, "strerror", None) or error)
+        return reason(error)
     return ""
+
+
+def reason(error: Exception) -> str:
+    """Why FFmpeg could not set up a device or an encoder on one; it says no more than a number."""
+    return _REASONS.get(getattr(error, "errno", None) or 0) or str(getattr(error, "strerror", None) or error)
 
 
 def told(chosen: Acceleration, context: av.VideoCodecContext, picture: av.VideoFrame) -> Acceleration:
@@ -115,7 +119,7 @@ def told(chosen: Acceleration, context: av.VideoCodecContext, picture: av.VideoF
         f"hwaccel {chosen.used} does not decode this {context.codec.canonical_name} stream "
         f"({picture.format.name} {picture.width}x{picture.height}); it is decoded on the processor"
     )
-    _log.log(logging.INFO if chosen.asked == AUTO else logging.WARNING, "%s", words)
+    _log.info("%s", words)
     return Acceleration(chosen.asked, NONE, words)
 
 

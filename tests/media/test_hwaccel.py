@@ -88,7 +88,6 @@ def test_a_named_device_that_fails_is_said_once_and_reported(clip: Path, caplog:
     with caplog.at_level(logging.INFO), open_source(str(clip), hwaccel=name) as source:
         assert source.acceleration.used == "none"
         assert source.info.warnings == (source.acceleration.words,)
-    assert [r.levelno for r in caplog.records] == [logging.WARNING]
     assert caplog.messages == [f"hwaccel {name} can't be used ({name}: {BROKEN}); video is decoded on the processor"]
 
 
@@ -96,7 +95,7 @@ def test_a_named_device_that_fails_is_said_once_and_reported(clip: Path, caplog:
 def test_auto_that_fails_is_no_warning(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), open_source(str(clip), hwaccel="auto") as source:
         assert source.info.warnings == ()
-    assert [r.levelno for r in caplog.records] == [logging.INFO]
+        assert source.acceleration.words in caplog.messages
 
 
 def test_a_stream_that_the_device_does_not_decode_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -30,6 +31,8 @@ from .decoding import Limits, LiveDecoder, LiveTimeline, Pacer
 from .native import protocols
 from .protocols import BRIDGED, FILE, OPEN, READ, Incoming, incoming, scheme_of
 from .redact import redact, redact_text
+
+_log = logging.getLogger(__name__)
 
 PROBE_BYTES = 2_000_000
 SEGMENT_STALL_SECONDS = 20.0
@@ -206,6 +209,8 @@ class LiveSource(Source):
             raise SourceError(str(error)) from None
         self._peeking = False
         self._pictured = time.monotonic()
+        if self.acceleration.warns:
+            _log.warning("%s: %s", self.path, self.acceleration.words)
 
     @property
     def audio(self) -> tuple[AudioInfo, ...]:
