@@ -12,7 +12,7 @@ from ..types import Box
 from .colour import Colour, Grid
 from .layouts import Component, Layout, Samples
 from .regions import Region, described, inside, snap
-from .upsampling import axis_weights, strips
+from .upsampling import Weights, axis_weights, strips
 
 FEATHER = 0.1
 """Share of a region's side over which a perturbation fades at each border; disrupters are trained with it."""
@@ -78,12 +78,14 @@ class Perturbation:
         cosited = component.sub_x > 0 and layout.full_range is None
         rows = axis_weights(region.height, step_y, False, grid, self.feather)
         columns = axis_weights(region.width, step_x, cosited, grid, self.feather)
+        # Where the grid is empty, as it is beyond the oval of the head, nothing need be spread or added.
+        down, across = _reached(rows, coarse.any(1)), _reached(columns, coarse.any(0))
         peak = float(np.abs(coarse).max())
         narrow = peak < 127 and component.itemsize == 1 and not component.shift
-        change = np.zeros((len(rows), len(columns)), np.int8 if narrow else np.int32)
-        for first, end, values in strips(coarse, rows, columns):
+        change = np.zeros((down.stop - down.start, across.stop - across.start), np.int8 if narrow else np.int32)
+        for first, end, values in strips(coarse, rows[down], columns[across]):
             change[first:end] = np.rint(values, out=values)
-        return (_ByteChange if narrow else _Change)(component, change, *colour.legal(component))
+        return (_ByteChange if narrow else _Change)(component, change, (down, across), *colour.legal(component))
 
 
 def add_perturbation(
@@ -98,20 +100,36 @@ def add_perturbation(
     return Perturbation(delta, strength, epsilon, feather).add(picture, box)
 
 
-class _Change:
-    """What is added to each sample of a component over a whole region."""
+def _reached(weights: Weights, cells: npt.NDArray[np.bool_]) -> slice:
+    """From the first to the last sample that any of these grid cells reaches."""
+    at = np.flatnonzero(weights @ cells.astype(np.float32))
+    return slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0)
 
-    def __init__(self, component: Component, change: Change, lowest: int, highest: int) -> None:
+
+def _shared(part: slice, window: slice) -> tuple[slice, slice]:
+    """What two spans share: counted from the start of the first, and from that of the second; empty if nothing."""
+    low, high = max(part.start, window.start), min(part.stop, window.stop)
+    high = max(high, low)
+    return slice(low - part.start, high - part.start), slice(low - window.start, high - window.start)
+
+
+class _Change:
+    """What is added to each sample of a component in the `window` of a region; nothing is added beyond it."""
+
+    def __init__(self, component: Component, change: Change, window: Part, lowest: int, highest: int) -> None:
         self.shift, self.change, self.lowest, self.highest = component.shift, change, lowest, highest
+        self.window = window
 
     def add(self, samples: Samples, part: Part) -> bool:
-        """Add the `part` of the change to `samples`, raw and of the same shape; whether any change is not zero."""
-        if not self.change[part].any():
+        """Add to `samples`, raw, what belongs to this `part` of the region; whether any change is not zero."""
+        (y, down), (x, across) = (_shared(*spans) for spans in zip(part, self.window, strict=True))
+        samples = samples[y, x]
+        if not self.change[down, across].any():
             return False
         rows = max(1, _AT_ONCE // samples.shape[1])
         for first in range(0, len(samples), rows):
-            top = part[0].start + first
-            self._add(samples[first : first + rows], (slice(top, min(top + rows, part[0].stop)), part[1]))
+            top = down.start + first
+            self._add(samples[first : first + rows], (slice(top, min(top + rows, down.stop)), across))
         return True
 
     def _add(self, samples: Samples, part: Part) -> None:
@@ -125,8 +143,8 @@ class _Change:
 class _ByteChange(_Change):
     """The same for 8-bit samples and changes below 128: a few passes over bytes, and nothing wider."""
 
-    def __init__(self, component: Component, change: Change, lowest: int, highest: int) -> None:
-        super().__init__(component, change, lowest, highest)
+    def __init__(self, component: Component, change: Change, window: Part, lowest: int, highest: int) -> None:
+        super().__init__(component, change, window, lowest, highest)
         self.wrapping = change.view(np.uint8)  # adding 256 - n in bytes is subtracting n
         self.floor = np.uint8(lowest) - np.minimum(change, 0).view(np.uint8)
         self.ceiling = np.uint8(highest) - np.maximum(change, 0).view(np.uint8)

@@ -47,8 +47,11 @@ def fade(at: npt.NDArray[np.float64], feather: float) -> npt.NDArray[np.float64]
 def strips(plane: Weights, rows: Weights, columns: Weights) -> Iterator[tuple[int, int, Weights]]:
     """Spread `plane` (grid, grid) into `rows @ plane @ columns.T`, strip by strip: (first row, end row, values).
 
-    Each strip multiplies only the grid rows that reach it. The values are overwritten by the next strip.
+    Each strip multiplies only the grid rows that reach it. The values are overwritten by the next strip. Nothing comes
+    of no rows or no columns.
     """
+    if not rows.size or not columns.size:
+        return
     across = np.concatenate([plane @ columns[i : i + AT_ONCE].T for i in range(0, len(columns), AT_ONCE)], axis=1)
     scratch = np.empty((min(AT_ONCE, len(rows)), len(columns)), np.float32)
     for first in range(0, len(rows), AT_ONCE):

@@ -267,6 +267,20 @@ class TestWriting:
         assert np.abs(new - held).max() <= 1  # ties of rounding in float32
         assert (new != held).mean() < 0.01
 
+    @pytest.mark.parametrize("format", ["yuv420p", "p010le"])
+    @pytest.mark.parametrize("box", [Box(20, 10, 80, 70), Box(-25, -20, 35, 40), Box(90, 70, 150, 130)])
+    def test_what_an_empty_border_of_the_grid_leaves_alone(self, format: str, box: Box) -> None:
+        """The grid's empty cells are not worked on: the picture is the same as if one of them were next to empty."""
+        delta = np.zeros_like(a_delta())
+        delta[:, 3:9, 5:12] = a_delta()[:, 3:9, 5:12]
+        whole = delta.copy()
+        whole[:, 0, 0] = whole[:, -1, -1] = 1e-30
+        pictures = [noise(format, 128, 96, 50) for _ in "ab"]
+        changed = [add_perturbation(p, box, d, 1.0, EPSILON) for p, d in zip(pictures, (delta, whole), strict=True)]
+        assert changed[0] == changed[1]
+        first, second = map(raw_samples, pictures)
+        assert all((first[role] == second[role]).all() for role in first)
+
     @pytest.mark.parametrize("format", ["yuv420p", "nv12", "yuv422p10le", "p010le", "rgb24"])
     def test_one_that_is_kept_writes_what_a_new_one_would(self, format: str) -> None:
         kept = Perturbation(a_delta(), 1.0, EPSILON)
