@@ -31,6 +31,11 @@ class Colour:
     full_range: bool
 
     @property
+    def kr_kb(self) -> tuple[float, float]:
+        """The shares of red and blue in luma."""
+        return _KR_KB[self.matrix]
+
+    @property
     def sws_colorspace(self) -> int:
         return _SWS[self.matrix]
 
@@ -56,7 +61,7 @@ class Colour:
         if role in ("Y", "Cb", "Cr"):
             plane: Grid = delta[("Y", "Cb", "Cr").index(role)]
             return plane
-        kr, kb = _KR_KB[self.matrix]
+        kr, kb = self.kr_kb
         if role == "R":
             return np.asarray(delta[0] + 2 * (1 - kr) * delta[2], np.float32)
         if role == "B":
