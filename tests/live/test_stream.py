@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
-from stream_guard.errors import EngineError, LimitError, SourceError, UnprotectedError
+from stream_guard.errors import LimitError, SourceError
 from stream_guard.live.spec import Limits, LivePhase, LiveSpec, OnGap
 from stream_guard.live.stream import LiveStream
-from stream_guard.media import LiveOutput
 from stream_guard.types import Frame, Verdict
 
-from ..support.fakes import Batch, FindOne, ProtectAll, pipeline, spec
-from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, Sinks, clip, wait_for
-from .running import Running
-
-PROTECT = (spec(FindOne), spec(ProtectAll))
-
-
-@pytest.fixture(autouse=True)
-def no_thread_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert [t.name for t in threading.enumerate() if t not in before] == []
-
-
-class Faked(Running):
-    """A stream between fakes."""
-
-    def __init__(self, connections: list[Any], *stages: Any, sink: dict[str, Any] | None = None, **settings: Any):
-        self.sinks, self.net = Sinks(settings=sink or {}), FakeNet(connections)
-        chosen: dict[str, Any] = {"backoff": Backoff(0.01, 0.05, 0.0), **settings}
-        config, outputs = pipeline(*stages or PROTECT), (LiveOutput("rtmp://there/live/key"),)
-        self.spec = LiveSpec("test", "rtmp://here/live/key", outputs, config, **chosen)
-        super().__init__(self.spec, open_source=self.net, make_sink=self.sinks)
-
-
-@contextmanager
-def running(connections: list[Any], *stages: Any, **settings: Any) -> Iterator[Faked]:
-    run = Faked(connections, *stages, **settings)
-    run.thread.start()
-    try:
-        yield run
-    finally:
-        run.stop.set()
-        run.thread.join(30)
-
-
-def rising(times: list[Any]) -> bool:
-    return all(a < b for a, b in itertools.pairwise(times))
+from ..support.fakes import Batch, FindOne, ProtectAll, spec
+from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, clip, wait_for
+from .faked import PROTECT, Faked, rising, running
 
 
 def test_frames_and_packets_arrive_in_order_and_the_stream_drains() -> None:
@@ -173,187 +133,6 @@ def test_another_size_opens_the_outputs_anew() -> None:
     assert "opened anew" in run.words("output")
 
 
-class Slow(ProtectAll):
-    """Waits for `gate` at every frame."""
-
-    gate = threading.Event()
-
-    def process(self, shown: Frame) -> Iterable[Frame]:
-        self.gate.wait(30)
-        return super().process(shown)
-
-
-def test_late_frames_are_dropped_and_the_delay_returns_to_its_bound() -> None:
-    Slow.gate = threading.Event()
-    late = threading.Event()
-    items = [*clip(4), lambda: late.wait(30), *clip(3, start=160)]
-    with running([FakeConnection(items, then="stall")], spec(FindOne), spec(Slow), max_delay_seconds=0.2) as run:
-        run.until(lambda status: status.in_flight == 4)
-        threading.Event().wait(0.3)
-        Slow.gate.set()
-        run.until(lambda status: status.in_flight == 0)
-        assert run.status.dropped == {"late": 3}
-        late.set()
-        run.until(lambda status: status.frames_out == 4)
-        run.stop.set()
-        status = run.end()
-    assert status.unprotected == {}
-    assert [shown.index for shown in run.sinks.frames] == [0, 4, 5, 6]
-    assert run.value("frames_dropped_total", reason="late") == 3
-
-
-def test_with_pass_late_frames_leave_and_are_counted() -> None:
-    Slow.gate = threading.Event()
-    stages = (spec(FindOne), spec(Slow))
-    with running(
-        [FakeConnection(clip(4), then="stall")], *stages, max_delay_seconds=0.2, on_failure=OnFailure.PASS
-    ) as run:
-        run.until(lambda status: status.in_flight == 4)
-        threading.Event().wait(0.3)
-        Slow.gate.set()
-        run.until(lambda status: status.in_flight == 0)
-        run.stop.set()
-        status = run.end()
-    assert status.unprotected.get("too_slow", 0) + status.dropped.get("late", 0) == 3
-    assert status.unprotected["too_slow"] >= 1
-
-
-def test_frames_beyond_the_queue_push_out_the_oldest() -> None:
-    Slow.gate = threading.Event()
-    with running([FakeConnection(clip(30), then="stall")], spec(FindOne), spec(Slow), max_delay_seconds=0.2) as run:
-        run.until(lambda status: status.frames_in == 30)
-        assert run.status.dropped["late"] >= 30 - 6 - 1
-        Slow.gate.set()
-        run.until(lambda status: status.in_flight == 0)
-        run.stop.set()
-        run.end()
-    shown = [frame.index for frame in run.sinks.frames]
-    assert shown == sorted(shown)
-    assert len(shown) + run.status.dropped["late"] == 30
-
-
-class Dying(ProtectAll):
-    """Raises at the frames of `fatal`, and while it is opened again `refusals` times."""
-
-    name = "dying"
-    opened = 0
-    refusals = 0
-    fatal: tuple[int, ...] = (3,)
-    again = threading.Event()
-    let = threading.Event()
-
-    def open(self) -> None:
-        cls = type(self)
-        cls.opened += 1
-        if cls.opened > 1:
-            cls.let.wait(30)
-        if 1 < cls.opened <= 1 + cls.refusals:
-            raise EngineError("the device is gone")
-        if cls.opened > 1:
-            cls.again.set()
-
-    def process(self, shown: Frame) -> Iterable[Frame]:
-        if shown.index in self.fatal:
-            raise RuntimeError("the device hangs")
-        return super().process(shown)
-
-
-@pytest.fixture
-def dying() -> type[Dying]:
-    return type("Fresh", (Dying,), {"opened": 0, "again": threading.Event(), "let": threading.Event()})
-
-
-def _reopened(dying: type[Dying], count: int) -> FakeConnection:
-    """Six frames, and `count` more once the stage was opened again."""
-
-    def wait() -> None:
-        dying.again.wait(30)
-        wait_for(lambda: not any(thread.name == "stream-guard-reopen" for thread in threading.enumerate()))
-
-    return FakeConnection([*clip(6), wait, *clip(count, start=240, level=200)], then="stall")
-
-
-def test_an_engine_that_dies_is_opened_anew_and_the_last_picture_stands_in(dying: type[Dying]) -> None:
-    dying.refusals = 2
-    with running([_reopened(dying, 4)], spec(FindOne), spec(dying)) as run:
-        run.until(lambda status: status.frames_out == 6)
-        dying.let.set()
-        run.until(lambda status: status.frames_out == 10)
-        run.stop.set()
-        status = run.end()
-    assert dying.opened == 4
-    assert status.blocked == {"engine_failed": 3}
-    assert status.unprotected == {}
-    assert status.protected_faces == 3 + 4
-    assert [shown.index for shown in run.sinks.frames] == list(range(10))
-    assert "the device hangs" in run.words("error")
-    assert "work again" in run.words("error")
-    assert status.error == ""
-
-
-def test_an_engine_that_dies_with_pass_is_counted(dying: type[Dying]) -> None:
-    with running([_reopened(dying, 4)], spec(FindOne), spec(dying), on_failure=OnFailure.PASS) as run:
-        run.until(lambda status: status.frames_out == 6)
-        dying.let.set()
-        run.until(lambda status: status.frames_out == 10)
-        run.stop.set()
-        status = run.end()
-    assert status.unprotected == {"engine_failed": 3}
-    assert run.value("unprotected_frames_total", reason="engine_failed") == 3
-    assert status.blocked == {}
-
-
-def test_an_engine_that_dies_with_disconnect_ends_the_stream(dying: type[Dying]) -> None:
-    connection = FakeConnection(clip(9), then="stall")
-    with running([connection], spec(FindOne), spec(dying), on_failure=OnFailure.DISCONNECT) as run:
-        status = run.end()
-    assert status.phase is LivePhase.FAILED
-    assert "the device hangs" in str(run.error)
-    assert status.frames_out <= 3
-    assert run.sinks.made[0].closed
-
-
-def test_frames_that_a_dying_stage_held_leave_by_the_policy(dying: type[Dying]) -> None:
-    dying.fatal = (4,)
-    dying.let.set()
-    with running([_reopened(dying, 3)], spec(FindOne), spec(Batch), spec(dying)) as run:
-        run.until(lambda status: status.frames_out == 9)
-        run.stop.set()
-        run.end()
-    assert [shown.index for shown in run.sinks.frames] == list(range(9))
-
-
-def test_an_unprotected_face_with_disconnect_ends_the_stream() -> None:
-    stages = (spec(FindOne), spec(ProtectAll, miss=(2,)))
-    with running([FakeConnection(clip(9), then="stall")], *stages, on_failure=OnFailure.DISCONNECT) as run:
-        run.end()
-    assert isinstance(run.error, UnprotectedError)
-    assert run.error.reason == "too_small"
-
-
-class NoEngine(ProtectAll):
-    def open(self) -> None:
-        raise EngineError("the engine file is damaged")
-
-
-def test_without_an_engine_nothing_runs() -> None:
-    with running([FakeConnection(clip(3))], spec(FindOne), spec(NoEngine)) as run:
-        status = run.end()
-    assert run.net.attempts == 0
-    assert "the engine file is damaged" in str(run.error)
-    assert (status.phase, status.error) == (LivePhase.FAILED, "the engine file is damaged")
-
-
-def test_without_an_engine_pass_relays_and_counts() -> None:
-    connection = FakeConnection(clip(3, level=180), then="stall")
-    with running([connection], spec(FindOne), spec(NoEngine), on_failure=OnFailure.PASS) as run:
-        run.until(lambda status: status.frames_out == 3)
-        run.stop.set()
-        status = run.end()
-    assert status.unprotected == {"engine_failed": 3}
-    assert min(run.sinks.made[0].levels) > 150
-
-
 def test_attempts_without_a_picture_end_the_stream() -> None:
     with running([], backoff=Backoff(0.01, 0.02, 0.0, attempts=3)) as run:
         run.end()
@@ -410,14 +189,6 @@ def test_the_memory_is_limited() -> None:
     assert "limits.memory" in str(run.error)
 
 
-def test_an_error_of_the_sink_names_encode() -> None:
-    with running([FakeConnection(clip(9), then="stall")], sink={"fail_at": 2}) as run:
-        status = run.end()
-    assert "stage 'encode' failed" in str(run.error)
-    assert run.sinks.made[0].aborted
-    assert status.frames_in == status.frames_out + sum(status.dropped.values())
-
-
 def test_snapshots_show_the_picture_before_and_after() -> None:
     with running([FakeConnection(clip(3), then="stall")]) as run:
         run.until(lambda status: status.frames_out == 3)
@@ -430,37 +201,6 @@ def test_snapshots_show_the_picture_before_and_after() -> None:
 def test_secrets_stay_out_of_words() -> None:
     run = Faked([])
     assert "key" not in repr(run.spec)
-
-
-class Gives(ProtectAll):
-    """Says of every face that the engine failed, until it is opened again."""
-
-    name = "gives"
-    opened = 0
-
-    def open(self) -> None:
-        type(self).opened += 1
-
-    def process(self, shown: Frame) -> Iterable[Frame]:
-        if self.opened > 1:
-            return super().process(shown)
-        return [replace(shown, faces=tuple(face.unprotected("engine_failed") for face in shown.faces))]
-
-
-def test_an_engine_that_fails_without_a_word_is_opened_anew_too() -> None:
-    Gives.opened = 0
-
-    def reopened() -> None:
-        wait_for(lambda: Gives.opened == 2)
-        wait_for(lambda: not any(thread.name == "stream-guard-reopen" for thread in threading.enumerate()))
-
-    items = [*clip(10), reopened, *clip(5, start=400)]
-    with running([FakeConnection(items, then="stall")], spec(FindOne), spec(Gives)) as run:
-        run.until(lambda status: status.frames_out == 15)
-        status = run.drain()
-    assert status.blocked == {"engine_failed": 10}
-    assert status.protected_faces == 5
-    assert "10 pictures in a row" in run.words("error")
 
 
 class Judges(ProtectAll):
@@ -482,26 +222,6 @@ def test_verdicts_are_counted_and_changes_are_told() -> None:
         status = run.drain()
     assert status.verdicts == {"judges:real": 1, "judges:fake": 6}
     assert [event.data["label"] for event in run.events if event.kind == "verdict"] == ["real", "fake"]
-
-
-def test_a_machine_that_stays_too_slow_with_disconnect_ends_the_stream() -> None:
-    class Steady(FakeConnection):
-        def read(self) -> Iterator[Any]:
-            for shown in clip(2000):
-                if self.interrupted.wait(0.01):
-                    return
-                yield shown
-
-    class Dawdles(ProtectAll):
-        def process(self, shown: Frame) -> Iterable[Frame]:
-            threading.Event().wait(0.1)
-            return super().process(shown)
-
-    stages = (spec(FindOne), spec(Dawdles))
-    with running([Steady([])], *stages, on_failure=OnFailure.DISCONNECT, max_delay_seconds=0.1) as run:
-        status = run.end()
-    assert "too slow" in str(run.error)
-    assert status.dropped["late"] > 0
 
 
 def test_what_the_stages_hold_leaves_when_the_stream_drains() -> None:
