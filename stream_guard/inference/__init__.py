@@ -1,6 +1,6 @@
-"""Inference: engine cards, the zoo, and sessions on the backends. Owns ONNX Runtime, OpenVINO and onnx."""
+"""Inference: engine cards, the zoo, and sessions on the backends. Owns every package that runs a network, and onnx."""
 
-from .backends import AUTO, BACKENDS, Backend, backend_names, open_session
+from .backends import AUTO, BACKENDS, Backend, backend_names, backend_words, open_session
 from .card import Card, Conditions, TensorSpec, load_card
 from .session import Array, Session
 from .zoo import find_engine, list_engines, zoo_folder
@@ -15,6 +15,7 @@ __all__ = [
     "Session",
     "TensorSpec",
     "backend_names",
+    "backend_words",
     "find_engine",
     "list_engines",
     "load_card",

@@ -16,7 +16,7 @@ def with_input_shapes(model: bytes, shapes: Mapping[str, tuple[int, ...]]) -> by
     Only for networks that do work at other sizes, such as fully convolutional ones. Raises EngineError for bytes that
     are no ONNX model and for an input that it does not have.
     """
-    proto = _parsed(model)
+    proto = parsed(model)
     inputs = {value.name: value for value in proto.graph.input}
     for name, shape in shapes.items():
         if name not in inputs:
@@ -42,14 +42,26 @@ def _restate(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
 
 def model_ports(model: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of a model's inputs and outputs. Raises EngineError for bytes that are no ONNX model."""
-    graph = _parsed(model).graph
+    graph = parsed(model).graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = tuple(value.name for value in graph.input if value.name not in weights)
     return inputs, tuple(value.name for value in graph.output)
 
 
-def _parsed(model: bytes) -> onnx.ModelProto:
+def node_at(model: bytes, index: int) -> tuple[str, str]:
+    """Operator and name of a node by its place in the file; words to the same effect where there is none."""
+    nodes = parsed(model).graph.node
+    if not 0 <= index < len(nodes):
+        return "unknown", f"node {index}"
+    return nodes[index].op_type, nodes[index].name or f"node {index}"
+
+
+def parsed(model: bytes) -> onnx.ModelProto:
+    """Raises EngineError for bytes that are no ONNX model; an empty one is none either."""
     try:
-        return onnx.load_model_from_string(model)
+        proto = onnx.load_model_from_string(model)
     except DecodeError as error:
-        raise EngineError("the file is not an ONNX model") from error
+        raise EngineError("can't load the model: the file is not an ONNX model") from error
+    if not proto.graph.output:
+        raise EngineError("can't load the model: it is empty, or cut off")
+    return proto

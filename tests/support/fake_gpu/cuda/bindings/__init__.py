@@ -1,0 +1,1 @@
+"""Stands in for NVIDIA's `cuda` packages: see bindings/runtime.py."""
