@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import av
 from av.codec.context import Flags
+from av.codec.hwaccel import HWAccel
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -16,13 +17,15 @@ from ..errors import ConfigError
 from ..types import Frame
 from .clock import rescale
 from .containers import Container
+from .device import lies_on_device, to_host
 from .fallback import resolved, usual_encoder
 from .formats import FULL_RANGE, choose_format, has_alpha, is_rgb
 from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
+from .hwaccel import sample_format
 from .info import VideoInfo
 from .palette import Palette
 from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options
-from .versions import reformat, set_field_order
+from .versions import ENCODES_FROM_DEVICE, reformat, set_field_order
 
 FALLBACK_RATE = Fraction(25)
 HEADROOM_SECONDS = 1.0
@@ -66,6 +69,7 @@ class VideoTrack:
         if self._palette is not None:
             self.pix_fmt, loss = "pal8", ""
         self._warn(loss)
+        self._on_device = bool(self._encoder.software) and lies_on_device(first) and ENCODES_FROM_DEVICE
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
         options = encoder_options(self._encoder, settings)
@@ -103,9 +107,10 @@ class VideoTrack:
         info = self._info
         if self._palette is not None:
             return self._palette.apply(picture, info.width, info.height)
-        same = (picture.format.name, picture.width, picture.height) == (self.pix_fmt, info.width, info.height)
-        if same:
-            return picture
+        shape = sample_format(picture), picture.width, picture.height
+        if shape == (self.pix_fmt, info.width, info.height):
+            return picture if self._on_device else to_host(picture)
+        picture = to_host(picture)
         ranges = (self._colour_range(), self._colour_range())
         if is_rgb(picture.format.name) != is_rgb(self.pix_fmt):
             ranges = (FULL, LIMITED) if is_rgb(picture.format.name) else (ranges[0], FULL)
@@ -116,7 +121,8 @@ class VideoTrack:
     ) -> VideoStream:
         check_held(out, self._container, self._encoder)
         rate = self._info.average_rate or FALLBACK_RATE
-        stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=options))
+        device: dict[str, Any] = {"hwaccel": HWAccel("cuda", is_hw_owned=True)} if self._on_device else {}
+        stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=options, **device))
         context = stream.codec_context
         context.width, context.height = self._info.width, self._info.height
         context.pix_fmt = self.pix_fmt

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..types import Box
+from . import device
 from .colour import FULL, Colour, readable_colour
 from .layouts import PlaneGeometry, plane_groups
 from .perturbation import FEATHER, Perturbation, add_perturbation, hold_budget, snapshot
@@ -57,7 +58,13 @@ def read_rgb(picture: av.VideoFrame, box: Box, size: int) -> RGB:
 
 
 def small_rgb(picture: av.VideoFrame, width: int, height: int) -> RGB:
-    """The whole picture as full-range RGB (height, width, 3), scaled; of any format that swscale reads."""
+    """The whole picture as full-range RGB (height, width, 3), scaled; of any format that swscale reads.
+
+    Of a picture on a device only the small copy is downloaded, where its format allows.
+    """
+    there = device.planes_of(picture) if device.lies_on_device(picture) else None
+    if there is not None:
+        return device.small_rgb(there, width, height)
     colour = readable_colour(picture)
     return _to_array(_SCALER.to(picture, width, height, "rgb24", colour, Interpolation.AREA), 3)
 
@@ -69,7 +76,10 @@ def whole_rgb(picture: av.VideoFrame) -> RGB:
 
 
 def small_luma(picture: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The whole picture's brightness (height, width), scaled: far cheaper than `small_rgb`."""
+    """The whole picture's brightness (height, width), scaled: far cheaper than `small_rgb`. Devices as there."""
+    there = device.planes_of(picture) if device.lies_on_device(picture) else None
+    if there is not None:
+        return device.small_luma(there, width, height)
     colour = readable_colour(picture)
     return _to_array(_SCALER.to(picture, width, height, "gray", colour, Interpolation.AREA), 1)[:, :, 0]
 

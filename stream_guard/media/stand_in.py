@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange
 
+from . import device
+from .hwaccel import sample_format
+
 Layout = tuple[str, int, int, int]
 
 
 def layout(picture: av.VideoFrame) -> Layout:
     """What two pictures must share for one to take the other's content: format, size and range."""
-    return picture.format.name, picture.width, picture.height, int(picture.color_range)
+    return sample_format(picture), picture.width, picture.height, int(picture.color_range)
 
 
 def black(picture: av.VideoFrame) -> av.VideoFrame:
@@ -26,14 +29,14 @@ def black(picture: av.VideoFrame) -> av.VideoFrame:
 
 
 def painted(like: av.VideoFrame, rgb: npt.NDArray[np.uint8]) -> av.VideoFrame:
-    """A new picture of the same format, size and range with the content of `rgb` (height, width, 3).
+    """A new picture of the same samples, size and range with the content of `rgb` (height, width, 3).
 
     Raises ValueError as `black` does.
     """
     full = int(like.color_range) == int(ColorRange.JPEG)
     try:
         made = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-            format=like.format.name,
+            format=sample_format(like),
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
             # On several threads swscale sometimes writes chroma into luma at 10 bits, where two slices meet.
@@ -46,7 +49,8 @@ def painted(like: av.VideoFrame, rgb: npt.NDArray[np.uint8]) -> av.VideoFrame:
 
 
 def copied(picture: av.VideoFrame) -> av.VideoFrame:
-    """A picture of its own memory with the same content and colour tags."""
+    """A picture of its own memory, the processor's, with the same content and colour tags."""
+    picture = device.to_host(picture)
     copy = av.VideoFrame(picture.width, picture.height, picture.format.name)
     for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
         setattr(copy, name, getattr(picture, name))
@@ -59,6 +63,9 @@ def overwrite(picture: av.VideoFrame, content: av.VideoFrame) -> None:
 
     Both must have the same `layout`; `picture` may share its memory with the decoder, which is left alone.
     """
+    if device.lies_on_device(picture) or device.lies_on_device(content):
+        device.overwrite(picture, content)
+        return
     picture.make_writable()
     for target, source in zip(picture.planes, content.planes, strict=True):
         into, out_of = _rows(target), _rows(source)

@@ -15,6 +15,9 @@ from av.error import FFmpegError
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+ENCODES_FROM_DEVICE = hasattr(av.VideoFrame, "sw_format")
+"""Whether encoders take pictures that lie on a device; PyAV 18 learned both at once."""
+
 # Two of swscale's flags (libswscale/swscale.h). PyAV 17 takes them as a number but has no names for them.
 _SWS_FULL_CHR_H_INT = 1 << 13
 _SWS_ACCURATE_RND = 1 << 18

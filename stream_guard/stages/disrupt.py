@@ -12,18 +12,16 @@ from pydantic import Field
 
 from ..errors import ConfigError, EngineError
 from ..inference import Card, Session, find_engine, open_session
-from ..media import pixels
+from ..media import device, pixels
 from ..types import Box, Face, Frame, guard_region
 from .base import Stage, StageOptions
+from .disrupt_there import ENGINE_FAILED, NO_CHANGE, TOO_SMALL, DeviceDisrupter
 
 if TYPE_CHECKING:
     import av
 
 _log = logging.getLogger(__name__)
 
-TOO_SMALL = "too_small"
-ENGINE_FAILED = "engine_failed"
-NO_CHANGE = "no_change"
 UNSUPPORTED = "unsupported_pixel_format"
 
 UNPROTECTED_REASONS: tuple[str, ...] = (TOO_SMALL, ENGINE_FAILED, NO_CHANGE, UNSUPPORTED)
@@ -72,12 +70,14 @@ class DisruptStage(Stage):
     Options = DisruptOptions
     options: DisruptOptions
     protects = True
+    on_device = True
 
     def __init__(self, options: StageOptions | None = None) -> None:
         super().__init__(options)
         self._card: Card | None = None
         self._session: Session | None = None
         self._held: dict[int, _Held] = {}
+        self._there: DeviceDisrupter | None = None
         self._warned = False
 
     def open(self) -> None:
@@ -102,16 +102,34 @@ class DisruptStage(Stage):
         if not frame.faces_known:
             raise ConfigError("nobody looked for faces in this picture: put the stage 'faces' before 'disrupt'")
         self._forget({face.track for face in frame.faces})
+        if device.lies_on_device(frame.picture):
+            return [self._protected_there(frame)]
         return [replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame]
 
     def reset(self) -> None:
         self._held.clear()
+        self._there = None
 
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
-        self._card, self._session = None, None
+        self._card, self._session, self._there = None, None, None
         self._held.clear()
+
+    def _protected_there(self, frame: Frame) -> Frame:
+        """A picture in a device's memory stays there, unless its samples can't be shared."""
+        if self._session is None or self._card is None or self._card.epsilon is None:
+            raise EngineError("the disrupt stage is not open: no engine is loaded")
+        if not frame.faces:
+            return frame
+        planes = device.planes_of(frame.picture, writable=True)
+        if planes is None:
+            here = device.to_host(frame.picture)
+            return replace(frame, picture=here, faces=self._protect(here, frame.faces))
+        if self._there is None:
+            size = self._card.input_shape("face")[-1]
+            self._there = DeviceDisrupter(self._session, size, self._card.epsilon, self.options)
+        return replace(frame, faces=self._there.protect(planes, frame.faces))
 
     def _protect(self, picture: av.VideoFrame, faces: tuple[Face, ...]) -> tuple[Face, ...]:
         if not pixels.supports(picture):
@@ -190,6 +208,8 @@ class DisruptStage(Stage):
         """A perturbation belongs to a face in sight: one that comes back gets a new one."""
         for track in self._held.keys() - tracks:
             del self._held[track]
+        if self._there is not None:
+            self._there.forget(tracks)
 
 
 def _meets(region: Box, others: Sequence[Box]) -> bool:

@@ -63,6 +63,7 @@ class FacesStage(Stage):
     """Sets `faces` and `faces_known` of every frame. The pictures are only read."""
 
     name = "faces"
+    on_device = True
     description = "Finds faces on a small copy every few pictures and follows them in between."
     Options = FacesOptions
     options: FacesOptions

@@ -10,13 +10,12 @@ levels, by 0.5 on average. The budget itself holds exactly.
 
 from .planes import Planes, lies_on_device, planes_of, to_host
 from .reading import read_faces, small_luma, small_rgb
-from .replacing import black, overwrite
+from .replacing import overwrite
 from .writing import add_deltas
 
 __all__ = [
     "Planes",
     "add_deltas",
-    "black",
     "lies_on_device",
     "overwrite",
     "planes_of",
