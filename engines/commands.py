@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shlex
 import sys
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 
 from stream_guard.errors import UsageError
+from stream_guard.inference import find_engine
 
 from . import shipping
 from .data import clips
@@ -107,9 +107,14 @@ def delivered(arguments: argparse.Namespace) -> None:
     targets = [target_of(folder) for folder in arguments.targets]
     stills = evaluation.held_out(arguments.media, arguments.faces, arguments.seed)
     rows = evaluation.table(
-        stills, min(arguments.bound_faces, len(stills)), targets, arguments.widths, arguments.crf, arguments.seed
+        stills,
+        min(arguments.bound_faces, len(stills)),
+        targets,
+        arguments.widths,
+        arguments.crf,
+        arguments.seed,
+        arguments.engine,
     )
-    shipped = shipping.ZOO / "disrupter" / "model.onnx"
     words = shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
     for folder in arguments.targets:
         words = words.replace(str(folder), f"runs/{folder.name}")
@@ -117,7 +122,7 @@ def delivered(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(arguments.seed, command),
-        "disrupter_sha256": hashlib.sha256(shipped.read_bytes()).hexdigest(),
+        "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }
     arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     print(arguments.out)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from stream_guard.audit.probes import load_probes
-from stream_guard.stages.disrupt import DisruptStage
+from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data.detect import still_detector
 from ..data.pack import split_of
@@ -44,9 +44,13 @@ def table(
     widths: Sequence[int],
     crfs: Sequence[int],
     seed: int,
+    engine: str | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a generator, width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces."""
-    stage = DisruptStage()
+    """One row a generator, width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces.
+
+    `engine` is a disrupter's name or folder; the zoo's default if not given.
+    """
+    stage = DisruptStage(DisruptOptions(engine=engine))
     stage.open()
     rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed)]
     stage.close()
