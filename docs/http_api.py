@@ -83,6 +83,7 @@ its last part are shown. `allowed`, `what_to_do` and `problems` are there where 
 
 {_statuses()}
 `/readyz` answers 503 with its own body: `ready`, `engine` (loading, building, ready, failed), `draining`, `reasons`.
+While a faster engine is compiled beside one that works, it answers 200 with `engine: building`.
 
 ## Limits
 

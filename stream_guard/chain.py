@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .config import StageSpec
 from .errors import StageError, StreamGuardError
+from .inference.watch import EngineEvent, listening
 from .outcome import Tally
 from .stages.base import Stage
 from .types import Frame
@@ -26,12 +27,22 @@ class Step:
         try:
             stage = self._build()
             self._stage = stage
-            stage.open()
+            with listening(self._told):
+                stage.open()
         except StreamGuardError:
             raise
         except Exception as exc:
             raise StageError(self.name, None, exc) from exc
         self._tally.loaded(self.name, stage.about())
+
+    def _told(self, event: EngineEvent) -> None:
+        """Of the engine's way from one backend to another, on whatever thread it happens.
+
+        Swaps and fallbacks happen inside `process`: then the stage says anew what it runs on.
+        """
+        self._tally.engine_told(self.name, event)
+        if self._stage is not None and event.kind in ("swapped", "fallback"):
+            self._tally.loaded(self.name, self._stage.about())
 
     def process(self, frame: Frame) -> list[Frame]:
         stage = self._opened()
@@ -43,7 +54,8 @@ class Step:
     def reset(self) -> None:
         stage = self._opened()
         try:
-            stage.reset()
+            with listening(self._told):  # a stage may open its engine anew
+                stage.reset()
         except Exception as exc:
             raise StageError(self.name, None, exc) from exc
 

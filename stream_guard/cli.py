@@ -11,6 +11,8 @@ from .commands.audit import audit
 from .commands.console import emit, guarded, set_up
 from .commands.demo import demo
 from .commands.engines import engines_list
+from .commands.engines_build import EPILOG as BUILD_EPILOG
+from .commands.engines_build import engines_build
 from .commands.protect import protect
 from .commands.screen import screen
 from .commands.serve import serve
@@ -53,6 +55,7 @@ app.command("demo", epilog=EPILOG)(guarded(demo))
 app.command("serve", epilog=EPILOG)(guarded(serve))
 app.command("stages")(guarded(stages))
 engines.command("list")(guarded(engines_list))
+engines.command("build", epilog=BUILD_EPILOG)(guarded(engines_build))
 app.add_typer(engines, name="engines")
 
 

@@ -44,6 +44,20 @@ METRICS = (
     Metric(Info, "build", "Version of Stream Guard."),
     Metric(Info, "engine", "Engines that are loaded, one series a stage.", ("stage",)),
     Metric(Gauge, "engine_loaded", "1 while the stage's engine is loaded, 0 before and after.", ("stage",)),
+    Metric(
+        Gauge,
+        "engine_state",
+        "1 for the state that the stage's engine is in, 0 for the others: ready; building (a faster one is being "
+        "compiled for this GPU, another backend works meanwhile); fallen_back (it failed and another took over).",
+        ("stage", "state"),
+    ),
+    Metric(
+        Counter,
+        "engine_fallbacks",
+        "Times that an engine's backend failed and the next one took over, without losing a picture, by reason: "
+        "run_failed (the GPU was lost, or the backend raised), out_of_memory.",
+        ("stage", "reason"),
+    ),
     Metric(Gauge, "active_streams", "Streams that are being processed now."),
     Metric(Counter, "frames_in", "Pictures decoded from the source."),
     Metric(Counter, "frames_out", "Pictures handed to the encoder, replaced ones included."),

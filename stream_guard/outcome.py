@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 from .config import OnFailure
+from .inference.watch import EngineEvent
 from .metrics import Metrics
 from .tracing import OFF, Tracing
 from .types import Frame, Protection
+
+ENGINE_STATES = ("ready", "building", "fallen_back")
 
 FOLLOWED = {
     "source_corrupt_packets": ("source", "corrupt_packets"),
@@ -94,9 +97,12 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
+    engine_states: dict[str, str] = field(default_factory=dict)
     time_seconds: float = 0.0
     followed: Counter[str] = field(default_factory=Counter)
     tracing: Tracing = OFF
+    on_engine: Callable[[str, EngineEvent], None] = lambda stage, event: None
+    """Told, with the stage's name, of what becomes of its engine; from any thread, and must not wait."""
 
     def came_in(self) -> None:
         self.frames_in += 1
@@ -158,8 +164,30 @@ class Tally:
             self.engines[stage] = about
             self.metrics["engine"].labels(stage).info(about)
             self.metrics["engine_loaded"].labels(stage).set(1)
+            if self.engine_states.get(stage) is None:
+                self._engine_is(stage, "ready")
+
+    def engine_told(self, stage: str, event: EngineEvent) -> None:
+        """What became of a stage's engine while it was in use; from any thread."""
+        if event.kind == "building":
+            self._engine_is(stage, "building")
+        elif event.kind == "fallback":
+            self.metrics["engine_fallbacks"].labels(stage, event.reason).inc()
+            self._engine_is(stage, "fallen_back")
+        else:
+            self._engine_is(stage, "ready")
+        self.on_engine(stage, event)
+
+    def _engine_is(self, stage: str, state: str) -> None:
+        if self.engine_states.get(stage) != state:
+            self.engine_states[stage] = state
+            for each in ENGINE_STATES:
+                self.metrics["engine_state"].labels(stage, each).set(float(each == state))
 
     def unloaded(self, stage: str) -> None:
+        if self.engine_states.pop(stage, None) is not None:
+            for state in ENGINE_STATES:
+                self.metrics["engine_state"].labels(stage, state).set(0)
         if stage in self.engines:
             self.metrics["engine_loaded"].labels(stage).set(0)
 

@@ -39,7 +39,9 @@ def audit(
     samples: Annotated[
         int | None, typer.Option(help="Or about N pictures in all; 24.", rich_help_panel=SAMPLE, metavar="N")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.", rich_help_panel=SAMPLE)] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="What runs the networks: see `engines list`.", rich_help_panel=SAMPLE)
+    ] = "auto",
     against: Annotated[
         str | None,
         typer.Option(

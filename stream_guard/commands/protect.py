@@ -32,7 +32,7 @@ def protect(
         str | None, typer.Option(help="The disrupter: see `engines list`.", rich_help_panel=PROTECTION)
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="auto, openvino or onnxruntime.", rich_help_panel=PROTECTION)
+        str | None, typer.Option(help="What runs the networks: see `engines list`.", rich_help_panel=PROTECTION)
     ] = None,
     strength: Annotated[
         float | None, typer.Option(help="How strongly faces are perturbed; 1 as trained.", rich_help_panel=PROTECTION)

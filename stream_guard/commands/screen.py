@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def screen(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="The video to look at.")],
     pipeline: Annotated[str, typer.Option(help="A bundled pipeline's name or the path of a .yaml file.")] = "screen",
-    backend: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What runs the networks: see `engines list`.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Any stage option.")
     ] = None,

@@ -68,7 +68,7 @@ class JobState(State):
 
 
 class Health(State):
-    """Readiness: ready when every engine that streams need is."""
+    """Readiness: ready when streams can be protected, also while something faster is being built (`building`)."""
 
     ready: bool
     engine: Literal["loading", "building", "ready", "failed"]

@@ -168,7 +168,7 @@ class Daemon:
         state, reason = self._engine.state
         draining = self._draining.is_set()
         reasons = [words for words in (reason, "the daemon is stopping" if draining else "") if words]
-        return Health(ready=state == "ready" and not draining, engine=state, draining=draining, reasons=reasons)
+        return Health(ready=self._engine.ready and not draining, engine=state, draining=draining, reasons=reasons)
 
     def metrics(self) -> bytes:
         self._measure()

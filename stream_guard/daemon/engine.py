@@ -1,4 +1,10 @@
-"""Whether the engines that streams need can be loaded: tried once in a worker before the daemon says it is ready."""
+"""Whether the engines that streams need can be loaded: tried once in a worker before the daemon says it is ready.
+
+`building` is two things. While an engine is compiled in the background and another backend works, the daemon is ready:
+streams are taken and protected, and the state only shows that something faster is on its way. Where the configuration
+names the backend that is being built, nothing can run before it is done, and the daemon is not ready. Neither touches
+/livez: nobody kills the daemon in mid-build.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +42,14 @@ class Engine:
         self._pipelines: list[dict[str, Any]] = []
         self._run = 0
         self._again_at: float | None = None
+        self._serving = False
+        """Whether streams can run though the engine is still being built."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether streams can be protected now."""
+        with self._lock:
+            return self._state == "ready" or (self._state == "building" and self._serving)
 
     @property
     def state(self) -> tuple[State, str]:
@@ -59,13 +73,17 @@ class Engine:
             self._start()
 
     def proven(self) -> None:
-        """A stream runs with it: whatever a probe said, the engine is there."""
+        """A stream runs with it: whatever a probe said, the engine is there. A build that goes on is still shown."""
+        with self._lock:
+            self._serving = True
+            if self._state == "building":
+                return
         self._become("ready", "")
 
     def _start(self) -> None:
         with self._lock:
             self._run += 1
-            number, self._again_at = self._run, None
+            number, self._again_at, self._serving = self._run, None, False
             spec = {"pipelines": self._pipelines}
         self._become("loading", "the stages are being opened")
         said: list[str] = []
@@ -79,7 +97,12 @@ class Engine:
         if message["type"] == "error":
             said.append(str(message["message"]))
         elif message["type"] == "building":
-            self._become("building", "an engine is being built for this machine")
+            with self._lock:
+                self._serving = self._serving or bool(message.get("serving"))
+            self._become("building", str(message.get("message") or "an engine is being built for this machine"))
+        elif message["type"] == "build_failed":
+            log.warning("an engine could not be built, streams stay on another backend: %s", message["message"])
+            self._ring.publish("engine", f"not built: {message['message']}", data={"state": "ready"})
 
     def _on_exit(self, ended: WorkerExit, said: list[str], number: int) -> None:
         with self._lock:

@@ -25,6 +25,8 @@ from .plans import PlanCache, PlanKey, write_whole
 
 Say = Callable[[dict[str, Any]], None]
 PR_SET_PDEATHSIG = 1
+NICE = 10
+"""Streams that run meanwhile come first."""
 MIB = 1024**2
 LEAST_WORKSPACE = 256 * MIB
 
@@ -32,6 +34,7 @@ LEAST_WORKSPACE = 256 * MIB
 def main() -> int:
     order = json.loads(sys.stdin.readline())
     _die_with_parent(int(order["parent"]))
+    os.nice(NICE)
     say = _speaker()
     try:
         run(order, say)

@@ -100,20 +100,21 @@ def _run(order: BuildOrder, cache: PlanCache, watch: Watch, stop: threading.Even
 
 @contextlib.contextmanager
 def _started(lock: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The child holds the lock with us, so that it is free no sooner than both are gone. It never outlives this."""
+    """The child holds the lock with us, so that it is free no sooner than both are gone. It never outlives this.
+
+    It stays in our process group: who kills a worker with all that it started ends the builder, too.
+    """
     child = subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=(lock,),
-        start_new_session=True,
     )
     try:
         yield child
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
         child.wait()
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:

@@ -108,12 +108,15 @@ class PlanCache:
             return None
         return PlanFile(plan, key, data, about)
 
-    def find_calibrated(self, key: PlanKey) -> PlanFile | None:
-        """The plan of this key but for the pictures that it was calibrated on, which only its builder knew."""
-        for about in self.headers():
+    def find_like(self, key: PlanKey, free: tuple[str, ...]) -> PlanFile | None:
+        """A plan of this key but for the fields `free`, which only whoever had it built could choose; the newest."""
+        wanted = {name: value for name, value in asdict(key).items() if name not in free}
+        for about in sorted(self.headers(), key=lambda about: -float(about.get("built_at", 0))):
             found = about.get("key")
-            if isinstance(found, dict) and {**found, "calibration_sha256": ""} == asdict(key):
-                return self.find(PlanKey(**found))
+            if isinstance(found, dict) and {n: v for n, v in found.items() if n not in free} == wanted:
+                plan = self.find(PlanKey(**found))
+                if plan is not None:
+                    return plan
         return None
 
     def store(self, key: PlanKey, data: bytes, about: Mapping[str, Any]) -> Path:

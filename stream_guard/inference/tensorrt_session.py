@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +37,15 @@ def chosen_precision() -> Precision:
 def order_for(
     model: bytes,
     precision: str,
-    shapes: Mapping[str, Shape] | None = None,
+    profiles: Sequence[Mapping[str, Shape]] = (),
     calibration: Path | None = None,
 ) -> BuildOrder:
     """What to build of a model for the GPU that is here.
 
-    `shapes` fixes inputs (-1 in front: the usual batch sizes) whose size the model leaves open. Raises EngineError
-    where a size other than the batch stays open, and where there is no GPU.
+    `profiles` are shapes of all inputs, one after another; the usual batch sizes if not given. Raises EngineError where
+    a size other than the batch stays open, and where there is no GPU.
     """
-    profiles = profiles_of({**input_shapes(model), **(shapes or {})})
+    chosen = checked_profiles(profiles, input_shapes(model)) if profiles else profiles_of(input_shapes(model))
     gpu = cuda_api.device()
     tensorrt_api.check_version()
     key = PlanKey(
@@ -56,10 +56,22 @@ def order_for(
         uuid=gpu.uuid,
         driver=gpu.driver,
         precision=precision,
-        shapes=_as_text(profiles),
+        shapes=_as_text(chosen),
         calibration_sha256=_sum_of(calibration),
     )
-    return BuildOrder(key, model, profiles, calibration)
+    return BuildOrder(key, model, chosen, calibration)
+
+
+def checked_profiles(profiles: Sequence[Mapping[str, Shape]], declared: Mapping[str, Shape]) -> list[dict[str, Shape]]:
+    """Profiles that someone chose, as far as the model takes them, smallest batch first. Raises EngineError."""
+    for profile in profiles:
+        if set(profile) != set(declared):
+            raise EngineError(f"shapes are needed for the inputs {sorted(declared)}, got {sorted(profile)}")
+        for name, shape in profile.items():
+            wanted = declared[name]
+            if len(shape) != len(wanted) or any(s < 1 or w not in (-1, s) for s, w in zip(shape, wanted, strict=True)):
+                raise EngineError(f"input {name!r} takes the shape {wanted} (-1: any but 0), not {shape}")
+    return [dict(profile) for profile in sorted(profiles, key=lambda p: next(iter(p.values())))]
 
 
 def profiles_of(shapes: Mapping[str, Shape]) -> list[dict[str, Shape]]:
@@ -88,11 +100,13 @@ def _sum_of(folder: Path | None) -> str:
 
 
 def ready_plan(model: bytes) -> PlanFile | None:
-    """The plan that a session would take, where it is built already. Raises EngineError as `order_for` does."""
-    order = order_for(model, chosen_precision())
-    if order.key.precision == "int8":
-        return PlanCache().find_calibrated(order.key)
-    return PlanCache().find(order.key)
+    """The plan that a session would take, where it is built already: the usual one, or one with other shapes.
+
+    Raises EngineError as `order_for` does.
+    """
+    key, cache = order_for(model, chosen_precision()).key, PlanCache()
+    free = ("shapes", "calibration_sha256") if key.precision == "int8" else ("shapes",)
+    return cache.find(key) or cache.find_like(key, free)
 
 
 def built_plan(model: bytes, watch: Watch, stop: threading.Event) -> PlanFile:
@@ -192,18 +206,19 @@ class TensorRtSession:
 
     def __init__(self, model: bytes, threads: int = 1) -> None:
         plan = built_plan(model, _tell_progress, threading.Event())
-        self._load(plan)
+        self._load(plan, model)
         self._check(model, plan.key.precision)
+        listener()(EngineEvent("built", self.backend, self.backend, "the engine is loaded"))
 
     @classmethod
     def of_plan(cls, plan: PlanFile, model: bytes) -> TensorRtSession:
         """A plan that is there. Raises EngineError as the constructor does."""
         made = cls.__new__(cls)
-        made._load(plan)
+        made._load(plan, model)
         made._check(model, plan.key.precision)
         return made
 
-    def _load(self, plan: PlanFile) -> None:
+    def _load(self, plan: PlanFile, model: bytes) -> None:
         cuda_api.use_device()
         self._lanes: dict[int, _Lane] = {}
         self._stream = cuda_api.Stream()
@@ -218,15 +233,15 @@ class TensorRtSession:
             self.close()
             raise
         self._sizes = sorted(self._lanes)
-        free = len(self._sizes) > 1
         self._shapes: dict[str, Shape] = {
-            name: (-1 if free else shape[0], *shape[1:]) for name, shape in engine.profiles[0].items()
+            name: (-1 if shape[0] < 0 else shape[0], *engine.profiles[0][name][1:])
+            for name, shape in input_shapes(model).items()
         }
 
     def _check(self, model: bytes, precision: str) -> None:
         """A plan that computes something else is no plan: compared once with ONNX Runtime, when it is loaded."""
         try:
-            self.parity = parity(self, model, shapes={n: tuple(abs(d) for d in s) for n, s in self._shapes.items()})
+            self.parity = parity(self, model, shapes=self._shapes)
         except BaseException:
             self.close()
             raise

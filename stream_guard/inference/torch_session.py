@@ -44,16 +44,18 @@ class TorchSession:
             raise EngineError("the session was closed")
         checked = check_feeds(feeds, self._shapes)
         if any(shape[:1] != (-1,) for shape in self._shapes.values()):
-            return self._run(checked, len(next(iter(checked.values()))), 0, None)
+            return self._run(checked, None, 0, None)
         rows = rows_of({name: array.shape for name, array in checked.items()})
         parts = [self._run(checked, count, start, size) for start, count, size in split(rows, BATCHES)]
         return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in self.outputs}
 
-    def _run(self, feeds: Mapping[str, Array], count: int, start: int, size: int | None) -> dict[str, Array]:
+    def _run(self, feeds: Mapping[str, Array], count: int | None, start: int, size: int | None) -> dict[str, Array]:
+        """`count` rows from `start` on, padded to `size`; all that there is where the model fixes the batch."""
         shapes = {name: (size or len(array), *array.shape[1:]) for name, array in feeds.items()}
         try:
             with torch.inference_mode():
-                return self._lane(shapes).run({n: array[start : start + count] for n, array in feeds.items()}, count)
+                end = None if count is None else start + count
+                return self._lane(shapes).run({name: array[start:end] for name, array in feeds.items()}, count)
         except torch.cuda.OutOfMemoryError as error:
             raise _out_of_memory(error) from error
         except RuntimeError as error:  # what CUDA and torch raise
@@ -106,12 +108,12 @@ class _Lane:
             self._results = forward()
         self._replay = captured.replay
 
-    def run(self, feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
-        """`count` rows, padded with zeros; the arrays that come back are the caller's."""
+    def run(self, feeds: Mapping[str, Array], count: int | None) -> dict[str, Array]:
+        """`count` rows, padded with zeros (None: all); the arrays that come back are the caller's."""
         for name, array in feeds.items():
             staged = self._staged[name]
-            staged[:count].copy_(torch.from_numpy(array) if array.flags.writeable else torch.from_numpy(array.copy()))
-            staged[count:].zero_()
+            staged[: len(array)].copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
+            staged[len(array) :].zero_()
             self._inputs[name].copy_(staged, non_blocking=True)
         made = self._replay()
         results: dict[str, Tensor] = self._results if self._on_gpu else made

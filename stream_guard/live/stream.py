@@ -15,6 +15,7 @@ from typing import Any
 from ..config import OnFailure
 from ..crew import Crew
 from ..errors import EngineError, SourceError, StageError, StreamGuardError
+from ..inference.watch import EngineEvent
 from ..media.live import LiveReader
 from ..metrics import Family, Metrics, families
 from ..outcome import Tally
@@ -57,6 +58,7 @@ class LiveStream:
         self._tracing = tracing
         self._tally = Tally(metrics, spec.on_failure, tracing=tracing)
         self._state = State(metrics, on_event, tracing)
+        self._tally.on_engine = self._engine_told
         self._ledger = Ledger(metrics, self._tally)
         self._pressure = Pressure()
         self._snapshots = Snapshots()
@@ -91,6 +93,14 @@ class LiveStream:
             discard=self._discard,
         )
         self._watching = Watching(metrics, self._tally, self._state, self._pressure)
+
+    def _engine_told(self, stage: str, event: EngineEvent) -> None:
+        """A stream's events say of its engines what a person would ask: what it runs on now, and why."""
+        if event.kind in ("swapped", "fallback", "build_failed"):
+            words = f"{stage}: {event.message}"
+            if event.kind == "fallback":
+                words += f"; the engine goes on with {event.backend}"
+            self._state.tell("engine", words, stage=stage, backend=event.backend, what=event.kind)
 
     def run(self, stop: threading.Event) -> LiveStatus:
         """Until the stream ends by itself, fails, is drained, or `stop` is set; blocks.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError, EngineError
+from ..inference import AUTO, backend_words
 from ..media import pixels
 from ..types import Box, Face, Frame, Verdict, centred_region
 from .base import Stage, StageOptions
@@ -60,7 +61,7 @@ class DetectOptions(StageOptions):
     require_engine: bool = Field(
         True, description="end the run if the engine can't be loaded; otherwise every verdict is `unknown`"
     )
-    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the engine")
 
     @model_validator(mode="after")

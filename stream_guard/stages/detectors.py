@@ -89,9 +89,13 @@ class FaceDetector:
     def __init__(self, session: Session, family: Family, name: str, sha256: str) -> None:
         self.name = name
         self.sha256 = sha256
-        self.backend = session.backend
         self._session = session
         self._family = family
+
+    @property
+    def backend(self) -> str:
+        """The one that works now."""
+        return self._session.backend
 
     def detect(self, rgb: Image, threshold: float) -> list[Detection]:
         """The faces whose score is above `threshold`, best first, overlapping ones merged. Raises EngineError."""

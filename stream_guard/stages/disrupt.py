@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import ConfigError, EngineError
-from ..inference import Card, Session, find_engine, open_session
+from ..inference import AUTO, Card, Session, backend_words, find_engine, open_session
 from ..media import device, pixels
 from ..types import Box, Face, Frame, guard_region
 from .base import Stage, StageOptions
@@ -50,7 +50,7 @@ class DisruptOptions(StageOptions):
         le=4096,
         description="faces whose box is smaller than this many pixels are left unprotected, and `on_failure` rules",
     )
-    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the engine")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import EngineError
+from ..inference import AUTO, backend_words
 from ..media import pixels
 from ..types import Box, Face, Frame
 from .base import Stage, StageOptions
@@ -41,7 +42,7 @@ class FacesOptions(StageOptions):
         description="hold pictures until the next detection, so that a face is covered from where it comes in; "
         "costs a delay of that many pictures",
     )
-    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the detector")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import ConfigError, EngineError, UnknownNameError
-from ..inference import list_engines
+from ..inference import AUTO, backend_words, list_engines
 from ..magdr import plausible
 from ..magdr.calibration import Calibration, load_calibration
 from ..magdr.detector import Detector, Score
@@ -76,7 +76,7 @@ class MagdrOptions(StageOptions):
     restore_looks: int = Field(
         120, ge=10, le=2000, description="how often the search for a restoration may ask the probe, for each face"
     )
-    backend: str = Field("auto", description="inference backend: auto, openvino or onnxruntime")
+    backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of each engine")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -81,6 +82,10 @@ def _report(channel: Channel, metrics: Metrics, phase: str, error: str = "") -> 
 
 
 def _probe(spec: dict[str, Any], channel: Channel) -> int:
+    for serving, words in json.loads(os.environ.get("FAKE_BUILDS", "[]")):
+        channel.send({"type": "building", "serving": serving, "message": words})
+    if os.environ.get("FAKE_BUILDS"):
+        channel.stop.wait(600)
     broken = os.environ.get("FAKE_PROBE", "")
     if broken:
         channel.send({"type": "error", "message": broken})

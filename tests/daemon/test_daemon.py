@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -289,6 +290,29 @@ def test_an_engine_that_cannot_be_loaded_is_told_until_a_stream_proves_it(
     assert not daemon.health().ready
     daemon.start_stream(StreamSettings.model_validate(stream("one")))
     until(lambda: daemon.health().ready, "the stream that runs with it")
+
+
+def test_ready_while_a_faster_engine_is_built_beside_one_that_works(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "the engine of disrupt is being built for this GPU, 40% done; streams run on openvino meanwhile"
+    monkeypatch.setenv("FAKE_BUILDS", json.dumps([[False, "it begins"], [True, words]]))
+    daemon = make()
+    until(lambda: daemon.health().reasons == [words], "the build")
+    assert (daemon.health().ready, daemon.health().engine) == (True, "building")
+    assert samples(daemon)['stream_guard_daemon_engine_state{state="building"}'] == 1
+    daemon.start_stream(StreamSettings.model_validate(stream("one")))
+    phase(daemon, "one", "running")
+    until(lambda: daemon.health().ready, "readiness")
+    assert daemon.health().engine == "building", "a stream that runs does not hide the build"
+
+
+def test_not_ready_while_the_only_engine_is_built(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_BUILDS", json.dumps([[False, "the engine of disrupt is being built"]]))
+    daemon = make()
+    until(lambda: daemon.health().engine == "building", "the build")
+    assert not daemon.health().ready
+    assert daemon.health().reasons == ["the engine of disrupt is being built"]
 
 
 def test_no_key_of_a_url_is_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:

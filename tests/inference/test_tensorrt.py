@@ -282,7 +282,27 @@ def test_a_size_that_stays_open_must_be_said(cuda: Any, tmp_path: Path) -> None:
     model = with_input_shapes(MODEL, {"face": (-1, 3, -1, -1)})
     with pytest.raises(EngineError, match=r"say them with --shapes"):
         order(model=model)
-    assert built(order(model=model, shapes={"face": (2, 3, 32, 32)}), tmp_path / "plans").key.shapes == "face=2x3x32x32"
+    chosen = order(model=model, profiles=[{"face": (2, 3, 32, 32)}])
+    assert built(chosen, tmp_path / "plans").key.shapes == "face=2x3x32x32"
+
+
+def test_a_session_takes_a_plan_with_other_shapes(cuda: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built(order(profiles=[{"face": (6, 3, 16, 16)}, {"face": (2, 3, 16, 16)}]), tmp_path / "plans")
+    monkeypatch.setenv("FAKE_BUILD", "crash")  # nothing may be built
+    session = open_session(MODEL, "tensorrt")
+    for rows in (1, 2, 5, 13):
+        delta = session.run({"face": PICTURES[:rows]})["delta"]
+        np.testing.assert_allclose(delta, reference(PICTURES[:rows]), atol=1e-3)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [({"face": (1, 3, 8, 8)}, "takes the shape"), ({"picture": (1, 3, 16, 16)}, "are needed for the inputs")],
+)
+def test_shapes_that_the_model_does_not_take_are_refused(cuda: Any, profile: Any, words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        order(profiles=[profile])
 
 
 def test_a_plan_that_computes_something_else_is_not_run(cuda: Any, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ async def livez() -> str:
     summary="Whether streams can be protected",
 )
 def readyz(daemon: Daemon) -> Response:
-    """503 while the engine is loading, building or failed, and while the daemon drains."""
+    """503 while the engine is loading or failed, while one is built without which nothing runs, and while the daemon
+    drains. While a faster one is built beside another backend, 200 with `engine: building`."""
     health = daemon.health()
     return Answer(health.model_dump(mode="json"), 200 if health.ready else 503)
 
