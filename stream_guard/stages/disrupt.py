@@ -14,6 +14,7 @@ from ..errors import ConfigError, EngineError
 from ..inference import AUTO, Card, Session, backend_words, find_engine, open_session
 from ..media import device, pixels
 from ..types import Box, Face, Frame, guard_region
+from .ahead import due_faces
 from .base import Stage, StageOptions
 from .disrupt_there import ENGINE_FAILED, NO_CHANGE, TOO_SMALL, DeviceDisrupter
 
@@ -52,6 +53,12 @@ class DisruptOptions(StageOptions):
     )
     backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the engine")
+    batch: int = Field(
+        1,
+        ge=1,
+        le=32,
+        description="pictures whose faces go through the engine together, and wait for one another; for files on a GPU",
+    )
 
 
 @dataclass(slots=True)
@@ -78,6 +85,8 @@ class DisruptStage(Stage):
         self._session: Session | None = None
         self._held: dict[int, _Held] = {}
         self._there: DeviceDisrupter | None = None
+        self._waiting: list[Frame] = []
+        self._made: dict[tuple[int, int], pixels.Perturbation] = {}  # by picture and track, ahead of their turn
         self._warned = False
 
     def open(self) -> None:
@@ -101,13 +110,27 @@ class DisruptStage(Stage):
     def process(self, frame: Frame) -> list[Frame]:
         if not frame.faces_known:
             raise ConfigError("nobody looked for faces in this picture: put the stage 'faces' before 'disrupt'")
+        if self.options.batch == 1:
+            return [self._processed(frame)]
+        self._waiting.append(frame)
+        return self.flush() if len(self._waiting) >= self.options.batch else []
+
+    def flush(self) -> list[Frame]:
+        frames, self._waiting = self._waiting, []
+        self._infer_ahead(frames)
+        done = [self._processed(frame) for frame in frames]
+        self._made.clear()
+        return done
+
+    def _processed(self, frame: Frame) -> Frame:
         self._forget({face.track for face in frame.faces})
         if device.lies_on_device(frame.picture):
-            return [self._protected_there(frame)]
-        return [replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame]
+            return self._protected_there(frame)
+        return replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame
 
     def reset(self) -> None:
         self._held.clear()
+        self._waiting.clear()
         self._there = None
 
     def close(self) -> None:
@@ -115,6 +138,7 @@ class DisruptStage(Stage):
             self._session.close()
         self._card, self._session, self._there = None, None, None
         self._held.clear()
+        self._waiting.clear()
 
     def _protected_there(self, frame: Frame) -> Frame:
         """A picture in a device's memory stays there, unless its samples can't be shared."""
@@ -164,11 +188,31 @@ class DisruptStage(Stage):
         return track in self._held and self._held[track].used < self.options.hold
 
     def _infer(self, picture: av.VideoFrame, faces: Sequence[Face]) -> dict[int, pixels.Perturbation]:
-        """Run the engine once on all faces; those for which it gives nothing usable are missing from the answer."""
+        """A perturbation for each face, by track, from one run of the engine unless that was done ahead."""
+        ahead = {f.track: self._made[id(picture), f.track] for f in faces if (id(picture), f.track) in self._made}
+        left = [face for face in faces if face.track not in ahead]
+        made = self._run([(picture, face) for face in left]) if left else []
+        return ahead | {face.track: one for face, one in zip(left, made, strict=False) if one is not None}
+
+    def _infer_ahead(self, frames: Sequence[Frame]) -> None:
+        """One run for all the faces of these pictures that will need it, before any is changed."""
+        used = {track: held.used for track, held in self._held.items()}
+        due = [
+            (frames[place].picture, face)
+            for place, face in due_faces(frames, used, self.options.hold, self.options.min_face)
+            if not device.lies_on_device(frames[place].picture) and pixels.supports(frames[place].picture)
+        ]
+        made = self._run(due) if due else []
+        self._made = {
+            (id(picture), face.track): one for (picture, face), one in zip(due, made, strict=False) if one is not None
+        }
+
+    def _run(self, faces: Sequence[tuple[av.VideoFrame, Face]]) -> list[pixels.Perturbation | None]:
+        """Run the engine once on all faces; None for those for which it gives nothing usable, nothing if it fails."""
         if self._session is None or self._card is None or self._card.epsilon is None:
             raise EngineError("the disrupt stage is not open: no engine is loaded")
         size, epsilon = self._card.input_shape("face")[-1], self._card.epsilon
-        batch = np.stack([pixels.read_rgb(picture, guard_region(face.box), size) for face in faces])
+        batch = np.stack([pixels.read_rgb(picture, guard_region(face.box), size) for picture, face in faces])
         scaled = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         try:
             output = self._session.run({"face": scaled})["delta"]
@@ -176,18 +220,19 @@ class DisruptStage(Stage):
             return self._gave_nothing(str(error))
         if output.ndim != 4 or output.shape[:2] != (len(faces), 3) or output.shape[2] != output.shape[3]:
             return self._gave_nothing(f"delta has the shape {output.shape}, ({len(faces)}, 3, G, G) is needed")
-        return {
-            face.track: pixels.Perturbation(delta, self.options.strength, epsilon)
-            for face, delta in zip(faces, output, strict=True)
+        return [
+            pixels.Perturbation(delta, self.options.strength, epsilon)
             if np.isfinite(delta).all() and delta.any()
-        }
+            else None
+            for delta in output
+        ]
 
-    def _gave_nothing(self, why: str) -> dict[int, pixels.Perturbation]:
+    def _gave_nothing(self, why: str) -> list[pixels.Perturbation | None]:
         """Say once why the engine fails: the faces are counted, picture by picture, but without the words."""
         if not self._warned:
             _log.warning("the engine failed, faces stay unprotected: %s", why)
         self._warned = True
-        return {}
+        return []
 
     def _write(self, picture: av.VideoFrame, wanted: Sequence[tuple[Face, pixels.Perturbation]]) -> dict[int, bool]:
         """Add each perturbation; where regions overlap, the sum is held to the budget of one."""
