@@ -179,3 +179,25 @@ def test_a_picture_here_is_not_downloaded() -> None:
     picture = paint("nv12", 64, 48)
     assert not device.lies_on_device(picture)
     assert device.to_host(picture) is picture
+
+
+@pytest.mark.parametrize("format", ["nv12", "p010le"])
+def test_planes_that_pyav_shares_are_the_same_as_buffers(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way that CUDA pictures take, here with the processor's memory behind PyAV's capsules."""
+    expected, got = tagged_noise(format, "bt709", False), tagged_noise(format, "bt709", False)
+    made = torch.from_numpy(deltas(len(BOXES)))
+    device.add_deltas(planes(expected), BOXES, made)
+    monkeypatch.setattr("stream_guard.media.device.planes.lies_on_device", lambda picture: True)
+    monkeypatch.setattr("stream_guard.media.device.planes._wait_for_the_decoder", lambda torch: None)
+    shared = planes(got)
+    assert [tuple(s.shape) for s in shared.samples] == [(240, 320), (120, 160), (120, 160)]
+    device.add_deltas(shared, BOXES, made)
+    assert all(np.array_equal(raw_samples(got)[role], samples) for role, samples in raw_samples(expected).items())
+
+
+@pytest.mark.parametrize(("format", "size"), [("nv12", (63, 48)), ("nv12", (64, 47)), ("yuv444p", (64, 48))])
+def test_what_pyav_can_not_share_from_a_device_is_told(
+    format: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_guard.media.device.planes.lies_on_device", lambda picture: True)
+    assert device.planes_of(av.VideoFrame(*size, format)) is None
