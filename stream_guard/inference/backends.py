@@ -25,9 +25,12 @@ def _nothing() -> str:
 
 
 def _no_cuda_provider() -> str:
+    """The GPU first: where there is none, ONNX Runtime need not be loaded to know."""
+    if missing := gpu_missing():
+        return missing
     from .onnxruntime_cuda_session import provider_missing
 
-    return provider_missing() or gpu_missing()
+    return provider_missing()
 
 
 @dataclass(frozen=True, slots=True)

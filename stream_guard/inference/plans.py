@@ -185,11 +185,15 @@ def _distrust(data: bytes, about: Any, key: PlanKey) -> str:
 
 
 def _check_owner(folder: Path) -> None:
-    """A plan is run as code: raises EngineError where others than its user (or root) may put files."""
+    """A plan is run as code: raises EngineError where others than its user (or root) may put files.
+
+    Its own group may: Kubernetes gives every volume to the pod's `fsGroup`.
+    """
     if os.name != "posix":
         return
     found = folder.stat()
-    if found.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(found.st_mode) & 0o022:
+    forbidden = 0o002 if found.st_gid == os.getegid() else 0o022
+    if found.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(found.st_mode) & forbidden:
         raise EngineError(
             f"other users may write to {folder}, and a plan is run as code; "
             f"make it yours alone (chmod 700), or set {VARIABLE} to another folder"

@@ -30,8 +30,8 @@ TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 5e-2, "int8": 1e-1}
 """The largest error of an output that is let through, as a part of the reference's largest value; of the probe below.
 
 fp32: sums in another order. fp16: 11 bits of mantissa through some fifty layers; on the processor the zoo's networks
-lie under 2e-3, but for the one that warps pictures, whose edges move (3.4e-2). int8: 8 bits. These only tell a plan that
-computes something else from one that does not: what a precision costs in protection is for the benchmarks to say."""
+lie under 2e-3, but for the one that warps pictures, whose edges move (3.4e-2). int8: 8 bits. These only tell a plan
+that computes something else from one that does not: what a precision costs in protection the benchmarks say."""
 
 KEPT = ("Resize", "GridSample", "Range")
 """Operators that stay in float32: positions in a picture, where half precision would shift it."""

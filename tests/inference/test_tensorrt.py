@@ -171,6 +171,8 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(cuda: Any, tmp_path: P
     (tmp_path / "plans").chmod(0o777)
     with pytest.raises(EngineError, match="other users may write"):
         built(order(), tmp_path / "plans")
+    (tmp_path / "plans").chmod(0o770)
+    assert built(order(), tmp_path / "plans").data, "the group is our own"
     (tmp_path / "plans").chmod(0o700)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_guard import inference
 from stream_guard.inference import backends, gpu
 
 FAKES = Path(__file__).parent / "fake_gpu"
@@ -20,17 +22,27 @@ OURS = tuple(
 )
 
 
-def _loaded() -> dict[str, Any]:
-    """What of the GPU's packages, and of ours that import them, is loaded now."""
-    return {n: m for n, m in sys.modules.items() if n in OURS or n.split(".")[0] in ("tensorrt", "cuda")}
+def _taken_out() -> dict[str, Any]:
+    """What of the GPU's packages, and of ours that import them, is loaded now; afterwards none of it is."""
+    found = {n: m for n, m in sys.modules.items() if n in OURS or n.split(".")[0] in ("tensorrt", "cuda")}
+    for name in found:
+        del sys.modules[name]
+        if name in OURS:  # `from . import name` asks the package first
+            vars(inference).pop(name.rpartition(".")[2], None)
+    return found
+
+
+def _put_back(modules: dict[str, Any]) -> None:
+    sys.modules.update(modules)
+    for name in OURS:
+        if name in modules:
+            setattr(inference, name.rpartition(".")[2], modules[name])
 
 
 @contextmanager
 def faked_gpu(patch: pytest.MonkeyPatch, cache: Path, version: str = VERSIONS[3]) -> Iterator[Any]:
     """While it lasts there is a GPU; gives the stand-in of `cuda.bindings.runtime`. Children find the same."""
-    before = _loaded()
-    for name in before:
-        del sys.modules[name]
+    before = _taken_out()
     patch.syspath_prepend(str(FAKES))
     patch.setenv("PYTHONPATH", str(FAKES))
     patch.setenv("FAKE_TENSORRT", version)
@@ -42,17 +54,10 @@ def faked_gpu(patch: pytest.MonkeyPatch, cache: Path, version: str = VERSIONS[3]
 
         yield runtime
     finally:
-        import stream_guard.inference as ours
-
-        for name in _loaded():
-            del sys.modules[name]
-            if name in OURS:
-                ours.__dict__.pop(name.rpartition(".")[2], None)
-        sys.modules.update(before)
+        _taken_out()
+        _put_back(before)
 
 
 def _with_gpu(backend: backends.Backend) -> backends.Backend:
     """The backend on that machine: TensorRT is usable, torch and ONNX Runtime are those of this one."""
-    from dataclasses import replace
-
     return replace(backend, lacks=lambda: "") if backend.name == "tensorrt" else backend
