@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from ..errors import EngineError
 
 VARIABLE = "STREAM_GUARD_CACHE"
 FORMAT = 1
+PART, PART_SECONDS = ".part-", 3600.0
+"""In the name of a file that is being written; nobody writes one for so long."""
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +92,14 @@ class PlanCache:
                 f"plans can't be kept in {self.folder}: {error.strerror or error}; set {VARIABLE} to a folder of yours"
             ) from error
         _check_owner(self.folder)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Parts of files whose writer was killed in mid-write."""
+        for part in self.folder.glob(f".*{PART}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > PART_SECONDS:
+                    part.unlink()
 
     def find(self, key: PlanKey) -> PlanFile | None:
         """The plan, if there is one and it can be trusted. The log says why one is not; the next build replaces it."""
@@ -202,7 +213,7 @@ def _check_owner(folder: Path) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside and rename, so that nobody ever sees half a file."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}{PART}", delete=False) as part:
         try:
             part.write(data)
             part.flush()

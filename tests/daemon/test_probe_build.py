@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_guard import chain
 from stream_guard.daemon import probe_worker
+from stream_guard.inference import backends
 from stream_guard.inference.watch import EngineEvent, listener
+
+from ..support.gpu import faked_gpu
 
 
 class Channel:
@@ -96,3 +100,23 @@ def test_it_stops_when_asked(opened: list[Callable[[EngineEvent], None]]) -> Non
 
 def test_nobody_listens_outside() -> None:
     listener()(EngineEvent("building", "tensorrt"))  # where no stage is being opened, nothing happens
+
+
+def test_with_a_gpu_it_opens_everything_and_builds_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way, on the stand-ins: the default pipeline on a machine with TensorRT and no plan yet."""
+    monkeypatch.setenv("FAKE_BUILD_SECONDS", "1")
+    with faked_gpu(monkeypatch, tmp_path / "plans"):
+        kept = tuple(each for each in backends.BACKENDS if each.name in ("tensorrt", "onnxruntime"))
+        monkeypatch.setattr(backends, "BACKENDS", kept)
+        channel = Channel()
+        thread, codes = run(channel)
+        thread.join()
+        assert codes == [0]
+        told = wait_for(channel, "building")
+        assert all("the engine of disrupt is being built" in message["message"] for message in told)
+        assert any(message["serving"] and "streams run on onnxruntime" in message["message"] for message in told)
+        assert len(list((tmp_path / "plans").glob("*.plan"))) == 1
+        again = Channel()
+        thread, codes = run(again)
+        thread.join()
+        assert [message["type"] for message in again.sent] == ["probed"], "the plan is there"

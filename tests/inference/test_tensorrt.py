@@ -176,6 +176,16 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(cuda: Any, tmp_path: P
     (tmp_path / "plans").chmod(0o700)
 
 
+def test_what_a_killed_writer_left_is_swept_away(cuda: Any, tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir(mode=0o700)
+    old, fresh = (tmp_path / "plans" / f".{name}.plan.part-x" for name in ("old", "fresh"))
+    for part in (old, fresh):
+        part.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    built(order(), tmp_path / "plans")
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
 def test_two_builders_at_once_build_once(cuda: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_BUILD_SECONDS", "1")
     made, seen, plans = order(), [[], []], []  # type: ignore[var-annotated]
