@@ -170,7 +170,8 @@ class Graph:
         self._stream = stream
         self._graph = graph
         try:
-            self._runnable: Any = _call("ready a CUDA graph", cudart.cudaGraphInstantiate(graph, 0))
+            # Of the ways to do this, the one that takes the same arguments in CUDA 11, 12 and 13.
+            self._runnable: Any = _call("ready a CUDA graph", cudart.cudaGraphInstantiateWithFlags(graph, 0))
         except EngineError:
             cudart.cudaGraphDestroy(graph)
             raise

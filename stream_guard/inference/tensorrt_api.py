@@ -104,7 +104,10 @@ def build(model: bytes, recipe: Recipe, told: Told) -> Built:
     builder = trt.Builder(log)
     network = builder.create_network(_network_flags())
     _parse(model, network, log)
-    config = _config(builder, recipe, told)
+    config = _config(builder, recipe)
+    monitor = _monitor(told) if has("progress_monitor") else None  # held here: it must outlive the build
+    if monitor is not None:
+        config.progress_monitor = monitor
     cache = config.create_timing_cache(recipe.timing_cache)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         cache = config.create_timing_cache(b"")  # another machine's, or damaged: begin anew
@@ -145,7 +148,7 @@ def _parser_error(error: Any, model: bytes) -> str:
     return f"operator {operator} ({name}): {error.desc()}"
 
 
-def _config(builder: Any, recipe: Recipe, told: Told) -> Any:
+def _config(builder: Any, recipe: Recipe) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_bytes)
     if has("precision_flags") and recipe.precision in ("fp16", "int8"):
@@ -159,8 +162,6 @@ def _config(builder: Any, recipe: Recipe, told: Told) -> Any:
             profile.set_shape(name, shape, shape, shape)
         if config.add_optimization_profile(profile) < 0:
             raise EngineError(f"TensorRT {VERSION} does not take the shapes {dict(shapes)}")
-    if has("progress_monitor"):
-        config.progress_monitor = _monitor(told)
     return config
 
 
@@ -232,23 +233,27 @@ class Engine:
         for name, shape in shapes.items():
             if not made.set_input_shape(name, shape):
                 raise self._log.failed(f"does not take the shape {shape} of input {name!r}")
-        return Context(made, self._log)
+        return Context(made, self)
+
+    def failed(self, what: str) -> EngineError:
+        return self._log.failed(what)
 
 
 class Context:
     """One profile, ready to run on addresses that stay the same."""
 
-    def __init__(self, context: Any, log: _Log) -> None:
-        self._context, self._log = context, log
+    def __init__(self, context: Any, engine: Engine) -> None:
+        self._context = context
+        self._engine = engine  # an engine, its runtime and its log must outlive its contexts
 
     def shape(self, name: str) -> Shape:
         return tuple(int(side) for side in self._context.get_tensor_shape(name))
 
     def bind(self, name: str, address: int) -> None:
         if not self._context.set_tensor_address(name, address):
-            raise self._log.failed(f"does not take the address of {name!r}")
+            raise self._engine.failed(f"does not take the address of {name!r}")
 
     def enqueue(self, stream: int) -> None:
         """Ask for one run on the stream; it is over when the stream says so."""
         if not self._context.execute_async_v3(stream):
-            raise self._log.failed("can't run the engine")
+            raise self._engine.failed("can't run the engine")

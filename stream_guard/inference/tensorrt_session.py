@@ -266,9 +266,8 @@ class TensorRtSession:
         return outputs
 
     def close(self) -> None:
-        for lane in self._lanes.values():
-            lane.close()
-        self._lanes = {}
+        while self._lanes:
+            self._lanes.popitem()[1].close()
         self._stream.close()
 
 

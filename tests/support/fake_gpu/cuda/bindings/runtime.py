@@ -233,7 +233,7 @@ def cudaStreamEndCapture(stream: Any) -> tuple[Any, ...]:
     return OK, graph
 
 
-def cudaGraphInstantiate(graph: Any, flags: int) -> tuple[Any, ...]:
+def cudaGraphInstantiateWithFlags(graph: Any, flags: int) -> tuple[Any, ...]:
     assert flags == 0
     assert id(graph) in live.graphs
     runnable = _Graph(graph.work)
