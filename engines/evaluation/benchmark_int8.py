@@ -35,6 +35,7 @@ from stream_guard.inference import Card, find_engine, open_session
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data import pack
+from ..export import write_card
 from .delivered import Perturb, measure
 from .machine import machine
 from .methods import disrupter
@@ -58,20 +59,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
     parser.add_argument("--crf", type=int, nargs="+", default=[20, 30])
     parser.add_argument("--write", type=Path, help="an empty folder for the quantised engine")
-    print(json.dumps(benchmark(parser.parse_args(arguments)), indent=1))
-
-
-def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    options = parser.parse_args(arguments)
     card = find_engine(options.engine, "disrupter")
-    size = card.input_shape("face")[-1]
-    model = card.read_model()
-    small = quantised(model, read_faces(options.pack, "val", size, options.faces), options.skip)
+    calibration = read_faces(options.pack, "val", card.input_shape("face")[-1], options.faces)
+    small = quantised(card.read_model(), calibration, options.skip)
+    found = benchmark(card, small, options)
     if options.write is not None:
-        write(card, small, options.write)
+        write(card, small, options.write, card_results(found))
+    print(json.dumps(found, indent=1))
+
+
+def benchmark(card: Card, small: bytes, options: argparse.Namespace) -> dict[str, Any]:
+    size, model = card.input_shape("face")[-1], card.read_model()
     seen = read_faces(options.pack, "test", size, options.faces)
     spent = side_by_side(model, small, seen[:1], options)
     return {
         "benchmark": "int8",
+        "command": "python -m engines.evaluation.benchmark_int8 PACK --media MEDIA",
+        "int8_sha256": hashlib.sha256(small).hexdigest(),
         "machine": machine(),
         "engine": card.name,
         "sha256": card.sha256,
@@ -153,12 +158,35 @@ def quantised(model: bytes, faces: Faces, skip: list[str]) -> bytes:
         return made.read_bytes()
 
 
-def write(card: Card, model: bytes, folder: Path) -> None:
-    """The engine's folder with the quantised model in place of the old one."""
+def write(card: Card, model: bytes, folder: Path, results: dict[str, Any] | None = None) -> None:
+    """The quantised engine with a card of its own, named after the other; `results` go onto it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / card.file).write_bytes(model)
-    text = (card.model_path.parent / "card.toml").read_text(encoding="utf-8")
-    (folder / "card.toml").write_text(text.replace(card.sha256, hashlib.sha256(model).hexdigest()), encoding="utf-8")
+    words = card.model_dump(mode="json", exclude_none=True, exclude={"sha256", "default", "results"})
+    write_card(
+        folder,
+        words
+        | {
+            "name": f"{card.name}-int8",
+            "title": f"{card.title}, in 8-bit integers for processors",
+            "default": False,
+            "command": "python -m engines.evaluation.benchmark_int8 PACK --media MEDIA --write FOLDER",
+            "notes": f"{card.name} ({card.sha256[:16]}) with its convolutions quantised; ranges from faces of the "
+            f"pack's validation split. {card.notes}",
+            "results": results or {},
+        },
+    )
+
+
+def card_results(found: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the measurement: likeness of the deltas, and %dis as other cards name it."""
+    rows = {
+        f"disrupted_{row['probe'].removesuffix('-probe')}_face{row['width']}px_crf{row['crf']}": row["int8"][
+            "disrupted"
+        ]
+        for row in found["delivered"]
+    }
+    return {"cosine_to_float32": found["delta"]["openvino"]["cosine_mean"], **rows}
 
 
 def side_by_side(model: bytes, small: bytes, face: Faces, options: argparse.Namespace) -> dict[str, dict[str, float]]:
