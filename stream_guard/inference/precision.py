@@ -53,17 +53,23 @@ class Parity:
 
 
 def converted(model: bytes, precision: str, calibration: Path | None = None) -> bytes:
-    """The model in `precision`. Raises EngineError for int8 without pictures, and for a model that can't be converted.
+    """The model in `precision`; one that is quantised already stays as it is.
 
+    Raises EngineError for int8 without pictures, and for a model that can't be converted.
     `calibration` is a folder of pictures such as the engine will see: crops of faces.
     """
-    if precision == "fp32":
+    if precision == "fp32" or (precision in PRECISIONS and quantised(model)):
         return model
     if precision == "fp16":
         return _half(model)
     if precision == "int8":
         return _quantised(model, calibration)
     raise EngineError(f"unknown precision {precision!r}; choose one of: {', '.join(PRECISIONS)}")
+
+
+def quantised(model: bytes) -> bool:
+    """Whether the file holds 8-bit integers, between Q/DQ nodes."""
+    return any(node.op_type == "QuantizeLinear" for node in parsed(model).graph.node)
 
 
 def _half(model: bytes) -> bytes:

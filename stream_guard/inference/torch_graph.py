@@ -51,16 +51,17 @@ class TorchGraph:
     """The nodes in order and the weights on the device, in `dtype` where they are floats."""
 
     def __init__(self, model: bytes, device: torch.device, dtype: torch.dtype) -> None:
-        """Raises EngineError for what is no ONNX model, and naming each operator that is not known."""
+        """Raises EngineError for what is no ONNX model, and naming each operator that is not known, with a node."""
         self._device, self._dtype = device, dtype
         graph = parsed(model).graph
         self.shapes = input_shapes(model)
         self.outputs = tuple(value.name for value in graph.output)
         self._nodes = tuple(_node(node) for node in graph.node)
         known = OPERATORS.keys() | MADE_HERE
-        unknown = sorted({f"{node.operator} ({node.name})" for node in self._nodes if node.operator not in known})
+        unknown = {node.operator: node.name for node in reversed(self._nodes) if node.operator not in known}
         if unknown:
-            raise EngineError(f"the torch backend does not know the operators {', '.join(unknown)}; use onnxruntime")
+            words = ", ".join(f"{operator} ({name})" for operator, name in sorted(unknown.items()))
+            raise EngineError(f"the torch backend does not know the operators {words}; use onnxruntime")
         self._control = {
             name
             for node in self._nodes

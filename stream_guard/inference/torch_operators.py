@@ -212,6 +212,32 @@ def pad(a: Attributes, v: Sequence[Any]) -> Tensor:
     return functional.pad(v[0], flat, value=float(v[2]) if len(v) > 2 and v[2] is not None else 0.0)
 
 
+def _along(value: Tensor, x: Tensor, axis: int) -> Tensor:
+    """A scale or zero point for each channel, so that it multiplies that axis."""
+    if value.numel() == 1:
+        return value.reshape(())
+    return value.reshape([-1 if place == axis % x.dim() else 1 for place in range(x.dim())])
+
+
+def quantize(a: Attributes, v: Sequence[Any]) -> Tensor:
+    x, axis = v[0], a.get("axis", 1)
+    kind = v[2].dtype if len(v) > 2 else torch.uint8
+    levels = torch.round(x / _along(v[1], x, axis))
+    if len(v) > 2:
+        levels = levels + _along(v[2], x, axis)
+    bounds = torch.iinfo(kind)
+    return torch.clamp(levels, bounds.min, bounds.max).to(kind)
+
+
+def dequantize(a: Attributes, v: Sequence[Any]) -> Tensor:
+    x, axis = v[0], a.get("axis", 1)
+    scale = _along(v[1], x, axis)
+    levels = x.to(scale.dtype)
+    if len(v) > 2:
+        levels = levels - _along(v[2], x, axis).to(scale.dtype)
+    return levels * scale
+
+
 def flatten(a: Attributes, v: Sequence[Any]) -> Tensor:
     axis = a.get("axis", 1) % (v[0].dim() + 1)
     rows = 1
@@ -246,6 +272,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Concat": lambda a, v: torch.cat(list(v), a["axis"]),
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DequantizeLinear": dequantize,
     "Div": divide,
     "Equal": _one(torch.eq),
     "Exp": _one(torch.exp),
@@ -268,6 +295,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Neg": _one(torch.neg),
     "Pad": pad,
     "Pow": _one(torch.pow),
+    "QuantizeLinear": quantize,
     "ReduceMax": _reduce(torch.amax),
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -74,11 +75,27 @@ def test_int8_of_the_disrupter_has_symmetric_zero_points(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     for number in range(2):
         Image.fromarray(rng.integers(0, 256, (140, 120, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
-    graph = onnx.load_model_from_string(converted(model("disrupter"), "int8", tmp_path)).graph
+    made = converted(model("disrupter"), "int8", tmp_path)
+    graph = onnx.load_model_from_string(made).graph
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     quantised = [node for node in graph.node if node.op_type == "QuantizeLinear"]
     assert quantised
+    assert converted(made, "fp16") == made, "what is quantised stays as it is"
     assert all(not kept[node.input[2]].any() for node in quantised if node.input[2] in kept)
+
+
+def test_torch_computes_a_quantised_network(tmp_path: Path) -> None:
+    torch_session = pytest.importorskip("stream_guard.inference.torch_session")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    made = converted(model("disrupter"), "int8", tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )  # its fused kernels round apart
+    feeds = probe(input_shapes(made), 2)
+    expected = onnxruntime.InferenceSession(made, options).run(["delta"], feeds)[0]
+    got = torch_session.TorchSession(made, device="cpu").run(feeds)
+    assert compare(got, {"delta": expected}).cosine > 0.999, "but for a level that rounds the other way now and then"
 
 
 def test_int8_is_for_engines_that_take_faces(tmp_path: Path) -> None:
