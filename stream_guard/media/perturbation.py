@@ -102,7 +102,7 @@ def add_perturbation(
 
 def _reached(weights: Weights, cells: npt.NDArray[np.bool_]) -> slice:
     """From the first to the last sample that any of these grid cells reaches."""
-    at = np.flatnonzero(weights @ cells.astype(np.float32))
+    at = np.flatnonzero(weights[:, cells].any(1))
     return slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0)
 
 
@@ -119,12 +119,14 @@ class _Change:
     def __init__(self, component: Component, change: Change, window: Part, lowest: int, highest: int) -> None:
         self.shift, self.change, self.lowest, self.highest = component.shift, change, lowest, highest
         self.window = window
+        self._some = bool(change.any())
 
     def add(self, samples: Samples, part: Part) -> bool:
         """Add to `samples`, raw, what belongs to this `part` of the region; whether any change is not zero."""
         (y, down), (x, across) = (_shared(*spans) for spans in zip(part, self.window, strict=True))
         samples = samples[y, x]
-        if not self.change[down, across].any():
+        whole = samples.shape == self.change.shape
+        if not (self._some if whole else self.change[down, across].any()):
             return False
         rows = max(1, _AT_ONCE // samples.shape[1])
         for first in range(0, len(samples), rows):
@@ -154,18 +156,20 @@ class _ByteChange(_Change):
 
         What a sample has beyond the legal range is set aside and put back, so that it is neither pulled in nor grows.
         """
+        block = samples.copy()  # in one piece: a pass over short rows costs as much as all passes over a block
         over = under = None
-        if int(samples.max()) > self.highest:
-            over = np.maximum(samples, np.uint8(self.highest)) - np.uint8(self.highest)
-        if int(samples.min()) < self.lowest:
-            under = np.uint8(self.lowest) - np.minimum(samples, np.uint8(self.lowest))
-        np.minimum(samples, self.ceiling[part], out=samples)
-        np.maximum(samples, self.floor[part], out=samples)
-        np.add(samples, self.wrapping[part], out=samples)
+        if int(block.max()) > self.highest:
+            over = np.maximum(block, np.uint8(self.highest)) - np.uint8(self.highest)
+        if int(block.min()) < self.lowest:
+            under = np.uint8(self.lowest) - np.minimum(block, np.uint8(self.lowest))
+        np.minimum(block, self.ceiling[part], out=block)
+        np.maximum(block, self.floor[part], out=block)
+        np.add(block, self.wrapping[part], out=block)
         if over is not None:
-            np.add(samples, over, out=samples)
+            np.add(block, over, out=block)
         if under is not None:
-            np.subtract(samples, under, out=samples)
+            np.subtract(block, under, out=block)
+        np.copyto(samples, block)
 
 
 @dataclass(frozen=True, slots=True)
