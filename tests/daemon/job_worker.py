@@ -22,10 +22,12 @@ def main() -> int:
     if limit := os.environ.get("FILE_LIMIT"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     left = int(sys.argv[3]) if len(sys.argv) > 3 else -1
+    whole = threading.Lock()  # messages come from two threads, and print writes a line in two pieces
 
     def emit(message: dict[str, Any]) -> None:
         nonlocal left
-        print(json.dumps(message), flush=True)
+        with whole:
+            print(json.dumps(message), flush=True)
         left -= message["type"] == "segment"
         if left == 0:
             threading.Event().wait()

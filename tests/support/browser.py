@@ -125,4 +125,5 @@ def _session(client: httpx.Client, flags: list[str], chromium: str) -> Iterator[
     try:
         yield Browser(client)
     finally:
-        client.delete("")
+        # Chromium ends with its session, and only with it. The path must not end in a slash.
+        client.delete(str(client.base_url).rstrip("/")).raise_for_status()
