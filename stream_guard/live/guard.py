@@ -12,9 +12,9 @@ from ..config import OnFailure, PipelineConfig
 from ..errors import EngineError, StageError
 from ..lane import Lane
 from ..outcome import Tally
+from ..stages.reasons import ENGINE_FAILED
 from ..types import Frame
 
-ENGINE_FAILED = "engine_failed"
 TOO_SLOW = "too_slow"
 DEAD_AFTER = 10
 """So many frames in a row with a face that the engine failed on, and it is opened anew."""

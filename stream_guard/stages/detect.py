@@ -14,6 +14,7 @@ from ..media import pixels
 from ..types import Box, Face, Frame, Verdict, centred_region
 from .base import Stage, StageOptions
 from .classifier import FaceClassifier, open_classifier
+from .reasons import ENGINE_FAILED, ENGINE_MISSING, NO_FACE, TOO_SMALL, UNSUPPORTED
 from .scores import Scores
 
 _log = logging.getLogger(__name__)
@@ -21,11 +22,6 @@ _log = logging.getLogger(__name__)
 REAL, FAKE, UNKNOWN = "real", "fake", "unknown"
 LABELS = (REAL, FAKE, UNKNOWN)
 
-NO_FACE = "no_face"
-TOO_SMALL = "too_small"
-UNSUPPORTED = "unsupported_pixel_format"
-ENGINE_MISSING = "engine_missing"
-ENGINE_FAILED = "engine_failed"
 LOW_CONFIDENCE = "low_confidence"
 
 UNKNOWN_REASONS = (NO_FACE, TOO_SMALL, UNSUPPORTED, ENGINE_MISSING, ENGINE_FAILED, LOW_CONFIDENCE)

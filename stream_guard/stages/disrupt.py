@@ -16,14 +16,13 @@ from ..media import device, pixels
 from ..types import Box, Face, Frame, guard_region
 from .ahead import due_faces
 from .base import Stage, StageOptions
-from .disrupt_there import ENGINE_FAILED, NO_CHANGE, TOO_SMALL, DeviceDisrupter
+from .disrupt_there import DeviceDisrupter
+from .reasons import ENGINE_FAILED, NO_CHANGE, TOO_SMALL, UNSUPPORTED
 
 if TYPE_CHECKING:
     import av
 
 _log = logging.getLogger(__name__)
-
-UNSUPPORTED = "unsupported_pixel_format"
 
 UNPROTECTED_REASONS: tuple[str, ...] = (TOO_SMALL, ENGINE_FAILED, NO_CHANGE, UNSUPPORTED)
 """Why a face leaves this stage unprotected; these words are metric labels.

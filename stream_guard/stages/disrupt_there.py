@@ -18,10 +18,7 @@ from ..inference import Session
 from ..media import device
 from ..torch_gate import Tensor, load_torch
 from ..types import Face, guard_region
-
-TOO_SMALL = "too_small"
-ENGINE_FAILED = "engine_failed"
-NO_CHANGE = "no_change"
+from .reasons import ENGINE_FAILED, NO_CHANGE, TOO_SMALL
 
 _log = logging.getLogger(__name__)
 

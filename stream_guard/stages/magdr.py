@@ -25,16 +25,13 @@ from ..magdr.regions import Masks, conditional_masks
 from ..media import pixels
 from ..types import Face, Frame, Verdict, head_region
 from .base import Stage, StageOptions
+from .reasons import ENGINE_FAILED, ENGINE_MISSING, NO_FACE, UNSUPPORTED
 
 _log = logging.getLogger(__name__)
 
 CLEAN, PERTURBED, UNKNOWN = "clean", "perturbed", "unknown"
 LABELS = (CLEAN, PERTURBED, UNKNOWN)
 
-NO_FACE = "no_face"
-UNSUPPORTED = "unsupported_pixel_format"
-ENGINE_MISSING = "engine_missing"
-ENGINE_FAILED = "engine_failed"
 NOT_LOOKED_AT = "not_looked_at"
 RESTORED = "restored"
 

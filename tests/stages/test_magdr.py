@@ -14,7 +14,7 @@ import pytest
 from stream_guard.errors import ConfigError
 from stream_guard.magdr import plausible
 from stream_guard.media import pixels
-from stream_guard.stages import magdr
+from stream_guard.stages import magdr, reasons
 from stream_guard.stages.magdr import LABELS, UNKNOWN_REASONS, MagdrOptions, MagdrStage
 from stream_guard.types import Box, Face, Frame, Verdict
 
@@ -100,7 +100,7 @@ class TestUnknown:
     @pytest.mark.parametrize(
         ("boxes", "reason"),
         [
-            ((), magdr.NO_FACE),
+            ((), reasons.NO_FACE),
             ((Box(100, 100, 130, 130),), plausible.TINY),
             ((Box(-40, 60, 60, 180),), plausible.BORDER),
         ],
@@ -132,14 +132,14 @@ class TestUnknown:
 
     def test_a_format_that_cannot_be_read(self, tmp_path: Path) -> None:
         (found,) = verdicts(opened(tmp_path), framed(soft(), format="monob"))
-        assert found.reason == magdr.UNSUPPORTED
+        assert found.reason == reasons.UNSUPPORTED
 
     @pytest.mark.parametrize("missing", ["parser", "probes", "calibration"])
     def test_an_engine_that_is_missing(self, tmp_path: Path, missing: str, caplog: pytest.LogCaptureFixture) -> None:
         gone = str(tmp_path / "gone")
         stage = opened(tmp_path, **{missing: [gone] if missing == "probes" else gone})
         (found,) = verdicts(stage, framed(soft()))
-        assert (found.label, found.reason) == ("unknown", magdr.ENGINE_MISSING)
+        assert (found.label, found.reason) == ("unknown", reasons.ENGINE_MISSING)
         assert stage.about() == {}
         assert "every verdict will be unknown" in caplog.text
 
@@ -152,7 +152,7 @@ class TestUnknown:
         stage = MagdrStage(MagdrOptions(**options, calibration=str(made["calibration"])))
         stage.open()
         (found,) = verdicts(stage, framed(soft()))
-        assert found.reason == magdr.ENGINE_MISSING
+        assert found.reason == reasons.ENGINE_MISSING
         assert "was not calibrated" in caplog.text
         stage.close()
 
