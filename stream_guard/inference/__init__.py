@@ -1,7 +1,6 @@
 """Inference: engine cards, the zoo, and sessions on the backends. Owns every package that runs a network, and onnx."""
 
 from .backends import AUTO, BACKENDS, Backend, backend_names, backend_words, open_session
-from .batching import Batcher
 from .card import Card, Conditions, TensorSpec, load_card
 from .session import Array, Session
 from .zoo import find_engine, list_engines, zoo_folder
@@ -11,7 +10,6 @@ __all__ = [
     "BACKENDS",
     "Array",
     "Backend",
-    "Batcher",
     "Card",
     "Conditions",
     "Session",
