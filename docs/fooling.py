@@ -102,7 +102,21 @@ def _videos(row: Row) -> list[str]:
     words = f"On the {len(held)} videos of people it never saw, {sum(right) / len(right):.0%} of the frames are judged "
     words += "rightly (a coin: 50 %).\n" if held else ""
     heading = ["real deepfake videos", "kind", "split", "frames that pass as real"]
-    return ["### Real deepfakes\n", words if held else "", _markdown(heading, rows)]
+    return ["### Real deepfakes\n", words if held else "", _markdown(heading, rows), *_strangers(row)]
+
+
+def _strangers(row: Row) -> list[str]:
+    """Real videos of people it never saw: every fake among them is a false alarm."""
+    videos = row.get("real_videos", [])
+    if not videos:
+        return []
+    passed = [clip["passed_as_real"] for clip in videos]
+    held = sum(share > 0.5 for share in passed)
+    words = f"Of the frames of {len(videos)} real videos of other people {sum(passed) / len(passed):.0%} pass as real "
+    words += f"(each video weighs alike); of {held} of them most frames do.\n"
+    heading = ["real videos", "faces", "frames that pass as real", "mean score"]
+    rows = [[c["clip"], str(c["frames"]), f"{c['passed_as_real']:.0%}", f"{c['p_real_mean']:.2f}"] for c in videos]
+    return ["### Real videos\n", words, _markdown(heading, rows)]
 
 
 def _protection(row: Row) -> list[str]:

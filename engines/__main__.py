@@ -9,6 +9,8 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .data import clips
+from .data.pack import SIZE
 from .detectors import command as evaluate_detectors
 from .detectors.registry import TRAINERS
 from .disrupter import train as disrupter
@@ -38,16 +40,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _pack(pack: argparse.ArgumentParser) -> None:
-    pack.add_argument(
-        "--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/synthetic"
-    )
+    pack.add_argument("--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/...")
     pack.add_argument("--out", type=Path, required=True)
     pack.add_argument("--synthetic", type=int, default=700, help="how many synthetic faces to add (no masks)")
+    pack.add_argument("--aligned", type=int, default=0, help="how many small photographs of faces/utkface to add")
+    pack.add_argument("--size", type=int, default=SIZE, help="side of the packed heads in pixels")
     pack.add_argument("--quality", type=int, default=90, help="of the JPEG heads")
     pack.add_argument(
         "--landmarks", type=Path, help="OpenSeeFace's 66-point model (.onnx): adds landmarks and action units"
     )
     pack.add_argument("--clips", type=Path, help="folder of talking heads: adds their frames")
+    pack.add_argument("--clip-size", type=int, default=clips.SIZE, help="side of these frames in pixels")
+    pack.add_argument("--clip-frames", type=int, default=clips.FRAMES, help="of each clip, evenly spaced")
     pack.add_argument(
         "--deepfakes", type=Path, help="folder with fake/ and fake_originals/: adds frames of real deepfake videos"
     )

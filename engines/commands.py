@@ -44,10 +44,13 @@ def pack(arguments: argparse.Namespace) -> None:
     """Stills, and where they are asked for, landmarks with action units, and the frames of clips."""
     detect = still_detector()
     finder = LandmarkFinder(arguments.landmarks) if arguments.landmarks else None
-    extra = clips.collect(arguments.clips, detect, finder) if arguments.clips else {}
+    extra: dict[str, Any] = {}
+    if arguments.clips:
+        extra |= clips.collect(arguments.clips, detect, finder, arguments.clip_size, arguments.clip_frames)
     extra |= deepfakes.collect(arguments.deepfakes, detect) if arguments.deepfakes else {}
-    rows = listed(arguments.media, arguments.synthetic, detect)
-    print(json.dumps(packs.build(rows, arguments.out, quality=arguments.quality, extra=extra, finder=finder)))
+    rows = listed(arguments.media, arguments.synthetic, arguments.aligned, detect)
+    made = packs.build(rows, arguments.out, arguments.size, arguments.quality, extra, finder)
+    print(json.dumps(made))
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -44,8 +44,8 @@ DATA = (
 )
 
 TALKING_AND_SWAPPED = (
-    "; where the pack has them, frames of talking heads, and of one FaceForensics++ deepfake and its original "
-    "(research only); faces blended with themselves"
+    "; train split, by a hash of the name; where the pack has them, frames of talking heads, and of one "
+    "FaceForensics++ deepfake and its original (research only); faces blended with themselves"
 )
 
 
@@ -138,7 +138,7 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "evaluation_only": not shipped,
             "default": shipped,
             "crop": 1.3,
-            "data": DATA + TALKING_AND_SWAPPED,
+            "data": _sources(found) + TALKING_AND_SWAPPED,
             "command": _command(module.Settings(), found),
             "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
             "other generators or of face swaps (results have held-out deepfake videos). Reals and fakes were softened, "
@@ -254,6 +254,11 @@ def _command(defaults: Any, found: Stored) -> str:
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
     changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}
     return " ".join([*words, *(f"--set {k}={v}" for k, v in sorted(changed.items()))])
+
+
+def _sources(found: Stored) -> str:
+    """The stills that a run learned from, as its last call noted them."""
+    return str(found.notes[-1].get("data", "not recorded")) if found.notes else "not recorded"
 
 
 def _against(found: Stored) -> str:

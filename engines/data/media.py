@@ -14,15 +14,21 @@ from stream_guard.types import Box
 Detector = Callable[[npt.NDArray[np.uint8]], Box | None]
 
 
-def listed(media: Path, synthetic: int, detect: Detector) -> Iterator[tuple[Path, Path | None, Box]]:
-    """Every image of `parsing/` (with its mask where there is one) and the first `synthetic` of `faces/synthetic`."""
+def listed(media: Path, synthetic: int, aligned: int, detect: Detector) -> Iterator[tuple[Path, Path | None, Box]]:
+    """Every image of `parsing/` (with its mask where there is one) and some of the others, evenly spaced.
+
+    `synthetic` of `faces/synthetic` and `aligned` of `faces/utkface` (small photographs of all sorts, cut close).
+    """
     for path in sorted((media / "parsing" / "images").glob("*.jpg")):
         mask = media / "parsing" / "masks" / f"{path.stem}.png"
         yield from _with_box(path, mask if mask.exists() else None, detect)
-    extra = sorted((media / "faces" / "synthetic").rglob("*.jpg"))
-    step = max(1, len(extra) // max(synthetic, 1))
-    for path in extra[::step][:synthetic]:
-        yield from _with_box(path, None, detect)
+    for folder, count in (("synthetic", synthetic), ("utkface", aligned)):
+        for path in _spaced(sorted((media / "faces" / folder).rglob("*.jpg")), count):
+            yield from _with_box(path, None, detect)
+
+
+def _spaced(paths: list[Path], count: int) -> list[Path]:
+    return paths[:: max(1, len(paths) // max(count, 1))][:count]
 
 
 def _with_box(path: Path, mask: Path | None, detect: Detector) -> Iterator[tuple[Path, Path | None, Box]]:

@@ -2,9 +2,9 @@
 
 A head is the `guard_region` of the best face of an image, reflected where it leaves the picture, at `SIZE` px. An
 .npz without pickles: `jpeg` and `mask` (bytes end to end), `jpeg_end` and `mask_end` (offsets), `names`, `split`,
-`face` (the face box inside the head, as shares of its side), `landmarks` (N, 66, 2, shares of the side; NaN where no
-face was seen) and `action_units` (N, 17) where they were asked for. At most 40 MiB, so that it travels to a training
-machine.
+`origin` (see origin.py), `face` (the face box inside the head, as shares of its side), `landmarks` (N, 66, 2, shares
+of the side; NaN where no face was seen) and `action_units` (N, 17) where they were asked for. At most 40 MiB, so that
+it travels to a training machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from stream_guard.errors import EngineError
 from stream_guard.types import Box, guard_region
 
 from .action_units import POINTS, action_units
+from .origin import origin_of
 
 SIZE = 288
 MAX_BYTES = 40 * 2**20
@@ -85,13 +86,14 @@ def build(
     `extra` arrays are stored beside the heads under their own names (clips, say), and count towards the limit.
     `finder` adds landmarks and action units.
     """
-    jpeg, mask, names, split, face, points = [], [], [], [], [], []
+    jpeg, mask, names, split, face, points, origin = [], [], [], [], [], [], []
     for path, mask_path, box in images:
         region = guard_region(box)
         head = cut(_open(path).convert("RGB"), region, size)
         jpeg.append(encode_image(head, "JPEG", quality=quality))
         mask.append(b"" if mask_path is None else encode_image(cut(_open(mask_path), region, size, True), "PNG"))
         names.append(path.stem)
+        origin.append(origin_of(path))
         split.append(SPLITS.index(split_of(path.stem)))
         side = region.width
         corners = (box.x0 - region.x0, box.y0 - region.y0, box.x1 - region.x0, box.y1 - region.y0)
@@ -114,6 +116,7 @@ def build(
             mask=np.frombuffer(b"".join(mask), np.uint8),
             mask_end=np.cumsum([len(b) for b in mask]),
             names=np.array(names),
+            origin=np.array(origin),
             split=np.array(split, np.uint8),
             face=np.array(face, np.float32),
             **extra,  # type: ignore[arg-type]  # the stub takes names of arrays for options

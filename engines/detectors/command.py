@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from ..data.detect import still_detector
 from ..evaluation.machine import machine
 from ..training import pick_device
+from . import deepfakes
 from .measure import report
 
 RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results" / "detectors.json"
@@ -25,6 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detectors", **folders, help="run folders of detectors")
     parser.add_argument("--fakes", **folders, help="run folders of generators, seen in training or not")
     parser.add_argument("--data", type=Path, required=True, help="a data pack: faces of its test split")
+    parser.add_argument(
+        "--videos", type=Path, nargs="*", default=[], metavar="DIR", help="folders of real videos of other people"
+    )
     parser.add_argument("--faces", type=int, default=0, help="at most so many people (0: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
@@ -36,11 +41,13 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     start, device = time.monotonic(), str(pick_device(arguments.device))
-    made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces)
+    videos = deepfakes.real_videos(arguments.videos, still_detector()) if arguments.videos else []
+    made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces, videos)
     for row, folder in zip(made["rows"], arguments.detectors, strict=True):
         row["run_sha256"] = _sha256(folder / "state.pt")
     words = {str(arguments.data): "PACK", str(arguments.out): "OUT"}
     words |= {str(p): f"runs/{p.name}" for p in (*arguments.detectors, *arguments.fakes)}
+    words |= {str(p): f"videos/{p.name}" for p in arguments.videos}
     facts = {
         "table": "detectors",
         "title": "Deepfake detectors on held-out people, by generator and delivery, and on real deepfake videos",
@@ -73,6 +80,9 @@ def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:
         cell = found["passed_as_real"]["h264 crf 23"]
         kind = found["of"].replace(" ", "_")
         out += [(f"{key}_{kind}_passed_as_real_crf23", cell[key]) for key in ("unprotected", "protected")]
+    if videos := row.get("real_videos"):
+        passed = [clip["passed_as_real"] for clip in videos]
+        out.append((f"frames_of_{len(videos)}_real_videos_passed_as_real", round(sum(passed) / len(passed), 4)))
     held_out = [clip for clip in row["deepfake_videos"] if clip["split"] == "test"]
     for kind, fake in (("deepfake_videos", True), ("their_originals", False)):
         passed = [clip["passed_as_real"] for clip in held_out if clip["fake"] == fake]

@@ -25,6 +25,7 @@ from ..data.pack import decode_image, encode_image, split_parts
 SIZE = 192
 FRAMES = 16
 QUALITY = 90
+SUFFIXES = (".mp4", ".mkv", ".mpg", ".mov", ".webm", ".gif")
 FOLDERS = {"fake": True, "fake_originals": False}
 TRAINING = ("videos_519",)
 """Clips whose names contain one of these may be trained on: a FaceForensics++ fake and its original."""
@@ -68,6 +69,24 @@ def collect(
         "deepfake_names": np.array([clip.name for clip in found]),
         "deepfake_fake": np.array([clip.fake for clip in found], np.uint8),
     }
+
+
+def real_videos(
+    folders: Sequence[Path], detect: Callable[[Rgb], Box | None], size: int = SIZE, count: int = FRAMES
+) -> list[DeepfakeClip]:
+    """Frames of the real videos in some folders, for measuring: nobody in them was trained on.
+
+    Raises EngineError where a folder holds no video with a face.
+    """
+    clips = []
+    for folder in folders:
+        paths = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES)
+        heads = {path.stem: list(_heads(path, detect, size, count)) for path in paths}
+        found = [DeepfakeClip(name, False, np.stack(frames)) for name, frames in heads.items() if frames]
+        if not found:
+            raise EngineError(f"no video with a face in {folder}; videos end in {', '.join(SUFFIXES)}")
+        clips += found
+    return clips
 
 
 def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[DeepfakeClip]:

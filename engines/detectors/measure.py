@@ -50,9 +50,17 @@ BATCH = 32
 
 
 def report(
-    runs: Sequence[File], data: File, fakes: Sequence[File], device: str = "cpu", faces: int = 0
+    runs: Sequence[File],
+    data: File,
+    fakes: Sequence[File],
+    device: str = "cpu",
+    faces: int = 0,
+    videos: Sequence[deepfakes.DeepfakeClip] = (),
 ) -> dict[str, Any]:
-    """Figures of every detector in `runs` against every generator in `fakes`, on at most `faces` people (0: all)."""
+    """Figures of every detector in `runs` against every generator in `fakes`, on at most `faces` people (0: all).
+
+    `videos` are real ones of people it was not trained on.
+    """
     at = torch.device(device)
     pictures = Pictures(data, ["test"], at)
     clips = deepfakes.read(data)
@@ -78,6 +86,7 @@ def report(
                 ],
                 "together": together(detector, made),
                 "deepfake_videos": [of_clip(detector, clip) for clip in clips],
+                "real_videos": [of_clip(detector, clip) for clip in videos],
                 "protection": [
                     of_protected(detector, kind, before, after) for kind, (before, after) in guarded.items()
                 ],

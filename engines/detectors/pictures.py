@@ -17,9 +17,6 @@ from ..generators.target import Target
 from . import deepfakes
 from .protected import Protector
 
-POOL = 512
-"""How many pairs of each generator are kept to be seen again, degraded anew."""
-
 
 class Pictures:
     """The guard regions of a split on one device: stills, frames of talking heads, and real deepfakes with originals.
@@ -30,7 +27,6 @@ class Pictures:
     def __init__(self, data: Path, splits: Sequence[str], device: torch.device) -> None:
         self.device = device
         self.protector = Protector()
-        self.pools: dict[Target, list[Tensor]] = {}
         heads = pack.read(data, splits)
         if not heads:
             raise EngineError(f"{data} has no face in the split {', '.join(splits)}: pack more images")
@@ -60,19 +56,6 @@ class Pictures:
         """(2 n, 3, S, S) in [0, 1]: n reals, then the target's edits of the very same crops, 8 bits."""
         real = self.heads(n, target.size, rng, protected=protected)
         return torch.cat([real, edited(target, real, target.sample(n, rng).to(self.device))])
-
-    def pooled_pairs(
-        self, n: int, target: Target, rng: torch.Generator, fresh: float, protected: float = 0.0
-    ) -> Tensor:
-        """As `pairs`, made anew with probability `fresh`, else drawn from the target's last POOL pairs."""
-        pool = self.pools.setdefault(target, [])
-        if len(pool) < POOL // 8 or float(torch.rand(1, generator=rng)) < fresh:
-            made = self.pairs(n, target, rng, protected)
-            pool.extend((torch.stack([made[k], made[n + k]]) * 255).round().byte() for k in range(n))
-            del pool[:-POOL]
-            return made
-        index = torch.randint(len(pool), (n,), generator=rng).tolist()
-        return torch.stack([pool[k] for k in index]).transpose(0, 1).flatten(0, 1).float() / 255
 
     def deepfake_pairs(self, n: int, size: int, rng: torch.Generator) -> Tensor | None:
         """(2 n, 3, size, size): n frames of originals, then n of deepfakes of the same people; None without any."""

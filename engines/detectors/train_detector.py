@@ -1,8 +1,9 @@
 """Trains a detector: reals against the surrogates' fakes of the same people, and a few real deepfakes.
 
-Each step: head crops of the train split, the same crops edited by one of the frozen generators, both degraded alike
-(degrade.py), cross entropy. The best weights are those with the least log loss on the val split's people, whose
-temperature is then fitted; the test split is left for measure.py.
+Groups of head crops of the train split, and the same crops edited by one of the frozen generators, both degraded alike
+(degrade.py); a batch is several groups, cross entropy. Making a group costs more than learning from it, so that each is
+seen `reuse` times, in other company and mirrored at random. What counts is the weights' running mean, at its best by
+the log loss on the val split's people, whose temperature is then fitted; the test split is left for measure.py.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from stream_guard.errors import UsageError
 
+from ..data.origin import described
 from ..generators.families import target_of
 from ..generators.target import Target
 from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
@@ -27,6 +30,7 @@ from .blending import self_blended
 from .calibration import temperature
 from .degrade import degrade
 from .detector import FAKE, REAL, Detector
+from .memory import Memory
 from .pictures import Pictures
 
 GROUP = 8
@@ -34,6 +38,8 @@ GROUP = 8
 VAL_GROUPS = 24
 CHECKS = 8
 """How many times in a call the val split is looked at."""
+MEAN = 0.998
+"""Decay of the weights' running mean: about the last 500 steps, fewer while there are few."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Settings:
     """channels, as a share of the published network's"""
     size: int = 128
     """side of the network's input in pixels"""
-    batch: int = 16
+    batch: int = 32
     """pictures a step, half real, half fake; a multiple of 8"""
     lr: float = 1e-3
     weight_decay: float = 0.02
@@ -52,8 +58,8 @@ class Settings:
     """share of groups whose fakes are faces blended with themselves, for the seams of face swaps"""
     protected: float = 0.0
     """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
-    fresh: float = 0.25
-    """share of groups whose fakes are made anew; the others were seen before, otherwise degraded. 1 on a GPU"""
+    reuse: int = 4
+    """how many batches see a group of pictures; 1 on a GPU"""
     seed: int = 0
 
 
@@ -98,15 +104,17 @@ class DetectorTrainer:
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.detector = architecture(name).detector(settings.width, settings.size).to(device)
         self.opt = torch.optim.AdamW(self.detector.parameters(), settings.lr, weight_decay=settings.weight_decay)
+        self.mean = AveragedModel(self.detector, avg_fn=running_mean, use_buffers=True)
+        self.memory = Memory(self.made, settings.batch // GROUP, settings.reuse)
         self.best = Best(self.detector)
         self.val = self._val(Pictures(data, ["val"], device))
 
     @property
     def parts(self) -> dict[str, Any]:
-        return {"detector": self.detector, "opt": self.opt, "best": self.best}
+        return {"detector": self.detector, "opt": self.opt, "mean": self.mean, "best": self.best}
 
     def group(
-        self, pictures: Pictures, rng: torch.Generator, deepfakes: float, blended: float, fresh: float
+        self, pictures: Pictures, rng: torch.Generator, deepfakes: float, blended: float, protected: float
     ) -> tuple[Tensor, Tensor]:
         """(pictures (GROUP, 3, size, size) in [-1, 1], labels): reals first, then fakes, degraded alike."""
         target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
@@ -117,14 +125,16 @@ class DetectorTrainer:
             rgb = pictures.heads(GROUP // 2, target.size, rng)
             rgb = torch.cat([rgb, self_blended(rgb, rng)])
         if rgb is None:
-            rgb = pictures.pooled_pairs(GROUP // 2, target, rng, fresh, self.s.protected)
+            rgb = pictures.pairs(GROUP // 2, target, rng, protected)
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
         return degrade(rgb, self.detector.size, rng), labels
 
+    def made(self) -> tuple[Tensor, Tensor]:
+        """A group of the train split."""
+        return self.group(self.pictures, self.rng, self.s.deepfakes, self.s.blended, self.s.protected)
+
     def batch(self) -> tuple[Tensor, Tensor]:
-        count, shares = self.s.batch // GROUP, (self.s.deepfakes, self.s.blended, self.s.fresh)
-        groups = [self.group(self.pictures, self.rng, *shares) for _ in range(count)]
-        return torch.cat([x for x, _ in groups]), torch.cat([y for _, y in groups])
+        return self.memory.batch(self.rng)
 
     def step(self) -> dict[str, float]:
         x, y = self.batch()
@@ -136,12 +146,13 @@ class DetectorTrainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
         self.opt.step()
+        self.mean.update_parameters(self.detector)
         return {"loss": loss.item(), "right": (logits.argmax(1) == y).float().mean().item()}
 
     def _val(self, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
         """The same groups of held-out people at each look."""
         rng = torch.Generator().manual_seed(1)
-        return [self.group(pictures, rng, 0.0, 0.0, 1.0) for _ in range(VAL_GROUPS)]
+        return [self.group(pictures, rng, 0.0, 0.0, 0.0) for _ in range(VAL_GROUPS)]
 
     @torch.no_grad()
     def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:
@@ -150,9 +161,10 @@ class DetectorTrainer:
         return torch.cat([detector(x) for x, _ in self.val]), torch.cat([y for _, y in self.val])
 
     def look(self, step: int) -> float:
-        """Log loss on val; the best weights are kept."""
-        loss = F.cross_entropy(*self.answers(self.detector)).item()
-        self.best.offer(self.detector, loss, step)
+        """Log loss of the weights' mean on val; the best are kept."""
+        mean = cast(Detector, self.mean.module)
+        loss = F.cross_entropy(*self.answers(mean)).item()
+        self.best.offer(mean, loss, step)
         return loss
 
     def renew(self) -> None:
@@ -163,6 +175,14 @@ class DetectorTrainer:
     def calibrate(self) -> None:
         self.best.detector.temperature.fill_(1.0)
         self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector)))
+
+
+def running_mean(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """The next running mean of one tensor after `count` of them; whole numbers (counters) are taken as they are."""
+    if not mean.is_floating_point():
+        return current
+    decay = min(MEAN, (1 + float(count)) / (10 + float(count)))
+    return mean + (1 - decay) * (current - mean)
 
 
 def train(
@@ -184,13 +204,16 @@ def train(
         raise UsageError("a detector needs fakes: give run folders of generators with --fakes DIR ...")
     if settings.batch < GROUP or settings.batch % GROUP:
         raise UsageError(f"batch={settings.batch}: pictures come in groups of {GROUP}, so it must be a multiple")
+    if settings.reuse < 1:
+        raise UsageError(f"reuse={settings.reuse}: each group is seen at least once, so it must be 1 or more")
     seed_everything(settings.seed)
     trainer = DetectorTrainer(name, settings, data, [target_of(folder, data) for folder in fakes], pick_device(device))
-    notes: dict[str, Any] = {"fakes": {folder.name: _noted(folder) for folder in fakes}}
+    notes: dict[str, Any] = {"fakes": {folder.name: _noted(folder) for folder in fakes}, "data": described(data)}
     if settings.protected:
         notes["protected_by"] = trainer.pictures.protector.about()
     if start is not None:
         load_part(start, "best", _Weights(trainer.detector))  # type: ignore[arg-type]  # loads like a module
+        trainer.mean.module.load_state_dict(trainer.detector.state_dict())
         notes["start"] = {start.name: _noted(start)}
     run = Run(out, asdict(settings), minutes, name=name, notes=notes)
     if resume:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from engines.data import edits, pack
+from engines.data import edits, origin, pack
 from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from stream_guard.errors import EngineError
 from stream_guard.types import Box
@@ -40,6 +42,15 @@ def test_a_pack_returns_what_was_packed(packed):
     assert [int(h.mask.max()) for h in heads if h.mask is not None] == [1, 3, 5, 7, 9, 11]
     x0, y0, x1, y1 = heads[0].face
     assert (x1 - x0) / (y1 - y0) == pytest.approx(40 / 50)
+
+
+def test_a_pack_says_where_its_faces_are_from(packed, tmp_path):
+    assert origin.described(packed[0]) == "12 stills of other pictures"
+    assert origin.origin_of(Path("/parsing/faces/utkface/of/one.jpg")) == "utkface"
+    assert origin.origin_of(Path("/media/parsing/images/parsing")) == "parsing"
+    with np.load(packed[0]) as found:
+        np.savez(tmp_path / "old.npz", **{k: found[k] for k in found.files if k != "origin"})
+    assert "does not say" in origin.described(tmp_path / "old.npz")
 
 
 def test_splits_are_disjoint_and_by_name(packed):

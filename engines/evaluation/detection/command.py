@@ -19,6 +19,7 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ...data.origin import described
 from ...training import seed_everything
 from ..machine import machine
 from . import data, defence, library, networks, tables
@@ -163,8 +164,8 @@ def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, 
         "seed": arguments.seed,
         "device": f"CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
         "machine": machine(),
-        "data": "one head crop a person (CelebAMask-HQ and synthetic faces) and one edit of the same crop; split by "
-        "person, best epoch by the val split",
+        "data": f"{described(arguments.data)}: one head crop of each and one edit of the same crop; split by a hash of "
+        "the name, best epoch by the val split",
         "people": {"train": len(pictures.train), "val": len(pictures.val), "test": len(pictures.test)},
         "fakes_by": {name: {"steps": steps} for name, steps in pictures.made_by.items()},
         "size": pictures.size,
