@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import curves
 import fooling_paper as paper
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "engines" / "evaluation" / "results"
+FIGURE6 = HERE / "figure6.svg"
 
 Row = dict[str, Any]
 
@@ -39,7 +41,9 @@ imports torch. It is meant for the tracks that `detect` leaves `unknown` (`--tra
 
 
 def pages(note: str) -> dict[Path, str]:
-    return {HERE / "detectors.md": page(_load("detectors"), _load("fooling_detectors"), note)}
+    fooled = _load("fooling_detectors")
+    pictures = {FIGURE6: figure6(fooled)} if fooled and fooled.get("figure6") else {}
+    return {HERE / "detectors.md": page(_load("detectors"), fooled, note), **pictures}
 
 
 def page(detectors: Row | None, fooled: Row | None, note: str = "") -> str:
@@ -290,18 +294,21 @@ def _prior(document: Row) -> list[str]:
 
 
 def _figure6(document: Row) -> list[str]:
-    """p_real averaged over ten iterations, at a few of them."""
-    panels = document.get("figure6") or []
-    if not panels:
+    """The picture of p_real along the optimisation; figure6() draws it."""
+    if not document.get("figure6"):
         return []
-    steps = panels[0]["iterations"]
-    marks = [round(k * (len(steps) - 1) / 9) for k in range(10)]
-    rows = [
-        [f"({p['panel']}) {p['picture']}", *(f"{p['p_real_averaged'][k]:.2f}" for k in marks), str(p["stops_at"])]
-        for p in panels
+    words = "Pale: p_real at each iteration looked at; dark: averaged over ten; dashed: the two thresholds.\n"
+    return ["### Figure 6: along the optimisation\n", f"![p_real by iteration, four pictures]({FIGURE6.name})\n", words]
+
+
+def figure6(document: Row) -> str:
+    panels = [
+        curves.Panel(
+            f"({p['panel']}) {p['picture']}", p["iterations"], p["p_real"], p["p_real_averaged"], p["stops_at"]
+        )
+        for p in document["figure6"]
     ]
-    heading = ["p_real at iteration", *(str(steps[k]) for k in marks), "stops at"]
-    return ["### Figure 6: along the optimisation\n", _markdown(heading, rows)]
+    return curves.curves("p_real of what Deep Image Prior draws", panels, (0.25, 0.5))
 
 
 def _share(figure: Row) -> str:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -59,8 +60,8 @@ def document() -> dict[str, Any]:
              "threshold_0.25": share(1)}
         ],
         "figure6": [
-            {"panel": "d", "picture": "real", "iterations": list(range(0, 50, 5)), "p_real_averaged": [0.125] * 10,
-             "stops_at": 35}
+            {"panel": "d", "picture": "real", "iterations": list(range(0, 50, 5)), "p_real": [0.5] * 10,
+             "p_real_averaged": [0.125] * 10, "stops_at": 35}
         ],
     }  # fmt: skip
 
@@ -79,8 +80,19 @@ def test_every_table_stands_with_the_papers_figures(fooling: Any) -> None:
     assert "not passed: without a bound nothing holds" in text
     assert "accuracy 60.0, AUROC 41.9" in text
     assert "720 times sooner" in text
-    assert "| (d) real | 0.12 |" in text
+    assert "(figure6.svg)" in text
     assert "3 steps of 9 iterations" in text
+
+
+def test_figure_6_is_drawn(fooling: Any) -> None:
+    text = fooling.figure6(document())
+    root = ElementTree.fromstring(text)
+    assert "(d) real" in text
+    assert "stops at 35" in text
+    lines = [one.attrib["points"] for one in root.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert [len(points.split()) for points in lines] == [10, 10]
+    first, last = (float(lines[0].split()[k].split(",")[0]) for k in (0, -1))
+    assert last - first == pytest.approx(320)
 
 
 def test_what_was_left_out_is_left_out(fooling: Any) -> None:
@@ -105,9 +117,15 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
         "deepfake_videos": [
             {"clip": c, "fake": f, "split": s, "passed_as_real": p} for c, f, s, p in clips
         ],
+        "real_videos": [
+            {"clip": "s", "frames": 8, "passed_as_real": 0.25, "p_real_mean": 0.3},
+            {"clip": "t", "frames": 8, "passed_as_real": 0.75, "p_real_mean": 0.7},
+        ],
         "protection": [{"of": "stills", "count": 5, "passed_as_real": {"8 bits": cell}}],
     }  # fmt: skip
     text = fooling.page(json.loads(json.dumps({"command": "x", "rows": [row]})), None)
     assert "62% of the frames are judged rightly" in text
     assert "-0.5 points" in text
+    assert "2 real videos of other people 50% pass as real" in text
+    assert "of 1 of them most frames do" in text
     assert "91.0% (88.0% to 94.0%)" in text
