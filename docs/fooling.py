@@ -25,11 +25,14 @@ Detectors* (Gandhi and Jain, IJCNN 2020). All fakes but the deepfake videos are 
 little of other generators. In brackets: 95 % intervals (Wilson's, by person).
 """
 
-NOT_SHIPPED = """**No detector is in the zoo yet**: the one trained so far tells the surrogates' fakes of
-stills apart, but calls about half of the real frames of strangers' talking-head clips fake (the last of these tables),
-so no platform could act on it. It wants more video to learn from. Until then `detect` needs `engine:`, or
-`require_engine: false`, with which every verdict is `unknown`. `python -m engines export resnet18 --from RUN --as
-detector` makes a detector the default.
+NOT_SHIPPED = """**No detector is in the zoo**: `detect` needs `engine:`, or `require_engine: false`, with which every verdict is
+`unknown`. `python -m engines export resnet18 --from RUN --as detector` makes a detector the default.
+"""
+
+WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw, also after
+re-encoding and from surrogates it never saw. Of real face swaps it has seen one pair, and passes most of the rest.
+Softness is its weak side: real faces that a webcam or a low bit rate has smoothed are often called fake (the table of
+real videos), which is why such content should be looked at by a person before it is turned away.
 """
 
 SECOND_OPINION = """## A second opinion
@@ -78,6 +81,7 @@ def _default(document: Row | None) -> list[str]:
     )
     if not (HERE.parent / "engines" / "zoo" / "detector").is_dir():
         parts.append(NOT_SHIPPED)
+    parts.append(WEAK)
     heading = ["fakes of", "seen in training", "delivery", "accuracy", "AUROC", "fakes passed", "calibration error"]
     rows = [
         [
@@ -92,7 +96,19 @@ def _default(document: Row | None) -> list[str]:
         for fakes in row["fakes"]
         for way, found in fakes["by_delivery"].items()
     ]
-    return [*parts, _markdown(heading, rows), *_videos(row), *_protection(row)]
+    return [*parts, _markdown(heading, rows), *_sharpness(row), *_videos(row), *_protection(row)]
+
+
+def _sharpness(row: Row) -> list[str]:
+    """What passes as real when pictures of 8 bits are softened or sharpened."""
+    rows = [
+        [name, found["generator"], f"{cell['reals']:.0%}", f"{cell['fakes']:.0%}"]
+        for found in row["fakes"][:2]
+        for name, cell in found.get("passed_by_sharpness", {}).items()
+    ]
+    if not rows:
+        return []
+    return ["### Softness\n", _markdown(["pictures", "fakes of", "reals that pass", "fakes that pass"], rows)]
 
 
 def _videos(row: Row) -> list[str]:

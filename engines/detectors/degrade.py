@@ -2,6 +2,7 @@
 
 Surrogates' fakes are softer than photographs: a detector that calls everything soft a fake would look right and be
 useless. So each picture, of either class, is softened or sharpened at random, rescaled, and encoded, before it is seen.
+That alone is not enough, since a softened fake is softer still: `as_soft_as` takes the difference away.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from ..disrupter.delivery import Channel
 SIGMA = 0.8, 2.4
 """Least and greatest Gaussian, in pixels of a head of 128, that softens: as soft as the softest surrogate's fakes."""
 
+SOFTENING = (0.0, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0)
+"""Gaussians in pixels that are tried, least first, to make one picture as soft as another."""
+
 
 @dataclass(frozen=True)
 class Path:
@@ -35,9 +39,9 @@ class Path:
 
 
 def random_path(rng: torch.Generator) -> Path:
-    """112 to 256 px; H.264 at crf 18 to 34 in half of all, JPEG 40 to 95 in a quarter."""
+    """56 to 256 px; H.264 at crf 18 to 34 in half of all, JPEG 40 to 95 in a quarter."""
     u, q, s = torch.rand(3, generator=rng).tolist()
-    side = 2 * round(56 + 72 * s)
+    side = 2 * round(28 + 100 * s)
     if u < 0.5:
         return Path(side, "h264", 18 + int(q * 17))
     if u < 0.75:
@@ -58,6 +62,24 @@ def sharpness(rgb: Tensor, rng: torch.Generator) -> Tensor:
     sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * float(torch.rand(1, generator=rng))
     amount = torch.where(u < 1 / 3, share.sqrt(), torch.where(u < 2 / 3, -share, torch.zeros_like(share)))
     return (rgb + amount[:, None, None, None] * (blur(rgb, sigma) - rgb)).clamp(0, 1)
+
+
+def as_soft_as(rgb: Tensor, other: Tensor) -> Tensor:
+    """Each picture of (N, 3, S, S) blurred until it has no more detail than its counterpart in `other`."""
+    wanted = detail(other)
+    result, open_ = rgb, torch.ones_like(wanted, dtype=torch.bool)
+    for sigma in SOFTENING:
+        blurred = rgb if sigma == 0 else blur(rgb, sigma)
+        result = torch.where(open_[:, None, None, None], blurred, result)
+        open_ = open_ & (detail(blurred) > wanted)
+    return result
+
+
+def detail(rgb: Tensor) -> Tensor:
+    """(N,): the mean magnitude of the Laplacian of the mean of the planes."""
+    plane = rgb.mean(1)
+    around = plane[:, :-2, 1:-1] + plane[:, 2:, 1:-1] + plane[:, 1:-1, :-2] + plane[:, 1:-1, 2:]
+    return (around / 4 - plane[:, 1:-1, 1:-1]).abs().mean((1, 2))
 
 
 def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:

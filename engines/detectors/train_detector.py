@@ -28,7 +28,7 @@ from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .architectures import architecture
 from .blending import self_blended
 from .calibration import temperature
-from .degrade import degrade
+from .degrade import as_soft_as, degrade
 from .detector import FAKE, REAL, Detector
 from .memory import Memory
 from .pictures import Pictures
@@ -56,6 +56,8 @@ class Settings:
     """share of groups that are frames of real deepfake videos and their originals, where the pack has them"""
     blended: float = 0.1
     """share of groups whose fakes are faces blended with themselves, for the seams of face swaps"""
+    matched: float = 0.5
+    """share of groups of edits whose reals are made as soft as their fakes first, so that softness tells nothing"""
     protected: float = 0.0
     """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
     reuse: int = 4
@@ -125,7 +127,9 @@ class DetectorTrainer:
             rgb = pictures.heads(GROUP // 2, target.size, rng)
             rgb = torch.cat([rgb, self_blended(rgb, rng)])
         if rgb is None:
-            rgb = pictures.pairs(GROUP // 2, target, rng, protected)
+            real, fake = pictures.pairs(GROUP // 2, target, rng, protected).chunk(2)
+            matched = float(torch.rand(1, generator=rng)) < self.s.matched
+            rgb = torch.cat([as_soft_as(real, fake) if matched else real, fake])
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
         return degrade(rgb, self.detector.size, rng), labels
 

@@ -19,6 +19,8 @@ from stream_guard.errors import UsageError
 from stream_guard.magdr.calibration import Calibration, ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Evidence, gather, judge
 from stream_guard.magdr.engines import Editor, Parser, open_editor, open_parser
+from stream_guard.magdr.sensitivity import CHANGES
+from stream_guard.magdr.views import METRICS
 
 from ..generators.families import target_of
 from ..shipping import ZOO
@@ -28,7 +30,7 @@ from .fit import Asked, fit
 
 FILE = ZOO / "magdr" / "magdr.toml"
 CONDITIONS = {"stargan-probe": ("Blond_Hair", "Male")}
-OPERATIONS = 4
+OPERATIONS = 8
 TRAIN, CLEAN, VALIDATION = 24, 120, 73
 VIDEO_WEIGHT = 3
 """How often each look at a clip counts: there are few, and video is what is screened."""
@@ -88,7 +90,7 @@ class Bench:
 
     def evidence(self, crops: Crops, what: str) -> list[Evidence]:
         """What the detectors measure of each crop; kept in the work folder for these crops and this question."""
-        asked = f"{self.asked}".encode()
+        asked = f"{self.asked} {METRICS} {CHANGES}".encode()
         cache = self.work / f"{what}-{zlib.crc32(crops.tobytes() + asked):08x}.npz"
         if cache.exists():
             return read_evidence(cache)
@@ -203,14 +205,14 @@ def attacked_crops(people: faces.Split, change: torch.Tensor, channel: str) -> C
 
 def write_evidence(found: Sequence[Evidence], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = ("distances", "spread", "counts", "flags")
+    parts = ("distances", "changes", "counts", "flags")
     arrays = {name: np.stack([getattr(e, name) for e in found]) for name in parts}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes names of arrays for options
 
 
 def read_evidence(path: Path) -> list[Evidence]:
     with np.load(path) as stored:
-        rows = [stored[name] for name in ("distances", "spread", "counts", "flags")]
+        rows = [stored[name] for name in ("distances", "changes", "counts", "flags")]
     return [Evidence(*row) for row in zip(*rows, strict=True)]
 
 

@@ -18,13 +18,15 @@ from stream_guard.errors import UsageError
 from stream_guard.magdr.calibration import Cube, ProbeCalibration, Standard
 from stream_guard.magdr.detector import SMALLEST, Evidence, judge, standardised
 from stream_guard.magdr.regions import NAMES
+from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 Floats = npt.NDArray[np.float64]
 
 FALSE_ALARMS = 0.01
-RIDGE = 0.025
-"""Chosen on validation people."""
+RIDGE = 0.005
+LESS = 0.2
+"""What the distances of eq. 6 are multiplied by before the regression: there are many, and they tell little."""
 WIDTHS = 2.0
 """A width is this many standard deviations: most clean faces lie where the sigmoid is almost straight."""
 LEAST_WIDTH = 0.1
@@ -50,7 +52,9 @@ class Asked:
             distortion=_standard(
                 np.zeros((count, len(NAMES), len(METRICS))), np.ones((count, len(NAMES), len(METRICS)))
             ),
-            consistency=_standard(np.zeros((count, 1, len(METRICS))), np.ones((count, 1, len(METRICS)))),
+            consistency=_standard(
+                np.zeros((count, self.operations, len(CHANGES))), np.ones((count, self.operations, len(CHANGES)))
+            ),
             balance=1.0,
             threshold=0.0,
             threshold_distortion=0.0,
@@ -69,18 +73,19 @@ def fit(
     """The calibration of one probe. `held_out` has the clean faces of each of other people, as they were delivered."""
     if not (clean and attacked and held_out):
         raise UsageError("a calibration needs clean, attacked and held-out faces")
-    draft = asked.draft().model_copy(update={"distortion": _usual(clean), "consistency": _usual_spread(clean)})
+    draft = asked.draft().model_copy(update={"distortion": _usual(clean), "consistency": _usual_changes(clean)})
     features = np.concatenate([np.stack([_features(e, draft) for e in part]) for part in (clean, attacked)])
     labels = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
     balanced = np.r_[np.full(len(clean), 0.5 / len(clean)), np.full(len(attacked), 0.5 / len(attacked))]
     weights = _logistic(features, labels, balanced)
     shape = (len(asked.conditions), len(NAMES), len(METRICS))
     first, second = np.split(weights, [shape[0] * shape[1] * shape[2]])
+    first = first * LESS
     loud, fragile = float(np.abs(first).sum()), float(max(np.abs(second).sum(), 1e-6))
     fitted = draft.model_copy(
         update={
             "distortion": _weighed(draft.distortion, first.reshape(shape)),
-            "consistency": _weighed(draft.consistency, second.reshape(shape[0], 1, shape[2])),
+            "consistency": _weighed(draft.consistency, second.reshape(shape[0], asked.operations, len(CHANGES))),
             "balance": round(loud / fragile, 4),
             "slope": round(fragile, 4),
         }
@@ -120,9 +125,9 @@ def _usual(clean: Sequence[Evidence]) -> Standard:
     return _standard(middle, width)
 
 
-def _usual_spread(clean: Sequence[Evidence]) -> Standard:
-    logarithms = np.log(np.maximum([e.spread for e in clean], SMALLEST))
-    return _standard(np.median(logarithms, 0)[:, None], _width(logarithms)[:, None])
+def _usual_changes(clean: Sequence[Evidence]) -> Standard:
+    logarithms = np.log(np.maximum([e.changes for e in clean], SMALLEST))
+    return _standard(np.median(logarithms, 0), _width(logarithms))
 
 
 def _width(logarithms: Floats) -> Floats:
@@ -145,9 +150,9 @@ def _cube(values: Floats) -> Cube:
 
 def _features(evidence: Evidence, calibration: ProbeCalibration) -> Floats:
     """Everything that eq. 6 and eq. 7 weigh, in one row."""
-    changes = standardised(evidence.distances, calibration.distortion) * evidence.counts[..., None]
-    spread = standardised(evidence.spread[:, None], calibration.consistency)
-    joined: Floats = np.concatenate([changes.ravel(), spread.ravel()])
+    apart = standardised(evidence.distances, calibration.distortion) * evidence.counts[..., None]
+    moved = standardised(evidence.changes, calibration.consistency)
+    joined: Floats = np.concatenate([LESS * apart.ravel(), moved.ravel()])
     return joined
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..errors import EngineError
 from ..inference import zoo_folder
 from .regions import NAMES
+from .sensitivity import CHANGES
 from .views import METRICS
 
 if sys.version_info >= (3, 11):
@@ -23,7 +24,7 @@ else:
 
 Vector = tuple[float, ...]
 Cube = tuple[tuple[Vector, ...], ...]
-"""(conditions, rows, metrics)."""
+"""(conditions, rows, columns)."""
 
 
 class _Part(BaseModel):
@@ -31,7 +32,7 @@ class _Part(BaseModel):
 
 
 class Standard(_Part):
-    """Middle and width of the logarithm of each distance on clean faces, and its weight (w of eq. 6).
+    """Middle and width of the logarithm of each measure on clean faces, and its weight (w of eq. 6).
 
     Weights may be negative; their magnitudes sum to 1.
     """
@@ -42,10 +43,9 @@ class Standard(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Standard:
-        shapes = {tuple(len(part) for part in cube) for cube in (self.middle, self.width, self.weights)}
-        rows = [row for cube in (self.middle, self.width, self.weights) for part in cube for row in part]
-        if len(shapes) != 1 or any(len(row) != len(METRICS) for row in rows):
-            raise ValueError(f"each row needs {len(METRICS)} numbers, one for each of {', '.join(METRICS)}")
+        cubes = (self.middle, self.width, self.weights)
+        if len({tuple(tuple(len(row) for row in part) for part in cube) for cube in cubes}) != 1:
+            raise ValueError("middle, width and weights must have the same conditions, rows and columns")
         if any(value <= 0 for part in self.width for row in part for value in row):
             raise ValueError("widths must be above 0")
         return self
@@ -69,7 +69,7 @@ class ProbeCalibration(_Part):
     distortion: Standard
     """For each condition a row a region."""
     consistency: Standard
-    """For each condition one row: the spread over the K operations."""
+    """For each condition a row an operation."""
     balance: float = Field(ge=0)
     """lambda of eq. 9."""
     threshold: float
@@ -82,11 +82,16 @@ class ProbeCalibration(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> ProbeCalibration:
-        count = len(self.conditions)
-        for part, rows in ((self.distortion, len(NAMES)), (self.consistency, 1)):
-            if [len(cube) for cube in part.middle] != [rows] * count:
+        parts = (
+            ("distortion", self.distortion, len(NAMES), METRICS),
+            ("consistency", self.consistency, self.operations, CHANGES),
+        )
+        for name, part, rows, columns in parts:
+            wanted = [[len(columns)] * rows] * len(self.conditions)
+            if [[len(row) for row in rows_of_one] for rows_of_one in part.middle] != wanted:
                 raise ValueError(
-                    f"distortion needs {len(NAMES)} rows and consistency one for each of {count} conditions"
+                    f"{name} needs {rows} rows of {len(columns)} numbers ({', '.join(columns)}) for each of "
+                    f"{len(self.conditions)} conditions"
                 )
         return self
 

@@ -34,9 +34,6 @@ class Views:
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, where: slice | list[int]) -> Views:
-        return Views(self.images[where], {name: maps[where] for name, maps in self.features.items()})
-
 
 def region_distances(a: Views, b: Views, masks: Masks) -> npt.NDArray[np.float64]:
     """(P, N, len(METRICS)): how far `b` is from `a` within each of N soft masks (N, S, S) or (P, N, S, S)."""
@@ -47,11 +44,6 @@ def region_distances(a: Views, b: Views, masks: Masks) -> npt.NDArray[np.float64
         apart = _apart(a.features[layer], b.features[layer])
         columns.append(_weighed(apart, _pooled(masks, apart.shape[-1]))[..., None])
     return np.concatenate(columns, -1)
-
-
-def whole(side: int) -> Masks:
-    """One mask that is the whole picture."""
-    return np.ones((1, side, side), np.float32)
 
 
 def _of_pixels(a: Floats, b: Floats, masks: Masks) -> npt.NDArray[np.float64]:

@@ -192,6 +192,17 @@ def test_reals_and_fakes_go_the_same_way():
     assert same.shape[-1] == way.side
 
 
+def test_a_picture_is_made_as_soft_as_another_and_no_softer():
+    sharp = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    other = torch.stack([degrade.blur(sharp[:1], 1.6)[0], sharp[1], torch.zeros(3, 64, 64)])
+    made = degrade.as_soft_as(sharp, other)
+    detail = degrade.detail(made)
+    assert detail[0] <= degrade.detail(other)[0]
+    assert detail[0] > 0.5 * degrade.detail(other)[0]
+    assert torch.equal(made[1], sharp[1])
+    assert torch.equal(made[2], degrade.blur(sharp, degrade.SOFTENING[-1])[2])  # it does what it can
+
+
 def test_pairs_are_the_same_crops(data):
     pictures = Pictures(data, ["train"], torch.device("cpu"))
     made = pictures.pairs(3, tinted(), torch.Generator().manual_seed(0))

@@ -18,20 +18,21 @@ from stream_guard.errors import UsageError
 from stream_guard.magdr.calibration import Calibration, load_calibration
 from stream_guard.magdr.detector import Evidence, judge
 from stream_guard.magdr.regions import NAMES
+from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 ASKED = Asked("a" * 64, "b" * 64, ("Male",), 3, 0)
 
 
 def evidence(rng: np.random.Generator, loud: float) -> Evidence:
-    """Distances around .1, larger by `loud` in one metric of each region, and in one metric of the spread."""
+    """Distances around .1, larger by `loud` in one metric of each region, and in one of what operations change."""
     distances = rng.normal(0.1, 0.01, (1, len(NAMES), len(METRICS)))
-    spread = rng.normal(0.02, 0.002, (1, len(METRICS)))
+    changes = rng.normal(0.02, 0.002, (1, ASKED.operations, len(CHANGES)))
     distances[..., 1] += loud
-    spread[..., 2] += loud / 10
+    changes[..., 2] += loud / 10
     counts = np.ones((1, len(NAMES)), bool)
     counts[0, 1] = False
-    return Evidence(distances, spread, counts, np.zeros_like(counts))
+    return Evidence(distances, changes, counts, np.zeros_like(counts))
 
 
 def many(count: int, loud: float, seed: int) -> list[Evidence]:
@@ -55,9 +56,9 @@ class TestFit:
 
     def test_weights_find_the_metrics_that_tell_and_sum_to_one(self) -> None:
         calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), alone(many(60, 0, 2)))
-        regions, spread = np.array(calibration.distortion.weights)[0], np.array(calibration.consistency.weights)[0, 0]
+        regions, changes = (np.array(part.weights)[0] for part in (calibration.distortion, calibration.consistency))
         assert int(regions.sum(0).argmax()) == 1
-        assert int(spread.argmax()) == 2
+        assert int(changes.sum(0).argmax()) == 2
         assert np.abs(regions).sum() == pytest.approx(1, abs=1e-3)
         assert np.abs(regions[1]).max() < 1e-6  # never counted, so it has learned nothing
 
@@ -84,6 +85,7 @@ class TestFit:
         write_evidence(rows, tmp_path / "e.npz")
         for a, b in zip(rows, read_evidence(tmp_path / "e.npz"), strict=True):
             assert np.array_equal(a.distances, b.distances)
+            assert np.array_equal(a.changes, b.changes)
             assert np.array_equal(a.counts, b.counts)
 
 

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from stream_guard.errors import UsageError
 from stream_guard.magdr import metrics
 from stream_guard.magdr.regions import NAMES
-from stream_guard.magdr.views import METRICS, Views, region_distances, whole
+from stream_guard.magdr.views import METRICS, Views, region_distances
 
 
 def pair(seed: int = 0, shape: tuple[int, ...] = (48, 40)) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +88,6 @@ class TestRegions:
     def test_the_whole_picture_is_one_region(self) -> None:
         a = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
         b = np.random.default_rng(1).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
-        found = region_distances(views(a), views(b), whole(64))
+        found = region_distances(views(a), views(b), np.ones((1, 64, 64), np.float32))
         assert found.shape == (2, 1, len(METRICS))
         assert found[0, 0, METRICS.index("l2")] == pytest.approx(math.sqrt(metrics.mse(a[0], b[0])), rel=1e-5)

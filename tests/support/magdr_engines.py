@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from stream_guard.magdr.regions import CLASSES, NAMES
+from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 from .probes import write_probe
@@ -70,11 +71,12 @@ outputs = [{{name = "masks", shape = [-1, {len(CLASSES)}, {SIZE}, {SIZE}]}}]
 
 
 def write_engines(folder: Path, *, faces: bool = True, threshold: float = 0.0) -> dict[str, Path]:
-    """`parser`, `probe` and the file `calibration` that fits them: only the spread of l1 over the operations counts."""
+    """`parser`, `probe` and the file `calibration` that fits them: only what operations change of the output counts."""
     parser = write_parser(folder / "parser", faces=faces)
     probe = write_probe(folder / "probe", gain=1.0, size=SIZE)
     shas = [hashlib.sha256((p / "model.onnx").read_bytes()).hexdigest() for p in (probe, parser)]
     first = [1.0] + [0.0] * (len(METRICS) - 1)
+    output = [0.25] + [0.0] * (len(CHANGES) - 1)
     nothing, ones = ([[[value] * len(METRICS)] * len(NAMES)] for value in (0.0, 1.0))
     calibration = folder / "magdr.toml"
     calibration.write_text(
@@ -94,9 +96,9 @@ middle = {nothing}
 width = {ones}
 weights = {[[first] * len(NAMES)]}
 [probes.{PROBE}.consistency]
-middle = [[{[-4.75] * len(METRICS)}]]
-width = [[{[0.3] * len(METRICS)}]]
-weights = [[{first}]]
+middle = {[[[-3.0] * len(CHANGES)] * 4]}
+width = {[[[0.3] * len(CHANGES)] * 4]}
+weights = {[[output] * 4]}
 """,
         encoding="utf-8",
     )

@@ -164,13 +164,18 @@ def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, 
         "seed": arguments.seed,
         "device": f"CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
         "machine": machine(),
-        "data": f"{described(arguments.data)}: one head crop of each and one edit of the same crop; split by a hash of "
+        "data": f"{_stills(arguments.data)}: one head crop of each and one edit of the same crop; split by a hash of "
         "the name, best epoch by the val split",
         "people": {"train": len(pictures.train), "val": len(pictures.val), "test": len(pictures.test)},
         "fakes_by": {name: {"steps": steps} for name, steps in pictures.made_by.items()},
         "size": pictures.size,
         "effort": asdict(_effort(arguments)),
     }
+
+
+def _stills(pack: Path) -> str:
+    """Where the pack's faces are from; the pictures may have been made of it long before."""
+    return described(pack) if pack.is_file() else "stills of a pack that is no longer at hand"
 
 
 def _not_run(arguments: argparse.Namespace, made: dict[str, Any]) -> list[str]:

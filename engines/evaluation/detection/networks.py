@@ -29,6 +29,9 @@ from ...detectors.detector import Detector
 from ...detectors.lipschitz import penalty, smooth
 from .data import MARGIN, Pictures
 
+RAMP = 0.6
+"""The share of a training over which the attacks of adversarial training grow: at full strength from the beginning a
+slim network learns nothing."""
 DELIVERED_PX = 192
 """Side of the head in the delivered frame, for what is encoded."""
 
@@ -44,7 +47,7 @@ class Recipe:
     blurred: float = 0.0
     """Share of pictures blurred as the paper did for its DIP classifier: sigma 3 to 5 of 224 px, here of the size."""
     adversarial: float = 0.0
-    """Share of batches whose pictures are attacked (PGD, 4 steps, the paper's epsilon) first."""
+    """Share of batches whose pictures are attacked (PGD, 4 steps) first; epsilon grows to the paper's over RAMP."""
     compressed: float = 0.0
     """Share of batches that go through H.264 (crf 18 to 32) or JPEG (50 to 95)."""
     epochs: int = 12
@@ -105,7 +108,8 @@ def train(
         order = torch.randperm(len(pictures.train), generator=rng)
         for k in range(per_epoch):
             people = order[k * batch // 2 : (k + 1) * batch // 2]
-            loss = _loss(detector, recipe, *_batch(pictures, recipe, people, rng))
+            epsilon = PAPER_EPSILON * min((epoch + k / per_epoch) / recipe.epochs / RAMP, 1.0)
+            loss = _loss(detector, recipe, *_batch(pictures, recipe, people, rng), epsilon)
             opt.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
@@ -162,9 +166,9 @@ def _some_delivery(rng: torch.Generator) -> Delivery:
     return Delivery(DELIVERED_PX, "jpeg", 50 + int(46 * q))
 
 
-def _loss(detector: Detector, recipe: Recipe, x: Tensor, labels: Tensor) -> Tensor:
-    if recipe.adversarial and float(torch.rand(1)) < recipe.adversarial:
-        x = _attacked(detector, x, labels)
+def _loss(detector: Detector, recipe: Recipe, x: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    if recipe.adversarial and epsilon > 0 and float(torch.rand(1)) < recipe.adversarial:
+        x = _attacked(detector, x, labels, epsilon)
     detector.train()
     loss = F.cross_entropy(detector(x), labels)
     if recipe.lipschitz:
@@ -172,10 +176,9 @@ def _loss(detector: Detector, recipe: Recipe, x: Tensor, labels: Tensor) -> Tens
     return loss
 
 
-def _attacked(detector: Detector, x: Tensor, labels: Tensor) -> Tensor:
+def _attacked(detector: Detector, x: Tensor, labels: Tensor, epsilon: float) -> Tensor:
     """PGD in 4 steps from a random start, in eval mode."""
     detector.eval()
-    epsilon = PAPER_EPSILON
     budget = Linf(epsilon)
     x_adv = budget.clip(x, x + epsilon * (torch.rand_like(x) * 2 - 1))
     for _ in range(4):
