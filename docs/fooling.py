@@ -25,14 +25,14 @@ Detectors* (Gandhi and Jain, IJCNN 2020). All fakes but the deepfake videos are 
 little of other generators. In brackets: 95 % intervals (Wilson's, by person).
 """
 
-NOT_SHIPPED = """**No detector is in the zoo**: `detect` needs `engine:`, or `require_engine: false`, with which every verdict is
-`unknown`. `python -m engines export resnet18 --from RUN --as detector` makes a detector the default.
+NOT_SHIPPED = """**No detector is in the zoo**: `detect` needs `engine:`, or `require_engine: false`, with which every
+verdict is `unknown`. `python -m engines export resnet18 --from RUN --as detector` makes a detector the default.
 """
 
-WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw, also after
-re-encoding and from surrogates it never saw. Of real face swaps it has seen one pair, and passes most of the rest.
-Softness is its weak side: real faces that a webcam or a low bit rate has smoothed are often called fake (the table of
-real videos), which is why such content should be looked at by a person before it is turned away.
+WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw, also
+after re-encoding and from surrogates it never saw. Of real face swaps it has seen one pair, and passes most of the
+rest. Softness is its weak side: real faces that a webcam or a low bit rate has smoothed are often called fake (the
+table of real videos), which is why a person should look at such content before it is turned away.
 """
 
 SECOND_OPINION = """## A second opinion

@@ -48,8 +48,8 @@ stream-guard audit original.mp4 protected.mp4 --against magdr
 
 `reject` in the pipeline names the verdicts for which content is rejected, by stage; the bundled
 `pipelines/screen.yaml` rejects what the stage detect calls `fake` or `unknown`; of MagDR nothing, since the clips that
-say how seldom it is wrong are few (below): its verdicts are told. A label counts against a face that held it in a quarter of its judged
-pictures, or for a second.
+say how seldom it is wrong are few (below): its verdicts are told. A label counts against a face that held it in a
+quarter of its judged pictures, or for a second.
 
 - **Protected content is perturbed by design.** `perturbed` on a video from `stream-guard protect` is right. With
   `magdr: [perturbed]` in the list, such content is rejected too.
