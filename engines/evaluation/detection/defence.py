@@ -75,6 +75,7 @@ def defend(classifier: Trained, cases: Cases, batch: int, settings: Settings = F
         done = purify(images, classifier.detector.p_real, settings, EarlyStop())
         parts.append(done.p_real)
         stops += done.chosen
+        print(f"deep image prior: {len(stops)} of {len(cases.images)} pictures", flush=True)
     count = len(cases.images)
     seconds = (time.process_time() - start) / count
     facts = {
