@@ -142,6 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
         (arguments.data, "PACK"),
         (arguments.work, "WORK"),
         (arguments.target, f"runs/{arguments.target.name}"),
+        (arguments.out, "OUT"),
     ):
         words = words.replace(str(path), word)
     calibration = Calibration(

@@ -144,6 +144,7 @@ def test_a_job_runs_and_reports(house: House) -> None:
     until(lambda: not Path(worker.spec["folder"]).exists(), "the segments are gone")
     until(lambda: house.value("jobs_total", outcome="completed") == 1, "the job is counted")
     until(lambda: house.value("job_duration_seconds_count") == 1, "its length is counted")
+    until(lambda: len(house.changes) == 3, "its end is told")
     assert [change.phase for change in house.changes] == ["queued", "running", "ended"]
 
 

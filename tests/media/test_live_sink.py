@@ -261,7 +261,7 @@ class TestFaults:
             sink.abort()
             assert not gone.is_set()
             gone.set()
-        assert not [t for t in threading.enumerate() if t.name.startswith("output-")]
+        wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("output-")], "its thread's end")
 
 
 class TestRecording:
