@@ -39,7 +39,7 @@ def curves(title: str, panels: Sequence[Panel], levels: Sequence[float]) -> str:
 
 def _panel(panel: Panel, x: int, y: int, levels: Sequence[float]) -> list[str]:
     last = panel.steps[-1]
-    at = x + PANEL * panel.mark / last
+    at, late = x + PANEL * panel.mark / last, panel.mark > last / 2
     parts = [
         f'<text x="{x}" y="{y - 6}" fill="#222">{escape(panel.title)}</text>',
         f'<rect x="{x}" y="{y}" width="{PANEL}" height="{HEIGHT}" fill="none" stroke="#999"/>',
@@ -49,7 +49,8 @@ def _panel(panel: Panel, x: int, y: int, levels: Sequence[float]) -> list[str]:
             for level in (0.0, *levels, 1.0)
         ),
         f'<path d="M{at:.1f} {y}v{HEIGHT}" stroke="#b0485c"/>',
-        f'<text x="{at + 3:.1f}" y="{y + 12}" fill="#b0485c">stops at {panel.mark}</text>',
+        f'<text x="{at + (-3 if late else 3):.1f}" y="{y + 12}" text-anchor="{"end" if late else "start"}" '
+        f'fill="#b0485c">stops at {panel.mark}</text>',
         _line(panel.steps, panel.values, x, y, RAW),
         _line(panel.steps, panel.mean, x, y, MEAN),
     ]
