@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_rubbish() -> Iterator[None]:
+    """What a file's tests left unclosed fails there, and not in whichever test is running when it is collected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,11 @@ class _Connection(socketserver.BaseRequestHandler):
         line, _, headers = head.partition(b"\r\n")
         method = line.split(b" ")[0]
         kept = _HOP.sub(b"", headers)
-        upstream.sendall(method + b" " + path.encode() + b" HTTP/1.1\r\nConnection: close\r\n" + kept)
+        try:
+            upstream.sendall(method + b" " + path.encode() + b" HTTP/1.1\r\nConnection: close\r\n" + kept)
+        except OSError:
+            upstream.close()
+            raise
         return upstream
 
     def _answer(self, status: str) -> None:

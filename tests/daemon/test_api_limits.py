@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import socket
 import ssl
@@ -151,6 +153,31 @@ def test_a_server_starts_and_stops_again_and_leaves_no_thread() -> None:
             assert httpx.get(f"{served.url}/livez", trust_env=False).status_code == 200
         served.stop()
     wait_until(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.parametrize("asks", [b"", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_server_that_is_knocked_at_leaves_no_connection(asks: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever comes while it ends is let go at once; a connection that is lost fails the test (its ResourceWarning)."""
+    over, came = threading.Event(), list[socket.socket]()
+
+    def knock(port: int) -> None:
+        with contextlib.suppress(OSError):
+            while not over.is_set():
+                came.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+                came[-1].sendall(asks)
+
+    with running() as api:
+        threads = [threading.Thread(target=knock, args=(api.server.port,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(came) >= 100)
+    over.set()
+    for thread in threads:
+        thread.join()
+    for connection in came:
+        connection.close()
+    gc.collect()
+    assert "graceful shutdown exceeded" not in caplog.text
 
 
 def test_a_certificate_that_is_none_is_said_in_words(tmp_path: Path) -> None:

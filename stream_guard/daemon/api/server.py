@@ -71,6 +71,29 @@ class PatientProtocol(H11Protocol):
             self._patience = None
 
 
+class _Listening(uvicorn.Server):
+    """Ends without leaving a connection behind.
+
+    A connection that is accepted while asyncio's server closes gets lost (python/cpython#109564), and one that came
+    after uvicorn told them all to end is waited for in vain.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or ():
+            asyncio.get_running_loop().remove_reader(listener)
+        await _turns()  # what was accepted last is told to end, as the others are
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await _turns()
+
+
+async def _turns() -> None:
+    """A few turns of the loop: from `accept` to `connection_made`, or from `abort` to `connection_lost`."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 class Server:
     """One app on one address. `port` is the real one once `start` has returned."""
 
@@ -92,7 +115,7 @@ class Server:
         config = self._config()
         listener = self._listen()
         self.port = listener.getsockname()[1]
-        self._server = uvicorn.Server(config)
+        self._server = _Listening(config)
         self._thread = threading.Thread(target=self._run, args=(self._server, listener), name="http", daemon=True)
         self._thread.start()
         self._wait_until_started()
