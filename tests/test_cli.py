@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A work folder, with the fake stages installed."""
     monkeypatch.syspath_prepend(plugin.install(tmp_path / "site"))
-    monkeypatch.delenv("STREAM_GUARD_DEBUG", raising=False)
+    monkeypatch.setenv("STREAM_GUARD_DEBUG", "")  # what --debug sets ends with the test
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -8,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-pytest.importorskip("torch", reason="the research tests need torch: pip install stream-guard[train]")
+torch = pytest.importorskip("torch", reason="the research tests need torch: pip install stream-guard[train]")
+torch.set_num_threads(1)  # threads of several tests at once wait for each other and do little else
 
 GOLDENS = Path(__file__).resolve().parents[3] / "shared" / "goldens"
 

@@ -30,8 +30,8 @@ from ...detectors.lipschitz import penalty, smooth
 from .data import MARGIN, Pictures
 
 RAMP = 0.6
-"""The share of a training over which the attacks of adversarial training grow: at full strength from the beginning a
-slim network learns nothing."""
+"""The share of a training over which the attacks of adversarial training grow. Growing did not help either: see the
+results."""
 DELIVERED_PX = 192
 """Side of the head in the delivered frame, for what is encoded."""
 
