@@ -35,9 +35,9 @@ rest. Softness is its weak side: real faces that a webcam or a low bit rate has 
 table of real videos), which is why a person should look at such content before it is turned away.
 """
 
-ADVERSARIAL = """Adversarial training (all 8 epochs; PGD of 4 steps that grows to the paper's epsilon) ends at chance, a log
-loss of .693; so did a trial at full strength that was stopped in its third epoch. Why is not known. That what tells
-these fakes from their originals at 64 px is fainter than epsilon is a guess.
+ADVERSARIAL = """Adversarial training (all 8 epochs; PGD of 4 steps that grows to the paper's epsilon) ends at chance, a
+log loss of .693; so did a trial at full strength that was stopped in its third epoch. Why is not known. That what
+tells these fakes from their originals at 64 px is fainter than epsilon is a guess.
 """
 
 SECOND_OPINION = """## A second opinion
