@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The machine may be busy: no test fails by its time. CI tries the same examples each time; people search for new ones.
+hypothesis.settings.register_profile("patient", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("patient")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -87,6 +87,17 @@ def test_every_recipe_trains(pictures: Pictures, name: str, monkeypatch: pytest.
     assert not found.detector.training
 
 
+def test_a_training_starts_from_another_network(
+    trained: list[networks.Trained], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained[1].detector
+    still = replace(networks.RECIPES["adversarial"], epochs=1, width=0.0625, lr=0.0)
+    monkeypatch.setitem(networks.RECIPES, "adversarial", still)
+    found = networks.train("adversarial", pictures, batch=16, say=lambda words: None, start=first).detector
+    for (name, ours), theirs in zip(found.named_parameters(), first.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
 def test_a_network_survives_the_disk(trained: list[networks.Trained], tmp_path: Path, pictures: Pictures) -> None:
     one = replace(trained[1], recipe=networks.RECIPES["resnet"])
     networks.save(one, tmp_path / "n.pt")

@@ -91,7 +91,12 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
         if "networks" not in arguments.steps:
             return None
         path.parent.mkdir(exist_ok=True)
-        networks.save(networks.train(name, pictures, arguments.seed, arguments.minutes, say=_say), path)
+        first = networks.RECIPES[name].start
+        start = _network(arguments, pictures, first) if first else None
+        made = networks.train(
+            name, pictures, arguments.seed, arguments.minutes, say=_say, start=start.detector if start else None
+        )
+        networks.save(made, path)
     return networks.load(path)
 
 
