@@ -75,6 +75,12 @@ def disruption_table() -> str:
     )
 
 
+GROUPS = {
+    "strangers": "of people that no network was trained on",
+    "seen": "of people that the First Order Motion surrogate and the disrupter learned from",
+}
+
+
 def clips_line() -> str:
     """What the shipped pipeline does to real clips, with its range over them."""
     data = load("clips")
@@ -84,18 +90,23 @@ def clips_line() -> str:
         values = [row[key] for row in rows]
         return f"{min(values):{form}} to {max(values):{form}}"
 
-    def share(name: str) -> str:
-        values = [row["generators"][name]["disrupted"] for row in rows]
-        found = data["generators"][name]
+    def share(group: str, name: str) -> str:
+        part = [row for row in rows if row["seen"] == (group == "seen")]
+        values = [row["generators"][name]["disrupted"] for row in part]
+        found = data["groups"][group][name]
         return (
             f"{found['disrupted']:.1%} of {found['pairs']} pairs against {GENERATORS[name]}, by clip {min(values):.0%} "
             f"to {max(values):.0%}"
         )
 
+    def told(group: str) -> str:
+        count = sum(row["seen"] == (group == "seen") for row in rows)
+        return f"on {count} {GROUPS[group]} {', '.join(share(group, name) for name in data['groups'][group])}"
+
     return (
         f"On {data['clips']} real clips ({sum(row['frames'] for row in rows)} pictures; faces protected: "
         f"{sum(row['protected_faces'] for row in rows)} of {sum(row['faces'] for row in rows)}) the default pipeline "
-        f"disrupts {'; '.join(share(name) for name in data['generators'])}; at a face PSNR of "
+        f"disrupts: {'; '.join(told(group) for group in data['groups'])}; at a face PSNR of "
         f"{span('face_net_psnr_db', '.1f')} dB and x{span('bitrate_ratio', '.2f')} the bits of the plain transcode. "
         f"`{data['command']}`.\n"
     )

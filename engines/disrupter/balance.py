@@ -4,7 +4,7 @@
 point of the gradients' convex hull (Desideri 2012; Sener and Koltun 2018, who take the gradients at the shared
 representation, as here), on gradients of unit length: without it the weights go to the generator that is already won,
 whose gradient is the shortest. With fewer generators a step than there are, `uniform` and `mgda` take turns and
-`distance` draws the losing ones more often.
+`distance` draws the losing ones more often. Shares, where given, say how often each is drawn, whatever it gains.
 """
 
 from __future__ import annotations
@@ -27,19 +27,26 @@ LEAST = 0.1
 class Balance:
     """The state that is kept between steps: each generator's share of disrupted pairs, and the gradients' length."""
 
-    def __init__(self, kind: str, count: int, per_step: int = 1) -> None:
+    def __init__(self, kind: str, count: int, per_step: int = 1, shares: Sequence[float] = ()) -> None:
         if kind not in KINDS:
             raise UsageError(f"balance is one of {', '.join(KINDS)}, got {kind!r}")
+        if shares and (len(shares) != count or min(shares) < 0 or sum(shares) <= 0):
+            raise UsageError(f"shares are {count} numbers of 0 or more, one a generator, got {list(shares)}")
+        if shares and not 0 < per_step < sum(share > 0 for share in shares) + 1:
+            raise UsageError("with shares, per_step is 1 or more and at most the generators that have one")
         if count < 1:
             raise UsageError("a disrupter needs at least one generator to train against")
         self.kind, self.count = kind, count
         self.per_step = min(per_step, count) if per_step > 0 else count
+        self.shares = torch.tensor(shares, dtype=torch.float32)
         self.won = torch.zeros(count)
         self.length = torch.zeros(1)
         self.turn = 0
 
     def choose(self, rng: torch.Generator) -> list[int]:
         """The generators of this step."""
+        if len(self.shares):
+            return sorted(torch.multinomial(self.shares, self.per_step, generator=rng).tolist())
         if self.kind == "distance" and self.per_step < self.count:
             return sorted(torch.multinomial(self.urgency, self.per_step, generator=rng).tolist())
         first, self.turn = self.turn, (self.turn + self.per_step) % self.count
@@ -60,7 +67,7 @@ class Balance:
         if self.kind == "mgda":
             return self._min_norm(gradients)
         stack = torch.stack(list(gradients))
-        if self.kind == "uniform" or self.per_step < self.count:
+        if self.kind == "uniform" or self.per_step < self.count or len(self.shares):
             return stack.mean(0)
         weights = self.urgency[list(chosen)].to(stack)
         return torch.einsum("k,k...->...", weights / len(chosen), stack)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stream_guard.errors import UsageError
 
 from ..data import pack
+from ..data.clips import read_clips
 from ..data.heads import Heads, crop, crop_theta
 from ..generators.target import Target
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
@@ -54,6 +55,10 @@ class Settings:
     """between generators: uniform, distance (from success) or mgda (min-norm of unit gradients)"""
     per_step: int = 1
     """generators a step (0: all of them)"""
+    shares: str = ""
+    """how often each generator is drawn, in the order of --targets, as in 1,3 (empty: as balance says)"""
+    clips: float = 0.0
+    """share of the heads that are frames of the pack's clips"""
     detectors_per_step: int = 1
     """detectors a step, in turn (0: all of them)"""
     detect_every: int = 4
@@ -86,10 +91,11 @@ class DisrupterTrainer:
         if (settings.c2 or settings.c3) and not detectors:
             raise UsageError("c2 and c3 weigh detectors: name their run folders with --detectors, or set both to 0")
         self.s, self.device = settings, device
-        self.balance = Balance(settings.balance, len(targets), settings.per_step)
+        self.balance = Balance(settings.balance, len(targets), settings.per_step, numbers(settings.shares))
         self.names, self.targets = list(targets), list(targets.values())
         self.detectors = list(detectors.values())
         self.heads = Heads(pack.read(data, ["train"]), device)
+        self.frames = clip_frames(data, self.heads.rgb.shape[-1], device) if settings.clips else None
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.p = Disrupter(settings.epsilon_levels / 255, settings.width).to(device)
         self.opt = torch.optim.Adam(self.p.parameters(), settings.lr, (0.9, 0.99))
@@ -103,7 +109,12 @@ class DisrupterTrainer:
         """Guard regions (N, 3, S, S) in [0, 1]."""
         index = self.heads.pick(self.s.batch, self.rng)
         theta = crop_theta(len(index), 0.96, 0.06, self.rng, flip=True)
-        rgb = self.heads.rgb[index.to(self.device)].float() / 255
+        rgb = self.heads.rgb[index.to(self.device)]
+        if self.frames is not None:
+            moving = torch.rand(len(index), generator=self.rng) < self.s.clips
+            chosen = torch.randint(len(self.frames), (int(moving.sum()),), generator=self.rng)
+            rgb[moving.to(self.device)] = self.frames[chosen.to(self.device)]
+        rgb = rgb.float() / 255
         gain = 1 + 0.3 * (torch.rand(len(index), 1, 1, 1, generator=self.rng) - 0.5).to(self.device)
         return (crop(rgb, theta, rgb.shape[-1]) * gain).clamp(0, 1)
 
@@ -223,6 +234,22 @@ def train(
         run.tick(mean, trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def numbers(text: str) -> list[float]:
+    """`1,3` as numbers. Raises UsageError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise UsageError(f"shares are numbers with commas between them, such as 1,3, got {text!r}") from None
+
+
+def clip_frames(data: Path, size: int, device: torch.device) -> Tensor:
+    """(M, 3, size, size) uint8: every other frame of the clips of the train split. Raises UsageError without any."""
+    found = [torch.from_numpy(clip.frames[::2]).permute(0, 3, 1, 2) for clip in read_clips(data, ["train"])]
+    if not found:
+        raise UsageError(f"{data} holds no clips to train on: pack it with --clips, or leave the setting clips at 0")
+    return torch.cat([delivery.resize(frames / 255, size).mul(255).round().byte() for frames in found]).to(device)
 
 
 def share_done(run: Run, settings: Settings) -> float:

@@ -1,7 +1,7 @@
-"""`python -m engines.evaluation.clips CLIP... > results/clips.json`: real clips through the product itself.
+"""Real clips through the product itself: `python -m engines.evaluation.clips CLIP... --data PACK > results/clips.json`.
 
 Each clip is protected by the default pipeline, transcoded plainly with the same settings, and audited: what the shipped
-commands do, on people that no network was trained on.
+commands do. Clips of people in the packs' train split are counted apart: a network is sturdier on those it has seen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stream_guard.config import load_pipeline
 from stream_guard.media import EncoderSettings, transcode
 from stream_guard.protect import protect_file
 
+from ..data.clips import person_of, read_clips
 from .machine import machine
 
 
@@ -63,26 +64,39 @@ def over_clips(found: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def grouped(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """All clips' pairs by generator: of strangers, and of people that a network learned from."""
+    groups = {"strangers": [r for r in rows if not r["seen"]], "seen": [r for r in rows if r["seen"]]}
+    return {
+        name: {probe: over_clips([row["generators"][probe] for row in part]) for probe in part[0]["generators"]}
+        for name, part in groups.items()
+        if part
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="the packs that the networks learned from")
     parser.add_argument("--crf", type=float, default=20)
     parser.add_argument("--samples", type=int, default=8)
-    arguments = parser.parse_args()
-    encoder = EncoderSettings(codec="libx264", preset="veryfast", crf=arguments.crf)
+    given = parser.parse_args()
+    encoder = EncoderSettings(codec="libx264", preset="veryfast", crf=given.crf)
+    known = {clip.person for pack in given.data for clip in read_clips(pack, ["train"])}
     rows = []
     with tempfile.TemporaryDirectory(prefix="stream-guard-") as folder:
-        for clip in arguments.clips:
-            rows.append(examine(clip, Path(folder), encoder, arguments.samples))
+        for clip in given.clips:
+            found = examine(clip, Path(folder), encoder, given.samples)
+            rows.append({**found, "seen": person_of(clip.stem) in known})
             print(rows[-1], file=sys.stderr, flush=True)
-    generators = {name: over_clips([row["generators"][name] for row in rows]) for name in rows[0]["generators"]}
     result = {
-        "command": f"python -m engines.evaluation.clips CLIP... --crf {arguments.crf:g} --samples {arguments.samples}",
+        "command": f"python -m engines.evaluation.clips CLIP... --data PACK --crf {given.crf:g} "
+        f"--samples {given.samples}",
         "note": "the generators are our own surrogates, not the published weights",
         "machine": machine(),
         "encoder": "libx264 veryfast",
         "clips": len(rows),
-        "generators": generators,
+        "groups": grouped(rows),
         "rows": rows,
     }
     print(json.dumps(result, indent=1))

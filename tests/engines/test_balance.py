@@ -92,6 +92,32 @@ def test_all_at_once_the_losing_generator_weighs_more():
     assert both[1] == pytest.approx(10 * both[0])
 
 
+def test_shares_say_how_often_each_comes_up_whatever_it_gains():
+    balance, source = Balance("distance", 3, 1, (1, 0, 3)), rng()
+    for _ in range(300):
+        balance.saw(2, 1.0)
+    turns = [balance.choose(source)[0] for _ in range(400)]
+    assert turns.count(1) == 0
+    assert 0.68 < turns.count(2) / 400 < 0.82
+    one = torch.tensor([2.0, 4.0])
+    assert torch.equal(balance.combine([2], [one]), one)
+
+
+@pytest.mark.parametrize(
+    ("shares", "per_step", "said"),
+    [
+        ((1,), 1, "2 numbers"),
+        ((1, -1), 1, "2 numbers"),
+        ((0, 0), 1, "2 numbers"),
+        ((1, 0), 2, "per_step"),
+        ((1, 1), 0, "per_step"),
+    ],
+)
+def test_senseless_shares_are_refused(shares, per_step, said):
+    with pytest.raises(UsageError, match=said):
+        Balance("uniform", 2, per_step, shares)
+
+
 def test_gradients_of_turns_have_one_length_under_mgda():
     balance = Balance("mgda", 2)
     lengths = [balance.combine([k % 2], [torch.ones(4) * (1, 100)[k % 2]]).norm() for k in range(300)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from engines.data.clips import Clip
 from engines.data.heads import HEAD_SHARE, crop_theta
-from engines.disrupter import delivery, objective
+from engines.disrupter import delivery, objective, train
 from engines.disrupter.train import DisrupterTrainer, Settings
 from engines.generators.target import Target
 from stream_guard.errors import UsageError
@@ -33,6 +35,21 @@ class Copy(nn.Module):
 def trainer(data, targets=None, detectors=None, **changes):
     settings = Settings(**{"width": 8, "batch": 2, "detect_every": 1, "codec_share": 0.0} | changes)
     return DisrupterTrainer(settings, data, targets or {"a": amplifier()}, detectors or {}, torch.device("cpu"))
+
+
+def test_frames_of_clips_are_heads_too(packed, monkeypatch):
+    """With a share of 1 every head of a batch is a frame of a clip, here a gray one; with 0 none is."""
+    gray = Clip("a", "train", np.full((4, 32, 32, 3), 128, np.uint8), np.full((4, 66, 2), np.nan, np.float32))
+    monkeypatch.setattr(train, "read_clips", lambda path, splits: [gray])
+    filmed, still = (trainer(packed[0], clips=share).batch() for share in (1.0, 0.0))
+    assert filmed.std((1, 2, 3)).max() < 1e-3 < still.std((1, 2, 3)).min()
+
+
+def test_clips_that_are_not_there_and_shares_that_are_no_numbers_are_refused(packed):
+    with pytest.raises(UsageError, match="holds no clips"):
+        trainer(packed[0], clips=0.5)
+    with pytest.raises(UsageError, match="numbers with commas"):
+        trainer(packed[0], shares="a,b")
 
 
 def falls(loss, at):
