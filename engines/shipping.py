@@ -214,7 +214,7 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "default": zoo_name == disrupter.NAME,
             "epsilon": epsilon,
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
-            "data": DATA,
+            "data": f"frames of talking-head clips (internal use), {DATA}" if settings.clips else DATA,
             "command": _command(disrupter.Settings(), found),
             "notes": f"{_against(found)} The head's PSNR after the perturbation alone was held to about "
             f"{settings.psnr_db:g} dB at strength 1. {note}".strip(),
