@@ -58,8 +58,8 @@ quarter of its judged pictures, or for a second.
   one, nor do faces that are in sight for less than half a second beside others that were judged.
 - A stream keeps up by `every` (looks a face) and `budget_ms` (milliseconds a picture on average; looks wait for it).
   One look takes several hundred milliseconds of one processor core. `mode: restore` writes into the picture's own
-  planes; its recipe is searched once a face, which takes half a minute of one core (120 looks): it is for files, not for
-  streams.
+  planes; its recipe is searched once a face, which takes half a minute of one core (120 looks): it is
+  for files, not for streams.
 """
 
 
