@@ -134,6 +134,7 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
         help="run folders of the generators; each must be in the zoo as FAMILY-probe",
     )
     delivered.add_argument("--engine", help="the disrupter, by name or folder; the zoo's default")
+    delivered.add_argument("--strength", type=float, default=1.0, help="of the perturbation, as `protect` takes it")
     delivered.add_argument("--faces", type=int, default=48)
     delivered.add_argument("--bound-faces", type=int, default=24, help="faces for PGD through the codec (minutes)")
     delivered.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])

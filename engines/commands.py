@@ -117,6 +117,7 @@ def delivered(arguments: argparse.Namespace) -> None:
         arguments.crf,
         arguments.seed,
         arguments.engine,
+        arguments.strength,
     )
     words = shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
     for folder in arguments.targets:
@@ -125,6 +126,7 @@ def delivered(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(arguments.seed, command),
+        "strength": arguments.strength,
         "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }
     arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")

@@ -33,11 +33,13 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return result.summary
 
 
-def test_the_surrogate_fails_on_the_delivered_video(delivered: dict[str, object]) -> None:
-    probe = delivered["generators"]["stargan-probe"]  # type: ignore[index]
-    assert probe["control"]["l2_mean"] < 0.005
-    assert probe["l2_mean"] > 0.02
-    assert probe["l2_mean"] > 20 * probe["control"]["l2_mean"]
+@pytest.mark.parametrize(("probe", "least"), [("fomm-probe", 0.03), ("stargan-probe", 0.01)])
+def test_the_surrogates_fail_on_the_delivered_video(delivered: dict[str, object], probe: str, least: float) -> None:
+    """Reenactment first: it is what the shipped disrupter was trained against most."""
+    found = delivered["generators"][probe]  # type: ignore[index]
+    assert found["control"]["l2_mean"] < 0.005
+    assert found["l2_mean"] > least, found
+    assert found["l2_mean"] > 20 * found["control"]["l2_mean"]
 
 
 def test_it_is_hard_to_see_and_costs_few_bits(delivered: dict[str, object]) -> None:

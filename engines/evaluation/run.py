@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from stream_guard.audit.probes import load_probes
+from stream_guard.errors import EngineError
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data.detect import still_detector
@@ -34,6 +35,10 @@ def held_out(media: Path, count: int, seed: int) -> list[Still]:
             stills.append(Still(paths[k].stem, rgb, box))
         if len(stills) == count:
             break
+    if not stills:
+        raise EngineError(
+            f"{media}/parsing/images holds no face of the test split: --media is the folder above parsing"
+        )
     return stills
 
 
@@ -45,12 +50,14 @@ def table(
     crfs: Sequence[int],
     seed: int,
     engine: str | None = None,
+    strength: float = 1.0,
 ) -> list[dict[str, Any]]:
     """One row a generator, width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces.
 
-    `engine` is a disrupter's name or folder; the zoo's default if not given.
+    `engine` is a disrupter's name or folder; the zoo's default if not given. `strength` is the stage's; the bound and
+    PGD-10 keep to the budget of strength 1.
     """
-    stage = DisruptStage(DisruptOptions(engine=engine))
+    stage = DisruptStage(DisruptOptions(engine=engine, strength=strength))
     stage.open()
     rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed)]
     stage.close()
@@ -69,7 +76,7 @@ def _of_one(
     (probe,) = load_probes([f"{target.family}-probe"])
     conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
-    limits = methods.bound(few, target, conditions, BUDGET_PSNR_DB, EPSILON, seed)
+    limits = methods.bound(few, target, conditions, BUDGET_PSNR_DB, EPSILON, seed) if few else []
     pgd = [methods.pgd10(still, target, conditions, 2 * 4.5 / 255) for still in few]
     rows = []
     for width in widths:
@@ -86,7 +93,9 @@ def _of_one(
                 for s, a, b in zip(few, pgd, limits, strict=True)
             ]
             place = {"generator": probe.name, "title": probe.title, "width": width, "crf": crf}
-            rows.append({**place, **_summaries(whole), "on_bound_faces": _summaries(_merged(part))})
+            rows.append({**place, **_summaries(whole)})
+            if part:
+                rows[-1]["on_bound_faces"] = _summaries(_merged(part))
             print(rows[-1], flush=True)
     return rows
 
