@@ -19,7 +19,7 @@ from stream_guard.audit.probes import load_probes
 from stream_guard.media import open_source, pixels
 from stream_guard.types import Frame, head_region
 
-EDITS = (("fomm-probe", "turn_left", "reenacted: turn left"), ("stargan-probe", "Black_Hair", "edited: black hair"))
+EDITS = (("fomm-probe", "turn_left", "reenacted: turn left"), ("fomm-probe", "tilt", "reenacted: tilt"))
 FRAME, SIDE, EDGE, LINE = 30, 256, 8, 22
 
 Picture = npt.NDArray[np.uint8]
