@@ -102,8 +102,8 @@ LIMITS = """## What is not the paper, and what is weak
   .72 to .78 after H.264 crf 23 (a probe, not committed as data).
 - Baselines are small versions of our own, trained on the same few people as the calibration. NNIF's influence functions
   are left out; super-resolution is a resize; wavelets are replaced by total variation.
-- Facial reenactment is asked of First Order Motion's surrogate, since GANimation's gives way to no attack. Neither MagDR
-  nor a baseline finds what was made against it, which is low in frequency; so the zoo has no calibration for that probe.
+- Facial reenactment is asked of First Order Motion's surrogate: GANimation's gives way to no attack. Neither MagDR nor
+  a baseline finds what was made against it, which is low in frequency: the zoo has no calibration for that probe.
 - Face replacement did not run: our CycleGAN surrogate has hardly been trained.
 - The adaptive attack knows the operations of the consistency detector, not its masks and thresholds.
 - A disrupter that should survive purification would need these operations among the deliveries of its training loop
