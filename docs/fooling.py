@@ -232,11 +232,12 @@ def _distances(document: Row) -> list[str]:
 
 def _adversarial(document: Row) -> str:
     """What adversarial training kept and cost, where that network was attacked."""
-    accuracy = {row["network"]: row["accuracy"]["value"] for row in document["table1"]}
-    fgsm = {row["network"]: row["fgsm_whitebox"]["8 bits"]["value"] for row in document["table2"]}
-    worst = {row["network"]: row["worst"]["value"] for row in document.get("suite", [])}
-    if not {"adversarial"} <= fgsm.keys() & worst.keys():
+    name, tables = "adversarial", [document.get(key, []) for key in ("table1", "table2", "suite")]
+    if not all(any(row.get("network") == name for row in table) for table in tables):
         return ""
+    accuracy = {row["network"]: row["accuracy"]["value"] for row in tables[0]}
+    fgsm = {row["network"]: row["fgsm_whitebox"]["8 bits"]["value"] for row in tables[1]}
+    worst = {row["network"]: row["worst"]["value"] for row in tables[2]}
     others = max(value for name, value in fgsm.items() if name != "adversarial")
     return (
         "Adversarial training from random weights stayed at chance, at any strength that was tried. Begun with the "

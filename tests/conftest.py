@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,16 @@ def no_rubbish() -> Iterator[None]:
     """What a file's tests left unclosed fails there, and not in whichever test is running when it is collected."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def same_log() -> Iterator[None]:
+    """What a command sets up of the package's log ends with the test."""
+    log = logging.getLogger("stream_guard")
+    level, handlers = log.level, log.handlers[:]
+    yield
+    log.setLevel(level)
+    log.handlers = handlers
 
 
 @pytest.fixture(scope="session")
