@@ -1,0 +1,29 @@
+"""`evaluate delivered`: what it says of a folder without faces, and that the strength reaches the stage."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines.evaluation import run
+from engines.evaluation.delivered import Still
+from stream_guard.errors import EngineError
+from stream_guard.talking_head import portrait
+from stream_guard.types import Box
+from tests.engines.test_disrupter import amplifier
+
+
+def test_a_folder_without_faces_is_refused_in_words(tmp_path):
+    with pytest.raises(EngineError, match="the folder above parsing"):
+        run.held_out(tmp_path, 4, 0)
+
+
+def test_less_strength_is_less_to_see():
+    """Without faces to bound there is no bound, and a weaker perturbation has the higher PSNR."""
+    picture = portrait().resize((256, 256), Image.Resampling.BICUBIC)
+    still = Still("portrait", np.asarray(picture.convert("RGB")), Box(70, 50, 190, 200))
+    target = amplifier()
+    target.family = "stargan"
+    found = [run.table([still], 0, [target], [128], [20], 0, strength=strength) for strength in (1.0, 0.5)]
+    strong, weak = (rows[0]["disrupter"]["face_psnr_db"] for rows in found)
+    assert 5.0 < weak - strong < 7.0
+    assert all("on_bound_faces" not in rows[0] for rows in found)
