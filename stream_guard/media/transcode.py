@@ -15,6 +15,8 @@ from .source import Item, Source, open_source
 
 DEPTH = 8
 """Decoded frames on their way: enough to overlap decoding and encoding, few enough to stay small."""
+START_SECONDS = 1.0
+"""How long a thread whose start was interrupted may take to appear."""
 
 
 def transcode(
@@ -46,8 +48,10 @@ def ahead(source: Source, depth: int = DEPTH) -> Generator[Item, None, None]:
     """`source.read()` on another thread, at most `depth` frames ahead. Closing the generator ends the thread."""
     waiting: FrameQueue[Item] = FrameQueue(depth)
     failures: list[BaseException] = []
+    begun = threading.Event()
 
     def produce() -> None:
+        begun.set()
         try:
             for item in source.read():
                 waiting.put(item, is_frame=isinstance(item, Frame))
@@ -59,12 +63,14 @@ def ahead(source: Source, depth: int = DEPTH) -> Generator[Item, None, None]:
             waiting.end()
 
     thread = threading.Thread(target=produce, name="stream-guard-decode", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (item := waiting.get()) is not None:
             yield item
     finally:
         waiting.abort()
-        thread.join()
+        # An interrupt may come while the thread is being started: it reads the source for all that.
+        if begun.wait(START_SECONDS):
+            thread.join()
     if failures:
         raise failures[0]

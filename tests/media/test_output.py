@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,6 +267,23 @@ def test_an_index_in_front_stays_in_front(tmp_path: Path) -> None:
 def test_hevc_in_mp4_carries_the_name_that_players_know(clip: Path, folder: Path) -> None:
     transcode(str(clip), str(folder / "out.mp4"), EncoderSettings(codec="hevc", threads=1))
     assert b"hvc1" in (folder / "out.mp4").read_bytes()
+
+
+def test_an_interrupt_while_the_reader_starts_leaves_nothing(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = media.plain(tmp_path, frames=30)
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "stream-guard-decode":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transcode(str(source), str(folder / "out.mp4"), QUICK)
+    assert left_in(folder) == []
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, folder: Path) -> None:
