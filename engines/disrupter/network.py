@@ -14,7 +14,7 @@ SIZE = 128
 GRID = 64
 
 
-FLAT_SHARE = (0.35, 0.2, 0.2)
+FLAT_SHARE = (0.35, 0.1, 0.1)
 """How much of the budget a flat area gets in Y, Cb and Cr; a textured one gets all. A tint shows more than a shade."""
 TEXTURED = 0.08
 """The local standard deviation of luma, on [0, 1], from which an area hides the whole budget."""

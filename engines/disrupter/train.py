@@ -57,6 +57,8 @@ class Settings:
     """generators a step (0: all of them)"""
     shares: str = ""
     """how often each generator is drawn, in the order of --targets, as in 1,3 (empty: as balance says)"""
+    conditions: str = ""
+    """the conditions that generators are asked for, by name, as in Black_Hair,Male (empty: their whole range)"""
     clips: float = 0.0
     """share of the heads that are frames of the pack's clips"""
     detectors_per_step: int = 1
@@ -92,7 +94,9 @@ class DisrupterTrainer:
             raise UsageError("c2 and c3 weigh detectors: name their run folders with --detectors, or set both to 0")
         self.s, self.device = settings, device
         self.balance = Balance(settings.balance, len(targets), settings.per_step, numbers(settings.shares))
-        self.names, self.targets = list(targets), list(targets.values())
+        self.names = list(targets)
+        asked = [name.strip() for name in settings.conditions.split(",") if name.strip()]
+        self.targets = [target.narrowed(asked) if asked else target for target in targets.values()]
         self.detectors = list(detectors.values())
         self.heads = Heads(pack.read(data, ["train"]), device)
         self.frames = clip_frames(data, self.heads.rgb.shape[-1], device) if settings.clips else None

@@ -6,8 +6,12 @@ driving pair for First Order Motion, nothing (zero columns) for CycleGAN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from stream_guard.errors import UsageError
 
 
 class Target(nn.Module):
@@ -30,6 +34,15 @@ class Target(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         return self.network(image, condition)
+
+    def narrowed(self, names: Sequence[str]) -> Target:
+        """The same network, asked for these conditions alone. Raises UsageError for a name that it does not know."""
+        for name in names:
+            if name not in self.condition_names:
+                known = ", ".join(self.condition_names)
+                raise UsageError(f"{self.family} has no condition {name!r}; it has {known}")
+        rows = [self.condition_names.index(name) for name in names]
+        return Target(self, self.family, self.conditions[rows], list(names), self.size)
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """(n, C): random conditions for training. The fixed rows, unless a family overrides it with its whole range."""

@@ -50,6 +50,18 @@ def test_a_large_body_is_refused_with_and_without_its_length() -> None:
         assert api.http.request("GET", "/v1/streams", content=chunks(8192)).status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [("Content-Type: application/json\r\n", b"413"), ("Content-Type: text/plain\r\n", b"415")],
+)
+def test_a_client_that_still_sends_gets_its_answer(headers: str, status: bytes) -> None:
+    """A connection that is closed with bytes unread is reset, and the answer goes with it."""
+    with running(max_body_bytes=1024) as api:
+        body = ("8000\r\n" + " " * 0x8000 + "\r\n") * 16 + "0\r\n\r\n"
+        head = f"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n{headers}Transfer-Encoding: chunked\r\n\r\n"
+        assert raw(api, head + body).startswith(b"HTTP/1.1 " + status)
+
+
 def test_an_endless_body_ends_with_the_connection() -> None:
     with running(max_body_bytes=1024) as api:
         head = "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -52,6 +52,18 @@ def test_clips_that_are_not_there_and_shares_that_are_no_numbers_are_refused(pac
         trainer(packed[0], shares="a,b")
 
 
+def test_a_disrupter_may_be_trained_on_one_condition_alone(packed):
+    """Table 7's: the generator is asked for no other, and its edit is the same network's."""
+    (narrow,) = trainer(packed[0], conditions="some").targets
+    rng = torch.Generator().manual_seed(0)
+    assert narrow.condition_names == ["some"]
+    assert narrow.sample(8, rng).unique().tolist() == pytest.approx([0.2])
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(narrow(image, narrow.conditions), amplifier()(image, torch.tensor([[0.2]])))
+    with pytest.raises(UsageError, match="no condition 'smile'; it has none, some"):
+        trainer(packed[0], conditions="some,smile")
+
+
 def falls(loss, at):
     """The value at `at` after a small step down the loss's gradient there."""
     (gradient,) = torch.autograd.grad(loss(at), at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from .answers import Answer, error
 
 BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 1 << 20
+"""How long and how much of a refused request's body is still read, and thrown away, once the answer is out."""
 UNCOUNTED = frozenset({"/livez", "/v1/events"})
 """Not counted among the requests at once: the liveness probe, and event streams, which have a bound of their own."""
 HEADERS = {
@@ -50,7 +54,7 @@ class Guard:
         if refusal is None and counted and self._running >= self._http.max_requests:
             refusal = error(503, "too many requests at once", "ask again in 1 s", headers={"Retry-After": "1"})
         if refusal is not None:
-            await refusal(scope, receive, _with_headers(send))
+            await _refuse(refusal, scope, receive, _with_headers(send))
             return
         self._running += counted
         try:
@@ -60,7 +64,7 @@ class Guard:
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if "content-length" in headers or "transfer-encoding" in headers:
+        if _has_body(headers):
             try:
                 receive = await asyncio.wait_for(self._body(receive), BODY_SECONDS)
             except asyncio.TimeoutError:
@@ -68,7 +72,7 @@ class Guard:
                 await slow(scope, receive, send)
                 return
             except _TooLargeError:
-                await self._too_large()(scope, receive, send)
+                await _refuse(self._too_large(), scope, receive, send)
                 return
         await _answer(self._app, scope, receive, send)
 
@@ -121,8 +125,38 @@ class Guard:
             scope.setdefault("state", {})["token"] = token
 
 
+async def _refuse(refusal: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers, then reads for a moment what still comes of the body.
+
+    A connection that is closed with bytes unread is reset, and the client may lose the answer with it.
+    """
+    if not _has_body(Headers(scope=scope)):
+        await refusal(scope, receive, send)
+        return
+
+    async def unfinished(message: Message) -> None:
+        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+    await refusal(scope, receive, unfinished)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_read_on(receive), LINGER_SECONDS)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _read_on(receive: Receive) -> None:
+    left, more = LINGER_BYTES, True
+    while more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+
+
 class _TooLargeError(Exception):
     """The body has more bytes than allowed."""
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _is_json(headers: Headers) -> bool:
