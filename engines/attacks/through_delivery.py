@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stream_guard.errors import UsageError
 
 from ..disrupter import delivery, objective
+from ..disrupter.budget import head_rms, rms_of_psnr
 from ..disrupter.network import GRID, SIZE, shrink, visibility_mask
 from ..generators.target import Target
 
@@ -25,7 +26,7 @@ class ThroughDelivery:
     def __init__(
         self, psnr_db: float, epsilon: float, iterations: int = 80, lr: float = 0.15, seed: int = 0, grid: int = GRID
     ) -> None:
-        self.rms = objective.rms_of_psnr(psnr_db)
+        self.rms = rms_of_psnr(psnr_db)
         self.epsilon, self.iterations, self.lr, self.seed, self.grid = epsilon, iterations, lr, seed, grid
 
     def __call__(self, targets: nn.Module | Sequence[Target], rgb: Tensor, conditions: Tensor | None = None) -> Tensor:
@@ -62,7 +63,7 @@ class ThroughDelivery:
     def project(self, z: Tensor, mask: Tensor) -> Tensor:
         """Into the budgets: tanh and the visibility mask for the hard one, scaled to the head's root mean square."""
         delta = self.epsilon * mask * torch.tanh(z)
-        scale = (self.rms / objective.head_rms(delta).clamp(min=1e-8)).clamp(max=1.0)
+        scale = (self.rms / head_rms(delta).clamp(min=1e-8)).clamp(max=1.0)
         return delta * scale[:, None, None, None]
 
 

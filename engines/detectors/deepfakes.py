@@ -35,11 +35,15 @@ Rgb = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class DeepfakeClip:
-    """`frames` (T, SIZE, SIZE, 3) uint8 RGB guard regions of one clip, evenly spaced."""
+    """`frames` (T, SIZE, SIZE, 3) uint8 RGB guard regions of one clip, evenly spaced.
+
+    `face_px` is the side of the faces' boxes in the video, the median over the frames; 0 where nobody kept it.
+    """
 
     name: str
     fake: bool
     frames: Rgb
+    face_px: int = 0
 
     @property
     def split(self) -> str:
@@ -56,7 +60,7 @@ def collect(
     found = []
     for folder, fake in FOLDERS.items():
         for path in sorted((clips / folder).glob("*.mp4")):
-            frames = list(_heads(path, detect, size, count))
+            frames = [frame for frame, _ in _heads(path, detect, size, count)]
             if frames:
                 found.append(DeepfakeClip(path.stem, fake, np.stack(frames)))
     if not found:
@@ -82,11 +86,16 @@ def real_videos(
     for folder in folders:
         paths = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES)
         heads = {path.stem: list(_heads(path, detect, size, count)) for path in paths}
-        found = [DeepfakeClip(name, False, np.stack(frames)) for name, frames in heads.items() if frames]
+        found = [_real(name, seen) for name, seen in heads.items() if seen]
         if not found:
             raise EngineError(f"no video with a face in {folder}; videos end in {', '.join(SUFFIXES)}")
         clips += found
     return clips
+
+
+def _real(name: str, seen: Sequence[tuple[Rgb, float]]) -> DeepfakeClip:
+    frames, sides = zip(*seen, strict=True)
+    return DeepfakeClip(name, False, np.stack(frames), round(float(np.median(sides))))
 
 
 def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[DeepfakeClip]:
@@ -107,8 +116,8 @@ def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[Deepfake
     return [clip for clip in clips if clip.split in splits]
 
 
-def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: int) -> Iterator[Rgb]:
-    """The guard regions of `count` frames, evenly spaced, where a face is found."""
+def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: int) -> Iterator[tuple[Rgb, float]]:
+    """The guard regions and the sides of the boxes of `count` frames, evenly spaced, where a face is found."""
     with open_source(str(path), threads=1) as source:
         total = stream_size(str(path), source.info.video.stream).packets
     wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
@@ -119,4 +128,4 @@ def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: in
                 continue
             box = detect(pixels.whole_rgb(frame.picture))
             if box is not None:
-                yield pixels.read_rgb(frame.picture, guard_region(box), size)
+                yield pixels.read_rgb(frame.picture, guard_region(box), size), max(box.width, box.height)

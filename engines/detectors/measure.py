@@ -211,6 +211,7 @@ def of_clip(detector: Detector, clip: deepfakes.DeepfakeClip) -> dict[str, Any]:
         "frames": len(frames),
         "p_real_mean": _short(p_real.mean()),
         "passed_as_real": _short((p_real > 0.5).mean()),
+        **({"face_px": clip.face_px} if clip.face_px else {}),
     }
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .budget import head_rms, rms_of_psnr
+
 SIZE = 128
 GRID = 64
 
@@ -74,13 +76,14 @@ class Residual(nn.Module):
 class Disrupter(nn.Module):
     """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon.
 
-    In flat areas and around the head the bound is lower: `visibility_mask`, `oval`.
+    In flat areas and around the head the bound is lower: `visibility_mask`, `oval`. No face's PSNR (`head_rms`) is
+    under `psnr_db`: what P draws beyond that is scaled down, face by face.
     """
 
-    def __init__(self, epsilon: float = 16 / 255, width: int = 32) -> None:
+    def __init__(self, epsilon: float = 16 / 255, width: int = 32, psnr_db: float = 36.5) -> None:
         super().__init__()
         w1, w2, w3 = width, width * 2, width * 3
-        self.epsilon = epsilon
+        self.epsilon, self.psnr_db = epsilon, psnr_db
         self.stem = nn.Sequential(_conv(12, w1), _conv(w1, w1))
         self.down1 = nn.Sequential(_conv(w1, w2, 2), Residual(w2))
         self.down2 = nn.Sequential(_conv(w2, w3, 2), Residual(w3), Residual(w3))
@@ -90,11 +93,21 @@ class Disrupter(nn.Module):
         self.head = nn.Conv2d(w1, 3, 3, 1, 1)
 
     def forward(self, face: Tensor) -> Tensor:
+        return self.hold(self.draw(face))
+
+    def hold(self, drawn: Tensor) -> Tensor:
+        """`drawn` as a delta within `psnr_db`. The rms is taken in units of epsilon: half precision can square them."""
+        limit = drawn.new_tensor(rms_of_psnr(self.psnr_db) / self.epsilon)
+        share = limit / (limit + F.relu(head_rms(drawn) - limit))
+        return self.epsilon * drawn * share.reshape(-1, 1, 1, 1)
+
+    def draw(self, face: Tensor) -> Tensor:
+        """(N, 3, 64, 64) in [-1, 1]: the delta in units of epsilon, before it is held to `psnr_db`."""
         a = self.stem(F.pixel_unshuffle(face * 2 - 1, 2))
         b = self.down1(a)
         c = self.down2(b)
         c = c + self.context(c)
         b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
         a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))
-        where = oval(a.shape[-1]).to(a)
-        return self.epsilon * where * visibility_mask(face) * torch.tanh(self.head(a))
+        where = oval(int(a.shape[-1])).to(a)
+        return where * visibility_mask(face) * torch.tanh(self.head(a))

@@ -121,22 +121,6 @@ def _real_logits(detectors: Sequence[Detector], image: Tensor) -> Tensor:
     return logits[..., REAL] - logits[..., FAKE]
 
 
-def head_rms(delta: Tensor) -> Tensor:
-    """(N,): root mean square of the perturbation in RGB on [0, 1] over the head; PSNR is -20 log10 of it.
-
-    Where the rim around the head is perturbed more than the head, the whole region's counts: nobody should see a frame.
-    """
-    grid = delta.shape[-1]
-    margin = round(grid * (1 - HEAD_SHARE) / 2)
-    squared = (delivery.to_rgb(delta) * delivery.window(grid, delta.device)).square()
-    head = squared[..., margin : grid - margin, margin : grid - margin].mean((1, 2, 3))
-    return (torch.maximum(head, squared.mean((1, 2, 3))) + 1e-12).sqrt()
-
-
-def rms_of_psnr(psnr_db: float) -> float:
-    return 10 ** (-psnr_db / 20)
-
-
 def roughness(delta: Tensor) -> Tensor:
     """0 to 1: the share of a delta's energy that a 3 x 3 binomial filter takes away: the bits it costs."""
     taps = delta.new_tensor([0.25, 0.5, 0.25])

@@ -19,10 +19,13 @@ from ..generators.target import Target
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from . import delivery, objective
 from .balance import Balance
+from .budget import head_rms, rms_of_psnr
 from .network import SIZE, Disrupter, shrink
 from .objective import Attempt, Detector
 
 NAME = "disrupter"
+SLACK = 1.25
+"""How far beyond its budget P may draw, since it is held to it anyway: no face is left under its budget for that."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Settings:
     epsilon_levels: float = 16.0
     """hard bound on a value of the perturbation, in levels of 255"""
     psnr_db: float = 36.5
-    """the budget: PSNR over the head of the perturbation alone, in the end"""
+    """the budget: no face's PSNR over the head, of the perturbation alone, is under it in the end"""
     start_psnr_db: float = 31.0
     """the budget at the start; it anneals over the first half"""
     c1: float = 8.0
@@ -101,7 +104,7 @@ class DisrupterTrainer:
         self.heads = Heads(pack.read(data, ["train"]), device)
         self.frames = clip_frames(data, self.heads.rgb.shape[-1], device) if settings.clips else None
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.p = Disrupter(settings.epsilon_levels / 255, settings.width).to(device)
+        self.p = Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db).to(device)
         self.opt = torch.optim.Adam(self.p.parameters(), settings.lr, (0.9, 0.99))
         self.steps = 0
 
@@ -125,9 +128,11 @@ class DisrupterTrainer:
     def step(self, progress: float) -> dict[str, float]:
         """Update P once; the losses of those generators and detectors whose turn it was."""
         rgb = self.batch()
-        delta = self.p(shrink(rgb, SIZE))
+        self.p.psnr_db = self.budget(progress)
+        drawn = self.p.draw(shrink(rgb, SIZE))
+        delta = self.p.hold(drawn)
         pull, report = self.pull(rgb, delta)
-        own, facts = self.own(rgb, delta, self.budget(progress))
+        own, facts = self.own(rgb, drawn, delta)
         self.opt.zero_grad(set_to_none=True)
         torch.autograd.backward([delta, own], [pull, torch.ones_like(own)])
         report["gradient"] = float(nn.utils.clip_grad_norm_(self.p.parameters(), 1.0))
@@ -175,11 +180,11 @@ class DisrupterTrainer:
             report |= {"edit called real": fake.item(), "face called fake": real.item()}
         return loss, report
 
-    def own(self, rgb: Tensor, delta: Tensor, budget: float) -> tuple[Tensor, dict[str, float]]:
-        """The terms that need P alone: the norm, and against flicker and bits."""
-        rms = objective.head_rms(delta)
-        loss = self.s.c1 * objective.excess(rms, budget)
-        report = {"psnr_db": -20 * rms.detach().mean().log10().item()}
+    def own(self, rgb: Tensor, drawn: Tensor, delta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The terms that need P alone: the norm of what it draws, and of its delta what flickers and costs bits."""
+        rms = self.p.epsilon * head_rms(drawn)
+        loss = self.s.c1 * objective.excess(rms, SLACK * rms_of_psnr(self.p.psnr_db))
+        report = {"psnr_db": -20 * head_rms(delta.detach()).mean().log10().item(), "drawn": rms.mean().item() * 255}
         if self.s.smooth:
             rough = objective.roughness(delta)
             loss, report["rough"] = loss + self.s.smooth * rough, rough.item()
@@ -190,9 +195,8 @@ class DisrupterTrainer:
         return loss, report
 
     def budget(self, progress: float) -> float:
-        """Strength anneals from strong to weak over the first half."""
-        share = min(progress * 2, 1.0)
-        return objective.rms_of_psnr(self.s.start_psnr_db + share * (self.s.psnr_db - self.s.start_psnr_db))
+        """The PSNR to hold: strength anneals from strong to weak over the first half."""
+        return self.s.start_psnr_db + min(progress * 2, 1.0) * (self.s.psnr_db - self.s.start_psnr_db)
 
 
 def train(
@@ -266,6 +270,6 @@ def share_done(run: Run, settings: Settings) -> float:
 def load(folder: Path) -> Disrupter:
     """The trained P of a run, frozen."""
     settings = settings_of(folder, Settings)
-    network = Disrupter(settings.epsilon_levels / 255, settings.width)
+    network = Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db)
     load_part(folder, "p", network)
     return network.eval().requires_grad_(False)

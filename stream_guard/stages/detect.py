@@ -48,8 +48,12 @@ class DetectOptions(StageOptions):
     real_to: float = Field(
         0.3, ge=0, le=1, description="probability of a fake up to which the verdict is `real`; between: `unknown`"
     )
-    min_face: int = Field(
-        40, ge=1, le=4096, description="faces whose box is smaller than this many pixels are `unknown` (`too_small`)"
+    min_face: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="faces whose box is smaller than this many pixels are `unknown` (`too_small`); if not given, those "
+        "that would have to be enlarged for the engine (98 pixels for the zoo's), which it takes for fakes too often",
     )
     max_batch: int = Field(
         1, ge=1, le=64, description="pictures that are held to be looked at in one run of the engine; adds that delay"
@@ -139,7 +143,8 @@ class DetectStage(Stage):
             return ENGINE_MISSING
         if not readable:
             return UNSUPPORTED
-        return TOO_SMALL if max(box.width, box.height) < self.options.min_face else ""
+        least = self.options.min_face or int(self._engine.size / self._engine.crop)
+        return TOO_SMALL if max(box.width, box.height) < least else ""
 
     def _judged(self) -> Iterator[Frame]:
         """Every held frame with its verdicts, after one run of the engine on all their crops."""

@@ -10,6 +10,7 @@ from torch import nn
 from engines.attacks.through_delivery import ThroughDelivery
 from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
+from engines.disrupter.budget import head_rms, rms_of_psnr
 from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, visibility_mask
 from engines.generators.target import Target
 from stream_guard.errors import UsageError
@@ -50,6 +51,18 @@ def test_the_network_keeps_its_hard_budget_and_size():
     assert 0.3e6 <= sum(p.numel() for p in network.parameters()) <= 1e6
 
 
+def test_no_face_is_under_its_psnr_and_the_hard_budget_bites_first():
+    """What is drawn beyond the PSNR is scaled down face by face; what is within it is left as it is."""
+    torch.manual_seed(0)
+    network = Disrupter(16 / 255, 8, psnr_db=38.0)
+    drawn = torch.randn(3, 3, GRID, GRID).clamp(-1, 1) * torch.tensor([1.0, 0.5, 0.01]).reshape(3, 1, 1, 1)
+    delta = network.hold(drawn)
+    psnr = -20 * head_rms(delta).log10()
+    assert psnr[:2].tolist() == pytest.approx([38.0, 38.0], abs=1e-3)
+    assert torch.allclose(delta[2], drawn[2] * 16 / 255)
+    assert torch.equal(network(torch.rand(1, 3, SIZE, SIZE)).isfinite(), torch.ones(1, 3, GRID, GRID, dtype=bool))
+
+
 def test_rounding_is_to_255_levels_with_a_straight_gradient():
     x = torch.rand(100, requires_grad=True)
     y = delivery.round8(x)
@@ -87,8 +100,8 @@ def test_the_loop_writes_what_the_runtime_writes(region):
 
 def test_head_rms_is_a_psnr():
     delta = torch.zeros(1, 3, GRID, GRID)
-    delta[:, 0] = objective.rms_of_psnr(38.0)
-    assert -20 * torch.log10(objective.head_rms(delta)) == pytest.approx(38.0, abs=0.2)
+    delta[:, 0] = rms_of_psnr(38.0)
+    assert -20 * torch.log10(head_rms(delta)) == pytest.approx(38.0, abs=0.2)
 
 
 def test_the_mask_spares_flat_areas():
@@ -107,7 +120,7 @@ def test_the_bound_disrupts_within_both_budgets(region):
     target = amplifier()
     delta = ThroughDelivery(36.0, 16 / 255, iterations=6)(target, region)
     assert delta.abs().max() <= 16 / 255
-    assert (-20 * objective.head_rms(delta).log10() >= 36.0 - 1e-3).all()
+    assert (-20 * head_rms(delta).log10() >= 36.0 - 1e-3).all()
     theta = crop_theta(2, HEAD_SHARE, 0.0, None)
     rounded = delivery.Channel("none", 0, 96)
     found, none = (

@@ -102,6 +102,15 @@ class TestUnknown:
         (found,) = verdicts(opened(tmp_path, min_face=71), [framed(255)])
         self.check(found, "too_small")
 
+    def test_what_would_be_enlarged_is_too_small_unless_told_otherwise(self, tmp_path: Path) -> None:
+        """The engine takes 32 px of 1.3 sides."""
+        stage, told = opened(tmp_path), opened(tmp_path, min_face=10)
+        least = int(32 / 1.3)
+        fits, small = (framed(255, box=Box(60, 40, 60 + side, 40 + side)) for side in (least, least - 1))
+        assert [v.label for v in verdicts(stage, [fits])[0]] == ["fake"]
+        self.check(verdicts(stage, [small])[0], "too_small")
+        assert [v.label for v in verdicts(told, [small])[0]] == ["fake"]
+
     def test_an_unsupported_format(self, tmp_path: Path) -> None:
         (found,) = verdicts(opened(tmp_path), [framed(255, format="monob")])
         self.check(found, "unsupported_pixel_format")

@@ -21,7 +21,7 @@ from ...attacks.pgd import IFGSM, PGD
 from ...data import pack
 from ...detectors import registry
 from ...detectors.detector import Detector
-from ...disrupter.objective import rms_of_psnr
+from ...disrupter.budget import rms_of_psnr
 from ...generators.families import target_of
 from ...generators.target import Target
 from ...training import pick_device, stored
