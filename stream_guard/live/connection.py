@@ -76,6 +76,7 @@ class Reader:
         self._last = Fraction(-1)  # the time of the last frame
         self._away_since: float | None = None
         self._above_limits = False  # as the connection before this one ended
+        self._followed = False  # whether this connection was told to those who write
         self.done = threading.Event()
         self.reconnects = 0
         self.connections = 0
@@ -116,6 +117,7 @@ class Reader:
         """One connection, from its beginning to its end."""
         words = "the source ended its stream"
         before = self._frames
+        self._followed = False
         try:
             with contextlib.closing(self._open_source(self._spec, self._halt)) as source:
                 self._source = source
@@ -141,6 +143,7 @@ class Reader:
         connected = Connected(source)
         self._queue.resize(self._waiting_frames(video))
         self._queue.put(connected, is_frame=False)
+        self._followed = True
         while not connected.ready.wait(POLL_SECONDS):
             if self._halt.is_set():
                 return
@@ -209,6 +212,7 @@ class Reader:
     def _lost(self, words: str, *, had_pictures: bool) -> None:
         if had_pictures:
             self._away_since = monotonic()
+        if self._followed:  # Whoever heard of this connection stopped filling the gap for it.
             self._queue.put(Lost(words), is_frame=False)
         self._state.error = words
         if self.connections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..config import OnFailure
@@ -121,7 +122,14 @@ class Delivery:
             self._close()
         if self._sink is None:
             self._sink = self._make_sink(self._spec, connected.source, self._state.tell)
+            self._expect(connected.source)
         connected.ready.set()
+
+    def _expect(self, source: LiveReader) -> None:
+        """The next gap may come before any picture: it is filled in the new size. Nobody protected this picture."""
+        if self._last is not None:
+            first = source.first_picture(source.info.video.stream)
+            self._last, self._fit = replace(self._last, picture=first), False
 
     def _lose(self) -> None:
         if self._spec.on_gap is OnGap.CLOSE:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
 from stream_guard.errors import LimitError, SourceError
@@ -131,6 +133,26 @@ def test_another_size_opens_the_outputs_anew() -> None:
     assert [sink.closed for sink in run.sinks.made] == [True, True]
     assert (status.width, status.height) == (32, 32)
     assert "opened anew" in run.words("output")
+
+
+@pytest.mark.parametrize("size", [(64, 48), (32, 32)])
+@pytest.mark.parametrize("on_gap", [OnGap.SLATE, OnGap.FREEZE])
+def test_a_connection_without_a_picture_leaves_the_gap_filled(size: tuple[int, int], on_gap: OnGap) -> None:
+    """It breaks after the outputs were made ready for it: what fills the gap goes on, at their size, and is no picture
+    of the source that nobody protected."""
+    broken = FakeConnection([], size=size)
+    with running([FakeConnection(clip(4, level=180)), broken], on_gap=on_gap) as run:
+        run.until(lambda status: broken.closed)
+        filled = run.status.filled
+        run.until(lambda status: status.filled >= filled + 3)
+        run.stop.set()
+        run.end()
+    last = run.sinks.made[-1]
+    assert len(run.sinks.made) == 1 + (size != (64, 48))
+    assert {(shown.picture.width, shown.picture.height) for shown in last.frames} == {size}
+    assert rising([time for sink in run.sinks.made for time in sink.times])
+    if size != (64, 48):
+        assert max(last.levels) < 60
 
 
 def test_attempts_without_a_picture_end_the_stream() -> None:

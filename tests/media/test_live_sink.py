@@ -18,6 +18,7 @@ from stream_guard.backoff import Backoff
 from stream_guard.errors import ConfigError, UsageError
 from stream_guard.media import CopiedPacket, EncoderSettings, LiveOutput, LiveSink, open_live
 from stream_guard.media.live import output as live_output
+from stream_guard.media.live import places
 from stream_guard.types import Frame
 from tests.media.feeding import Feed, fed, state, times
 from tests.media.live import frames_of, opened
@@ -191,6 +192,22 @@ class TestFaults:
             assert not gone.is_set()
             gone.set()
         wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("output-")], "its thread's end")
+
+    def test_a_silent_server_holds_up_no_end(self, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The others are drained, and it is left although it would go on connecting for a minute."""
+        monkeypatch.setattr(places, "OPEN_SECONDS", 60.0)
+        gone = threading.Event()
+        with tcp_server(lambda connection: gone.wait(60) and None) as port:
+            with open_live(str(clip), allow_files=True) as source:
+                outputs = [LiveOutput(f"rtmp://127.0.0.1:{port}/a/b")]
+                sink = LiveSink(source, outputs, record=str(tmp_path / "r.mkv"))
+            with Feed(clip, sink):
+                wait_for(lambda: sink.report.frames > 5, "frames in spite of it")
+            sink.close(60)
+            left = [thread.name for thread in threading.enumerate() if thread.name.startswith("output-")]
+            gone.set()
+        assert left == []
+        assert len(times(tmp_path / "r.mkv", "video")) == sink.report.frames
 
 
 class TestRecording:

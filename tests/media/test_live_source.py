@@ -231,6 +231,16 @@ class TestFaults:
             time.sleep(1.5)
             assert sum(isinstance(item, Frame) for item in flow) > 30
 
+    def test_a_reader_that_begins_late_is_no_stall(self, tmp_path: Path) -> None:
+        """The outputs had to be opened first."""
+        with (
+            nginx(tmp_path) as server,
+            publisher(server.rtmp("live/x")),
+            opened(server.rtmp("live/x"), stall_seconds=0.8) as source,
+        ):
+            time.sleep(1.5)
+            assert sum(isinstance(item, Frame) for item in items(source, 40)) > 30
+
     def test_the_server_goes_away(self, tmp_path: Path) -> None:
         """A connection that is closed in order is an end, one that is torn an error: both end the reading."""
         with (

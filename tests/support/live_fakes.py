@@ -73,6 +73,9 @@ class FakeConnection:
         video = SimpleNamespace(stream=0, width=self.size[0], height=self.size[1], average_rate=self.rate)
         return SimpleNamespace(video=video, videos=(video,), warnings=())
 
+    def first_picture(self, stream: int) -> Any:
+        return picture(100, *self.size)
+
     def read(self) -> Iterator[Any]:
         for item in self.items:
             if self.interrupted.is_set():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
+import av
+
 from ...types import Frame
 from ..info import CopiedPacket, SourceInfo, SourceReport
 
@@ -44,6 +46,10 @@ class LiveReader(Protocol):
     @property
     def audio(self) -> tuple[AudioInfo, ...]:
         """The audio streams, in the source's order. They arrive as `CopiedPacket`s."""
+        ...
+
+    def first_picture(self, stream: int) -> av.VideoFrame:
+        """The first picture of the stream with this index, as it was decoded. Before `read` has begun."""
         ...
 
     def read(self) -> Iterator[Frame | CopiedPacket]:

@@ -82,17 +82,30 @@ def protocols(*, output: bool) -> frozenset[str]:
 class Wire:
     """A network output with time limits, as a file to write to. Raises SinkError in words that name no URL.
 
-    `open` and each `write` end after their limit, and soon after `abort`, which any thread may call.
+    `open`, which comes first, and each `write` end after their limit, and soon after `abort`, which any thread may
+    call.
     """
 
     def __init__(self, url: str, options: Mapping[str, str], *, open_seconds: float, write_seconds: float) -> None:
-        self.closed = False
-        self._write_seconds = write_seconds
+        self.closed = True
+        self._url, self._options = url, options
+        self._open_seconds, self._write_seconds = open_seconds, write_seconds
         self._gone = threading.Event()
-        self._deadline = time.monotonic() + open_seconds
+        self._deadline = 0.0
         self._context = ctypes.c_void_p()
         self._callback = _InterruptCallback(_Interrupt(self._interrupted), None)
-        self._open(url, options)
+
+    def open(self) -> None:
+        """Connect."""
+        self._deadline = time.monotonic() + self._open_seconds
+        self._connect()
+        self.closed = False
+        head = _AVIOContext.from_address(self._context.value or 0)
+        if (head.write_flag, head.error, head.eof_reached) != (1, 0, 0):
+            self.close()
+            raise MediaError(
+                "this FFmpeg lays its I/O context out in another way than FFmpeg 5 to 8; install PyAV 17 or 18"
+            )
 
     def write(self, data: bytes) -> int:
         if self.closed:
@@ -117,25 +130,17 @@ class Wire:
         self._deadline = time.monotonic() + self._write_seconds
         _library().avio_closep(ctypes.byref(self._context))
 
-    def _open(self, url: str, options: Mapping[str, str]) -> None:
+    def _connect(self) -> None:
         library, wanted = _library(), ctypes.c_void_p()
-        for name, value in options.items():
+        for name, value in self._options.items():
             library.av_dict_set(ctypes.byref(wanted), name.encode(), value.encode(), 0)
+        url, context = self._url.encode(), ctypes.byref(self._context)
         try:
-            code: int = library.avio_open2(
-                ctypes.byref(self._context), url.encode(), _WRITE, ctypes.byref(self._callback), ctypes.byref(wanted)
-            )
+            code: int = library.avio_open2(context, url, _WRITE, ctypes.byref(self._callback), ctypes.byref(wanted))
         finally:
             library.av_dict_free(ctypes.byref(wanted))
         if code < 0:
-            self.closed = True
             raise SinkError(self._words(code))
-        head = _AVIOContext.from_address(self._context.value or 0)
-        if (head.write_flag, head.error, head.eof_reached) != (1, 0, 0):
-            self.close()
-            raise MediaError(
-                "this FFmpeg lays its I/O context out in another way than FFmpeg 5 to 8; install PyAV 17 or 18"
-            )
 
     def _interrupted(self, _: Any) -> int:
         return int(self._gone.is_set() or time.monotonic() > self._deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import Protocol
 
 from ...errors import ConfigError, SinkError, UsageError
@@ -45,6 +46,7 @@ class Place:
         self._options = dict(output.options)
         self._times = 0
         self._goes_on = False
+        self._given_up = threading.Event()
         if self._bridged:
             bridge.check(self.url)
 
@@ -68,13 +70,18 @@ class Place:
         if self._bridged:
             self.flow = bridge.writer(self.url, self._options, write_seconds=WRITE_SECONDS)
             return self.flow
-        wire = {k: v for k, v in self._options.items() if k in WIRE_OPTIONS}
-        options = {**dict(self._rule.wire), **wire}
-        self.flow = Wire(self.url, options, open_seconds=OPEN_SECONDS, write_seconds=WRITE_SECONDS)
-        return self.flow
+        own = {k: v for k, v in self._options.items() if k in WIRE_OPTIONS}
+        options = {**dict(self._rule.wire), **own}
+        # Known to `abort` before it connects: a host that takes the call and says nothing keeps it for ten seconds.
+        self.flow = wire = Wire(self.url, options, open_seconds=OPEN_SECONDS, write_seconds=WRITE_SECONDS)
+        if self._given_up.is_set():
+            wire.abort()
+        wire.open()
+        return wire
 
     def abort(self) -> None:
-        """From any thread: what waits ends soon."""
+        """From any thread and for good: what waits ends soon."""
+        self._given_up.set()
         flow = self.flow
         if flow is not None:
             flow.abort()

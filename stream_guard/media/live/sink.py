@@ -22,6 +22,8 @@ from .places import Place, Recording
 from .units import Unit
 
 CLOSE_SECONDS = 5.0
+CONNECT_SECONDS = 1.0
+"""How long the end of a stream waits for an output that has not connected yet."""
 GIVE_UP_SECONDS = 2.0
 """What an output gets to end after it was given up: sockets look up ten times a second."""
 KEY_SECONDS = 1.0
@@ -118,16 +120,20 @@ class LiveSink:
                 self._hand_on(tap.silence(begin, until))
 
     def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
-        """Drain the encoder and the outputs within this time; an output that takes longer is given up."""
+        """Drain the encoder and the outputs within this time; an output that takes longer is given up.
+
+        One that is not open by then gets CONNECT_SECONDS at most: it must not hold up those that are.
+        """
         if self._closed:
             return
-        deadline = time.monotonic() + timeout_seconds
+        begun = time.monotonic()
         with contextlib.suppress(FFmpegError, ValueError):  # Nothing was encoded yet, or nothing more can be.
             self._hand_on(self._mould.encode(None))
         for output in self._all:
             output.end()
         for output in self._all:
-            output.join(deadline - time.monotonic())
+            seconds = timeout_seconds if output.state == "open" else min(timeout_seconds, CONNECT_SECONDS)
+            output.join(begun + seconds - time.monotonic())
         self.abort()
 
     def abort(self) -> None:

@@ -219,6 +219,7 @@ class LiveSource(Source):
 
     def read(self) -> Iterator[Item]:
         """Frames and packets as they come; ends at a clean end of the stream. May be called once."""
+        self._pictured = time.monotonic()  # The time since it was opened is the reader's: outputs had to be opened.
         for item in super().read():
             if self._pacer is not None:
                 self._pace(item)
