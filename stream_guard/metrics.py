@@ -123,7 +123,7 @@ METRICS = (
         "the stream ended), disordered (a time before what was written already), worker_died (in a worker that died).",
         ("reason",),
     ),
-    Metric(Gauge, "frames_in_flight", "Pictures that were decoded and have not left yet."),
+    Metric(Gauge, "frames_in_flight", "Pictures of live streams that were decoded and have not left yet."),
     Metric(Histogram, "frame_wait_seconds", "Time that one picture waited for the stages.", (), LATENCY_BUCKETS),
     Metric(Counter, "reconnects", "Connections to a live source after the first."),
     Metric(Counter, "source_gap_seconds", "Time without a live source, from its loss to the next picture."),

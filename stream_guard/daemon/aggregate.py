@@ -13,6 +13,8 @@ from .settings import MetricsSection
 RETAINED_SECONDS = 600.0
 """A stream that was removed keeps its counters this long, so that the last of them are scraped; then its series end."""
 OTHER = "other"
+OWNER = "jobs"
+"""Who owns the series of all file jobs, and what their label `stream` says: job numbers have no bound."""
 NOT_FROM_WORKERS = frozenset({"stream_guard_build"})
 LEAST = frozenset({"stream_guard_engine_loaded"})
 """Gauges of which the least holds where several workers share a label; others add up."""

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..document import Document, read_document
 from ..errors import ConfigError, StreamGuardError
+from ..media.live import LIVE_ENCODER, check_places
+from ..media.settings import check_settings
 from ..otlp import check_endpoint
 from .addresses import Resolver
-from .api.access import check_listening
+from .aggregate import OTHER, OWNER
+from .api.access import check_certificate, check_listening
+from .hooks.messages import Place
+from .hooks.patterns import screening_settings, stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
-from .settings import DaemonSettings, StreamSettings, Urls
+from .settings import DaemonSettings, HookSettings, StreamSettings, Tls, Urls
 from .specs import live_spec, pipeline_config
 from .urls import check_options, check_url
+
+RESERVED = frozenset({OTHER, OWNER})
+"""What the label `stream` says of series that are no stream's."""
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +76,8 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
             mistakes.extend(f"{document.mark(place)}: {line}" for line in str(exc).splitlines())
 
     tried(lambda: check_listening(settings.http), "http")
+    tried(lambda: _check_tls(settings.http.tls), "http", "tls")
+    tried(lambda: _check_roots(settings.urls.file_roots), "urls", "file_roots")
     tried(lambda: pipeline_config(settings.defaults), "defaults")
     if settings.metrics.tracing:
         tried(lambda: check_endpoint(settings.metrics.tracing), "metrics", "tracing")
@@ -77,7 +88,27 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
             mistakes.append(f"{document.mark(('streams', index, 'name'))}: the name {stream.name!r} is taken above")
         names.add(stream.name)
     for name, hook in settings.hooks.items():
-        tried(partial(pipeline_config, hook.stream), "hooks", name, "stream")
+        tried(partial(_check_hook, hook, settings.urls), "hooks", name)
+
+
+def _check_tls(tls: Tls | None) -> None:
+    if tls is not None:
+        check_certificate(tls)
+
+
+def _check_roots(roots: Sequence[str]) -> None:
+    for root in roots:
+        if not os.path.isabs(root):
+            raise ConfigError(f"the folder {root!r} is not absolute; give its whole path, such as /srv/video")
+
+
+def _check_hook(hook: HookSettings, urls: Urls) -> None:
+    """As the first publisher would find it."""
+    publisher = Place(hook.application, "example", ())
+    if hook.outputs:
+        check_stream(stream_settings(hook, publisher), urls, _resolve)
+    else:
+        check_stream(screening_settings(hook, publisher), urls, _resolve)
 
 
 class UnresolvedError(ConfigError):
@@ -94,6 +125,8 @@ def _resolve(host: str, port: int, **kind: Any) -> Any:
 
 def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socket.getaddrinfo) -> None:
     """Raises ConfigError for what would not run or may not be named, UnknownNameError for an unknown pipeline."""
+    if settings.name in RESERVED:
+        raise ConfigError(f"the name {settings.name!r} is the metrics' own; choose another for the stream")
     if not settings.screen and not settings.outputs and not settings.record:
         raise ConfigError(f"the stream {settings.name!r} has neither outputs nor record; only screen: true needs none")
     check_url(settings.source, urls, "source", resolve)
@@ -101,9 +134,13 @@ def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socke
     for output in settings.outputs:
         check_url(output.url, urls, "output", resolve)
         check_options(output.options, "output")
+        if output.url == settings.source:
+            raise ConfigError(f"the stream {settings.name!r} has its own source as an output; name another place")
     if settings.record:
         check_url(settings.record, urls, "output")
     spec = live_spec(settings)
+    check_settings(spec.encoder, LIVE_ENCODER)
+    check_places(spec.outputs, spec.record)
     if not settings.screen and not spec.pipeline.protects:
         raise ConfigError(
             f"the pipeline {spec.pipeline.name!r} of the stream {settings.name!r} protects no face; "

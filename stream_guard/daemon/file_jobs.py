@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, UsageError
 from ..metrics import Metrics
-from .aggregate import Aggregate
+from .aggregate import OWNER, Aggregate
 from .control import JobState
 from .jobs import WorkerExit
 from .jobs.runner import JobRunner
@@ -25,8 +25,6 @@ from .urls import check_url
 NICE = 10
 """Live streams come first."""
 PATIENCE_SECONDS = 900.0
-OWNER = "jobs"
-"""The label `stream` of all jobs' metrics: job numbers have no bound."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 HIDDEN = "..."
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#\s]*@)?(?P<host>[^/?#\s@]*)(?P<rest>[^\s]*)")
 
+_BEHIND = ":;,'\")]"
+
 
 def redacted(url: str) -> str:
     """`rtmp://user:pass@host/app/key?token=1` as `rtmp://host/app/...`; a file's path stays as it is."""
@@ -27,7 +29,13 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     """Words of others with every URL redacted and each of `secrets` hidden, also where only a part of a URL stands."""
     for secret in sorted(_parts(secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _URL.sub(lambda match: redacted(match[0]), text)
+    return _URL.sub(_redacted_in_words, text)
+
+
+def _redacted_in_words(match: re.Match[str]) -> str:
+    """The punctuation behind a URL is the sentence's."""
+    url = match[0].rstrip(_BEHIND)
+    return redacted(url) + match[0][len(url) :]
 
 
 def _parts(urls: Iterable[str]) -> set[str]:

@@ -84,7 +84,7 @@ def _hidden(final: str, token: str) -> str:
 
 
 def _exists(path: str) -> str:
-    return f"the output {path!r} exists; give --overwrite to replace it, or name another file"
+    return f"the output {path!r} exists; give --overwrite (a job: overwrite: true) to replace it, or name another file"
 
 
 def _sync(path: str) -> None:

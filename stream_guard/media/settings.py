@@ -127,6 +127,11 @@ def encoder_named(name: str) -> Encoder:
     raise UnknownNameError("video codec", name, valid + [a for a, n in ALIASES.items() if n in valid])
 
 
+def check_settings(settings: EncoderSettings, usual: str) -> None:
+    """Raises what opening it would: UnknownNameError, ConfigError. `usual` is the encoder where no codec is named."""
+    encoder_options(encoder_named(settings.codec or usual), settings)
+
+
 def encoder_options(encoder: Encoder, settings: EncoderSettings) -> dict[str, str]:
     """The options for FFmpeg. Raises for an unknown preset, a crf out of range, and what the encoder does not know."""
     options = dict(encoder.extra)

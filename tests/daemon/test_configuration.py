@@ -17,6 +17,13 @@ streams:
     source: rtmp://127.0.0.1/live/one
     outputs: [{url: rtmp://127.0.0.1/protected/one}]
 """
+HOOK = """\
+hooks:
+  ingest:
+    dialect: nginx-rtmp
+    source: "rtmp://127.0.0.1/{app}/{name}"
+    outputs: [{url: "rtmp://127.0.0.1/protected/{name}"}]
+"""
 PLACES = [f"guard.yaml:{place}:" for place in ("1:8", "2:1", "4:3", "6:5", "7:5", "8:15", "8:16", "9:5")]
 HOSTS = "urls: {hosts: [127.0.0.1]}\n"
 
@@ -149,6 +156,16 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
         (HOSTS + STREAM.rpartition("    outputs")[0], "guard.yaml:3:5", "neither outputs nor record"),
         (HOSTS + STREAM.replace("rtmp://127.0.0.1/live/one", "concat:a"), "guard.yaml:3:5", "cannot be read"),
         (HOSTS + STREAM + "    record: /etc/x.mkv\n", "guard.yaml:3:5", "urls.file_roots is empty"),
+        (HOSTS + STREAM + "    encoder: {codec: libx265x}\n", "guard.yaml:3:5", "unknown video codec"),
+        (HOSTS + STREAM + "    encoder: {preset: warp9}\n", "guard.yaml:3:5", "warp9"),
+        (HOSTS + STREAM + "    encoder: {crf: 90}\n", "guard.yaml:3:5", "crf 90 was given"),
+        (HOSTS + STREAM + "    record: rtmp://127.0.0.1/x\n", "guard.yaml:3:5", "is no file"),
+        (HOSTS + STREAM.replace("protected/one", "live/one"), "guard.yaml:3:5", "its own source as an output"),
+        (HOSTS + STREAM.replace("name: one", "name: jobs"), "guard.yaml:3:5", "the metrics' own"),
+        (HOSTS + HOOK.replace("rtmp://127.0.0.1/{", "gopher://127.0.0.1/{"), "guard.yaml:3:3", "gopher"),
+        (HOSTS + HOOK + "    stream: {encoder: {codec: libx265x}}\n", "guard.yaml:3:3", "unknown video codec"),
+        ("urls: {file_roots: [here]}\n", "guard.yaml:1:8", "is not absolute"),
+        ("http: {tls: {certificate: /none.pem, key: /none.key}}\n", "guard.yaml:1:8", "cannot be used"),
         ("[]\n", "guard.yaml:1:1", "a configuration is a mapping"),
         ("http: {port: 1, port: 2}\n", "guard.yaml:1:17", "given twice"),
     ],

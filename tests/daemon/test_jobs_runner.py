@@ -58,7 +58,7 @@ class House:
         self.metrics = Metrics(of=DAEMON_METRICS)
         self.workers: list[FakeWorker] = []
         self.changes: list[JobState] = []
-        self.deaf = False
+        self.deaf = self.gone = False
         self.refuse = 0
         self.store = JobStore(folder / "jobs.sqlite3")
         self.runner = JobRunner(
@@ -82,7 +82,7 @@ class House:
         return self.workers[-1]
 
     def check(self, settings: JobSettings) -> JobSettings:
-        if "forbidden" in settings.source:
+        if self.gone or "forbidden" in settings.source:
             raise ConfigError("the file is not below one of urls.file_roots")
         return settings
 
@@ -220,6 +220,8 @@ def test_what_can_never_run_is_refused_at_once(house: House) -> None:
 
 def test_a_key_gives_the_same_job(house: House) -> None:
     first = house.submit("a", "key")
+    assert house.submit("a", "key") == first
+    house.gone = True  # The source was moved away, and the same request comes again.
     assert house.submit("a", "key") == first
     with pytest.raises(ConflictError):
         house.submit("b", "key")

@@ -33,7 +33,15 @@ def test_urls_are_shown_without_their_secrets(url: str, shown: str) -> None:
 def test_words_of_others_are_scrubbed() -> None:
     source = "rtmp://user:pass1234@host/live/secretkey?token=abcd"
     words = f"cannot open {source}: stream 'secretkey' refused pass1234"
-    assert scrubbed(words, [source]) == "cannot open rtmp://host/live/... stream '...' refused ..."
+    assert scrubbed(words, [source]) == "cannot open rtmp://host/live/...: stream '...' refused ..."
+
+
+def test_the_punctuation_behind_a_url_stays() -> None:
+    assert scrubbed("lost 'rtmp://h/live/secret': no data") == "lost 'rtmp://h/live/...': no data"
+    assert (
+        scrubbed("lost rtmp://h/live/...: no data (rtmp://h/a/key)")
+        == "lost rtmp://h/live/...: no data (rtmp://h/a/...)"
+    )
 
 
 @given(st.lists(st.dictionaries(st.text(), st.integers() | st.text()), max_size=5), st.integers(1, 7))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import ssl
 from urllib.parse import urlsplit
 
 from ...errors import ConfigError
-from ..settings import Http, Token
+from ..settings import Http, Tls, Token
 from . import page
 
 OPEN = frozenset({"/livez", *page.FILES})
@@ -25,6 +26,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def check_certificate(tls: Tls) -> None:
+    """Raises ConfigError where the certificate and its key cannot be used."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(f"http.tls: the certificate or key cannot be used: {exc}") from exc
 
 
 def check_listening(http: Http) -> None:

@@ -10,6 +10,7 @@ from ...config import Override, PipelineConfig, load_pipeline
 from ...errors import ConfigError
 from ...media import EncoderSettings
 from ...media.containers import container_for
+from ...media.settings import check_settings
 from ..settings import JobSettings
 
 LEFT_OUT = {"priority", "retries", "webhook", "webhook_on", "overwrite", "limits"}
@@ -39,14 +40,16 @@ def encoder_of(settings: JobSettings) -> EncoderSettings:
 def check_job(settings: JobSettings) -> None:
     """Raises ConfigError, UsageError or UnknownNameError for a job that could never run."""
     pipeline_of(settings)
-    encoder_of(settings)
+    encoder = encoder_of(settings)
     if settings.kind == "screen":
         if settings.output:
             raise ConfigError("a job of kind screen writes no file; leave output out")
         return
     if not settings.output:
         raise ConfigError("a job of kind protect needs an output; name the file to write")
-    container_for(settings.output)
+    usual = container_for(settings.output).video
+    if encoder.codec is not None or usual != "libvpx-vp9":  # There the source's depth may choose another encoder.
+        check_settings(encoder, usual)
     if os.path.realpath(settings.output) == os.path.realpath(settings.source):
         raise ConfigError("the output is the input itself; name another file")
 

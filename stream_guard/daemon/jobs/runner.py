@@ -105,6 +105,9 @@ class JobRunner:
 
     def submit(self, settings: JobSettings, key: str = "") -> tuple[JobState, bool]:
         """As Control.submit."""
+        known = self._store.known(settings, key)
+        if known is not None:  # Before the checks: its source may have been moved away since it was done.
+            return self._seen(known), False
         check_job(self._resolve(settings))
         if settings.webhook:
             self._webhook_url(settings.webhook)

@@ -62,14 +62,9 @@ class JobStore:
             raise ConflictError(f"the idempotency key has {len(key)} characters; at most {LONGEST_KEY} are allowed")
         words = settings_hash(settings)
         with self.changing() as db:
-            found = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone() if key else None
-            if found is not None:
-                if found["hash"] != words:
-                    raise ConflictError(
-                        f"the idempotency key was given before with other settings, for job {found['id']}; "
-                        "use a new key for a new job"
-                    )
-                return state_of(found), False
+            known = _known(db, key, words)
+            if known is not None:
+                return known, False
             name = secrets.token_hex(8)
             db.execute(
                 "INSERT INTO jobs (id, key, settings, hash, priority, phase, created) "
@@ -77,6 +72,11 @@ class JobStore:
                 (name, key or None, settings.model_dump_json(), words, settings.priority, self.clock()),
             )
             return self.job(name).state, True
+
+    def known(self, settings: JobSettings, key: str) -> JobState | None:
+        """The job of a key seen before. ConflictError as `submit`."""
+        with self._reading() as db:
+            return _known(db, key, settings_hash(settings))
 
     def job(self, id: str) -> Job:
         """Raises MissingError."""
@@ -230,6 +230,19 @@ class JobStore:
             raise JobStoreError(
                 f"the job database {self.path!r} cannot be opened: {exc.strerror}; check state_dir"
             ) from exc
+
+
+def _known(db: sqlite3.Connection, key: str, words: str) -> JobState | None:
+    """The job of a key seen before; ConflictError where it came with other settings."""
+    found = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone() if key else None
+    if found is None:
+        return None
+    if found["hash"] != words:
+        raise ConflictError(
+            f"the idempotency key was given before with other settings, for job {found['id']}; "
+            "use a new key for a new job"
+        )
+    return state_of(found)
 
 
 def state_of(row: sqlite3.Row) -> JobState:

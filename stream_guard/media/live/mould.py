@@ -31,7 +31,9 @@ from .sound import AacTap, Tap, aac_stream
 from .units import Unit, unit_of
 
 GOP_SECONDS = 2
-_NOWHERE = Container("nut", (), "libx264", "aac", None, reordering_delay=False)
+LIVE_ENCODER = "libx264"
+"""Where no codec is named."""
+_NOWHERE = Container("nut", (), LIVE_ENCODER, "aac", None, reordering_delay=False)
 COPIES = {
     "flv": frozenset({"aac", "mp3"}),
     "mpegts": TS_COPIES - {"opus", "truehd"},

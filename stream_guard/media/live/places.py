@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
 from typing import Protocol
+
+import av
 
 from ...errors import ConfigError, SinkError, UsageError
 from ..containers import container_for, suffix_of
@@ -141,6 +144,16 @@ class Recording(Place):
         except OSError as error:
             raise SinkError(f"cannot name the recording {partial!r}: {error.strerror}") from error
         return f"the recording is whole: {final!r}"
+
+
+def check_places(outputs: Sequence[LiveOutput], record: str) -> None:
+    """Raises ConfigError, UsageError or SinkError for an output or a recording that no sink could write to."""
+    for output in outputs:
+        if output.format and output.format not in av.formats_available:
+            raise ConfigError(f"the output {redact(output.url)} has the unknown format {output.format!r}")
+        Place(output)
+    if record:
+        Recording(record)
 
 
 def _format(url: str) -> str:
