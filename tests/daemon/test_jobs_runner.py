@@ -225,6 +225,7 @@ def test_a_key_gives_the_same_job(house: House) -> None:
     assert house.submit("a", "key") == first
     with pytest.raises(ConflictError):
         house.submit("b", "key")
+    house.gone = False
     house.wait_for_workers(1).end(0)
 
 
