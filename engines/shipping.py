@@ -216,7 +216,7 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
             "data": f"frames of talking-head clips (internal use), {DATA}" if settings.clips else DATA,
             "command": _command(disrupter.Settings(), found),
-            "notes": f"{_against(found)} The head's PSNR after the perturbation alone was held to about "
+            "notes": f"{_against(found)} No face's PSNR over the head, of the perturbation alone, is under "
             f"{settings.psnr_db:g} dB at strength 1. {note}".strip(),
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
             "outputs": [

@@ -16,23 +16,29 @@ SIZE = 128
 GRID = 64
 
 
-FLAT_SHARE = (0.35, 0.1, 0.1)
-"""How much of the budget a flat area gets in Y, Cb and Cr; a textured one gets all. A tint shows more than a shade."""
+FLAT_SHARE = (0.4, 0.1, 0.1)
+"""How much of the budget a flat area gets in Y, Cb and Cr."""
+TEXTURED_SHARE = (1.0, 0.3, 0.3)
+"""How much a textured one gets. Texture hides a shade, but no tint: lips turn green and teeth yellow.
+
+Thirty steps of Adam on six to eight faces at 38.2 dB, L2 on the First Order Motion surrogate: colours of all 16 levels
+.056 to .061, of 6 .049, of 4 .048, none .019.
+"""
 TEXTURED = 0.08
-"""The local standard deviation of luma, on [0, 1], from which an area hides the whole budget."""
+"""The local standard deviation of luma, on [0, 1], from which an area counts as wholly textured."""
 
 
 def visibility_mask(face: Tensor) -> Tensor:
-    """(N, 3, S/2, S/2) in [FLAT_SHARE, 1] for a face (N, 3, S, S) in [0, 1]: how much each place hides.
+    """(N, 3, S/2, S/2) from FLAT_SHARE to TEXTURED_SHARE for a face (N, 3, S, S) in [0, 1]: how much each place hides.
 
     Texture masks: the local standard deviation of luma over 5 x 5 pixels, as just-noticeable-difference models use it.
-    Smooth skin shows a tint of a few levels that hair hides.
     """
     luma = 0.299 * face[:, 0:1] + 0.587 * face[:, 1:2] + 0.114 * face[:, 2:3]
     mean = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
     spread = (F.avg_pool2d(luma * luma, 5, 1, 2, count_include_pad=False) - mean * mean).clamp(min=0.0).sqrt()
     texture = (F.avg_pool2d(spread, 2) / TEXTURED).clamp(max=1.0)
-    return torch.cat([share + (1 - share) * texture for share in FLAT_SHARE], 1)
+    shares = zip(FLAT_SHARE, TEXTURED_SHARE, strict=True)
+    return torch.cat([flat + (textured - flat) * texture for flat, textured in shares], 1)
 
 
 HEAD_OVAL = (0.6, 0.85)
