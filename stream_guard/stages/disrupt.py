@@ -39,7 +39,7 @@ class DisruptOptions(StageOptions):
         None, description="disrupter: a name from the zoo, or the path of its folder; the zoo's default if not given"
     )
     strength: float = Field(
-        1.0, ge=0, le=2, description="multiplies the perturbation and its budget; 1 is what the engine was trained for"
+        1.0, gt=0, le=2, description="multiplies the perturbation and its budget; 1 is what the engine was trained for"
     )
     hold: int = Field(
         1, ge=1, le=30, description="pictures for which a perturbation is kept and moved along with its face"

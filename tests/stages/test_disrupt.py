@@ -194,7 +194,7 @@ class TestReasons:
         assert not one(stage, framed(paint("yuv420p", 256, 192), FACE)).unprotected
 
     def test_what_rounds_to_nothing_is_no_protection(self, tmp_path: Path) -> None:
-        for strength in (0.0, 0.05):
+        for strength in (0.001, 0.05):
             done = one(opened(tmp_path, strength=strength), framed(paint("yuv420p", 256, 192), FACE))
             assert [face.reason for face in done.unprotected] == ["no_change"]
 
