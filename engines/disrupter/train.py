@@ -36,6 +36,8 @@ class Settings:
     """hard bound on a value of the perturbation, in levels of 255"""
     psnr_db: float = 36.5
     """the budget: no face's PSNR over the head, of the perturbation alone, is under it in the end"""
+    colour: float = 1.0
+    """the share of that bound that Cb and Cr get in textured areas; less tints less, and disrupts less"""
     start_psnr_db: float = 31.0
     """the budget at the start; it anneals over the first half"""
     c1: float = 8.0
@@ -104,7 +106,7 @@ class DisrupterTrainer:
         self.heads = Heads(pack.read(data, ["train"]), device)
         self.frames = clip_frames(data, self.heads.rgb.shape[-1], device) if settings.clips else None
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.p = Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db).to(device)
+        self.p = network_of(settings).to(device)
         self.opt = torch.optim.Adam(self.p.parameters(), settings.lr, (0.9, 0.99))
         self.steps = 0
 
@@ -267,9 +269,13 @@ def share_done(run: Run, settings: Settings) -> float:
     return min(run.spent_seconds / 60 / settings.plan_minutes, 1.0)
 
 
+def network_of(settings: Settings) -> Disrupter:
+    return Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db, settings.colour)
+
+
 def load(folder: Path) -> Disrupter:
     """The trained P of a run, frozen."""
     settings = settings_of(folder, Settings)
-    network = Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db)
+    network = network_of(settings)
     load_part(folder, "p", network)
     return network.eval().requires_grad_(False)
