@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.error import FFmpegError
@@ -18,6 +19,9 @@ from .probe import fraction
 
 LOST_AFTER = 32
 """Refused packets in a row after which a device counts as lost: damage alone is rarely as long."""
+
+_log = logging.getLogger(__name__)
+_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class FrameClock:
@@ -99,7 +103,8 @@ class StreamDecoder:
         self.device = ""
         """The device that decodes, by FFmpeg's name; empty for the processor."""
         self._refused = 0
-        context = stream.codec_context
+        self._with_alpha = alpha_decoder(stream)
+        context = self._with_alpha or stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
 
@@ -113,7 +118,7 @@ class StreamDecoder:
             if self._passes_over(packet):
                 return
         try:
-            pictures = self.stream.decode(packet)
+            pictures = self._pictures(packet)
         except FFmpegError:
             self._report.corrupt_packets += 1
             self._check_device()
@@ -121,6 +126,9 @@ class StreamDecoder:
         self._refused = 0
         for picture in pictures:
             yield from self._next(picture)
+
+    def _pictures(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        return self.stream.decode(packet) if self._with_alpha is None else self._with_alpha.decode(packet)
 
     def _check_device(self) -> None:
         """After a refused packet: a device that was lost refuses all, and the rest would be missing without a word."""
@@ -135,7 +143,7 @@ class StreamDecoder:
         """Forget what was decoded, and pass over all packets before this number; False where it has gone in already."""
         if number < self._packets:
             return False
-        self.stream.codec_context.flush_buffers()
+        (self._with_alpha or self.stream.codec_context).flush_buffers()
         self._begin, self._held = number, None
         self._clock = type(self._clock)(self._clock.step, self._report)
         return True
@@ -182,3 +190,17 @@ class StreamDecoder:
 def _lasting(frame: Frame, duration: int) -> Frame:
     frame.picture.duration = duration
     return Frame(frame.picture, frame.pts, frame.time_base, frame.index, duration=duration, stream=frame.stream)
+
+
+def alpha_decoder(stream: VideoStream) -> av.VideoCodecContext | None:
+    """libvpx for VP8 and VP9 with transparency, which FFmpeg's own decoders leave away; None for all other streams."""
+    if {name.lower(): value for name, value in stream.metadata.items()}.get("alpha_mode") != "1":
+        return None
+    name = _ALPHA.get(stream.codec_context.codec.canonical_name)
+    if name is None:
+        return None
+    try:
+        return cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
+    except ValueError:
+        _log.warning("stream #%d has transparency, which is lost: FFmpeg was built without %s", stream.index, name)
+        return None

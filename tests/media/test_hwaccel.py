@@ -116,6 +116,7 @@ class _Refusing:
     index = 0
 
     def __init__(self) -> None:
+        self.metadata: dict[str, str] = {}
         self.container = SimpleNamespace(format=SimpleNamespace(name="mp4"))
         self.codec_context = SimpleNamespace()
 
