@@ -15,25 +15,33 @@ from av.video.stream import VideoStream
 
 from ..errors import ConfigError
 from ..types import Frame
+from .captions import CARRIED_BY, has_captions
 from .clock import rescale
 from .containers import Container
 from .device import lies_on_device, to_host
 from .fallback import resolved, usual_encoder
-from .formats import FULL_RANGE, choose_format, has_alpha, is_rgb
+from .formats import FULL_ONLY, FULL_RANGE, choose_format, has_alpha, is_rgb, subsampling
 from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
 from .hwaccel import sample_format
 from .info import VideoInfo
+from .inner import Hidden, hidden
 from .palette import Palette
-from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options
+from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options, joined
+from .shape import carry_shape
 from .versions import ENCODES_FROM_DEVICE, reformat, set_field_order
 
 FALLBACK_RATE = Fraction(25)
 HEADROOM_SECONDS = 1.0
 """A start later than this leaves room for decoding times before the first picture."""
 INTERLACED = (2, 3, 4, 5)
+TOP_FIRST, BOTTOM_FIRST, SWAPPED_BOTTOM_FIRST = 2, 3, 5
+KEEPS_FIELDS = frozenset({"libx264", "mpeg4", "prores_ks", "ffv1"})
 UNSPECIFIED = 2
 FULL, LIMITED = 2, 1
 BT601 = 6
+BT470BG = 5
+CONVERTED = frozenset({1, 4, 7, 9})
+"""Matrices that swscale turns into that of JPEG, which is BT.470 BG and can't be told otherwise."""
 
 
 def check_held(out: av.container.OutputContainer, container: Container, encoder: Encoder) -> None:
@@ -63,7 +71,13 @@ class VideoTrack:
         self._encoder = usual_encoder(settings, container, info)
         self.time_base = fitting_time_base(info, self._encoder)
         self.pix_fmt, loss = choose_format(
-            self._encoder.name, info.pix_fmt, info.width, info.height, settings.pix_fmt, opaque=is_opaque(first)
+            self._encoder.name,
+            info.pix_fmt,
+            info.width,
+            info.height,
+            settings.pix_fmt,
+            opaque=is_opaque(first),
+            container=container.format,
         )
         self._palette = Palette() if self._encoder.name == "gif" else None
         if self._palette is not None:
@@ -72,15 +86,22 @@ class VideoTrack:
         self._on_device = bool(self._encoder.software) and lies_on_device(first) and ENCODES_FROM_DEVICE
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
-        options = encoder_options(self._encoder, settings)
+        options, seen = encoder_options(self._encoder, settings), hidden(first)
         self._hdr(options, first)
+        self._fields(options, seen)
+        self._chroma(options, seen)
         if self._encoder.name == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # It would print its configuration to stderr.
         if info.start_seconds > 0 and not container.late_start:
             self._warn(f"{container.format} begins at zero: every time is moved back by {info.start_seconds:.3f} s")
         self.stream = self._add(out, options, settings)
         self._shape(self.stream.codec_context)
+        self._warn(carry_shape(self.stream, container.format, info.sample_aspect_ratio))
+        if info.interlaced:
+            self._interlace(self.stream.codec_context, seen)
         self._rotate(first)
+        self._captions_lost = False
+        self._look_for_captions(first)
 
     def encode(self, frame: Frame | None, *, key: bool = False) -> list[av.Packet[Any]]:
         """Packets that are ready after this frame, in the encoder's time base; None drains the encoder.
@@ -94,6 +115,7 @@ class VideoTrack:
         return packets
 
     def _prepared(self, frame: Frame, key: bool) -> av.VideoFrame:
+        self._look_for_captions(frame.picture)
         picture = self._converted(frame.picture)
         pts = rescale(frame.pts, frame.time_base, self.time_base)
         picture.pts, picture.time_base = pts, self.time_base
@@ -108,13 +130,32 @@ class VideoTrack:
         if self._palette is not None:
             return self._palette.apply(picture, info.width, info.height)
         shape = sample_format(picture), picture.width, picture.height
-        if shape == (self.pix_fmt, info.width, info.height):
+        if shape == (self.pix_fmt, info.width, info.height) and not self._to_jpeg():
             return picture if self._on_device else to_host(picture)
-        picture = to_host(picture)
-        ranges = (self._colour_range(), self._colour_range())
-        if is_rgb(picture.format.name) != is_rgb(self.pix_fmt):
-            ranges = (FULL, LIMITED) if is_rgb(picture.format.name) else (ranges[0], FULL)
-        return reformat(self._reformatter, picture, info.width, info.height, self.pix_fmt, ranges=ranges)
+        picture, scaler = to_host(picture), self._reformatter
+        ranges = self._ranges(picture)
+        matrix, target = self._matrices()
+        return reformat(
+            scaler, picture, info.width, info.height, self.pix_fmt, matrix=matrix, to_matrix=target, ranges=ranges
+        )
+
+    def _ranges(self, picture: av.VideoFrame) -> tuple[int, int]:
+        """Of this picture and of what the encoder gets."""
+        rgb, own = is_rgb(picture.format.name), self._colour_range()
+        if self._encoder.name in FULL_ONLY:
+            return (FULL if rgb else self._own_range() or LIMITED), FULL
+        if rgb == is_rgb(self.pix_fmt):
+            return own, own
+        return (FULL, LIMITED) if rgb else (own, FULL)
+
+    def _matrices(self) -> tuple[int | None, int | None]:
+        """Of source and target where they differ, since players take every JPEG for BT.601; else None, None."""
+        matrix = self._info.colour.matrix
+        return (matrix, BT470BG) if self._encoder.name in FULL_ONLY and matrix in CONVERTED else (None, None)
+
+    def _to_jpeg(self) -> bool:
+        """Whether even samples of the right layout have to be converted, because they are not as JPEG has them."""
+        return self._encoder.name in FULL_ONLY and (self._own_range() != FULL or self._matrices()[0] is not None)
 
     def _add(
         self, out: av.container.OutputContainer, options: dict[str, str], settings: EncoderSettings
@@ -153,25 +194,65 @@ class VideoTrack:
             context.sample_aspect_ratio = info.sample_aspect_ratio
         context.color_range = self._colour_range()
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
-        context.colorspace = colour.matrix
+        context.colorspace = self._matrices()[1] or colour.matrix
         if is_rgb(info.pix_fmt) and not is_rgb(self.pix_fmt):
             context.colorspace = BT601
-        if info.interlaced:
-            self._interlace(context)
+        if self._encoder.name.startswith("libvpx") and has_alpha(self.pix_fmt):
+            self.stream.metadata["alpha_mode"] = "1"
+
+    def _own_range(self) -> int:
+        return FULL if self._info.pix_fmt in FULL_RANGE else self._info.colour.range
 
     def _colour_range(self) -> int:
-        info = self._info
-        if is_rgb(info.pix_fmt) and not is_rgb(self.pix_fmt):
+        """The range of what is encoded."""
+        if self._encoder.name in FULL_ONLY:
+            return FULL
+        if is_rgb(self._info.pix_fmt) and not is_rgb(self.pix_fmt):
             return LIMITED
-        return FULL if info.pix_fmt in FULL_RANGE else info.colour.range
+        return self._own_range()
 
-    def _interlace(self, context: av.VideoCodecContext) -> None:
-        if self._encoder.name not in ("libx264", "mpeg4", "prores_ks"):
+    def _fields(self, options: dict[str, str], seen: Hidden) -> None:
+        """libx264 does not ask for FFmpeg's field order: it says top first of the stream until told otherwise."""
+        if self._info.interlaced and self._encoder.name == "libx264" and not self._top_first(seen):
+            options["x264-params"] = joined("bff=1", options.get("x264-params", ""))
+
+    def _top_first(self, seen: Hidden) -> bool:
+        """Which field is shown first.
+
+        The first picture knows it where the container's number does not: FFmpeg's documentation calls 4 bottom first
+        and 5 top first, but FFmpeg itself writes them the other way round.
+        """
+        order = self._info.field_order
+        if order in (TOP_FIRST, BOTTOM_FIRST) or seen.top_field_first is None:
+            return order not in (BOTTOM_FIRST, SWAPPED_BOTTOM_FIRST)
+        return seen.top_field_first
+
+    def _interlace(self, context: av.VideoCodecContext, seen: Hidden) -> None:
+        if self._encoder.name not in KEEPS_FIELDS:
             self._warn(f"the video is interlaced; {self._encoder.name} stores it as whole frames")
             return
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._info.field_order in INTERLACED:
             set_field_order(context, self._info.field_order)
+        elif seen.top_field_first is not None:
+            set_field_order(context, TOP_FIRST if seen.top_field_first else BOTTOM_FIRST)
+
+    def _chroma(self, options: dict[str, str], seen: Hidden) -> None:
+        """Where the colour samples lie, if they stay there. JPEG has a place of its own for them."""
+        grid = subsampling(self.pix_fmt)
+        stays = grid == subsampling(self._info.pix_fmt) != (1, 1) and self._encoder.name not in FULL_ONLY
+        if seen.chroma_location and stays:
+            options.setdefault("chroma_sample_location", str(seen.chroma_location))
+
+    def _look_for_captions(self, picture: av.VideoFrame) -> None:
+        """Captions may begin later than the pictures, so each picture is looked at until some are found."""
+        if self._captions_lost or self._encoder.name in CARRIED_BY or not has_captions(picture):
+            return
+        self._captions_lost = True
+        self._warn(
+            f"the captions within the pictures (CEA-608/708) are lost: {self._encoder.name} cannot carry them; "
+            "libx264 and libx265 do"
+        )
 
     def _hdr(self, options: dict[str, str], first: av.VideoFrame) -> None:
         for name in dynamic_hdr(first):
@@ -184,7 +265,7 @@ class VideoTrack:
             self._warn(f"{self._encoder.name} cannot carry the HDR mastering metadata")
             return
         name, value = found
-        options[name] = f"{options[name]}:{value}" if options.get(name) else value
+        options[name] = joined(value, options.get(name, ""))
 
     def _rotate(self, first: av.VideoFrame) -> None:
         matrix = display_matrix(first)

@@ -12,6 +12,10 @@ from .versions import PixFmtLoss
 # Formats that name the full range in themselves: the same planes as their plain sisters.
 FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "yuvj440p": "yuv440p"}
 
+FULL_ONLY = frozenset({"mjpeg"})
+"""Encoders that know nothing but the full range: JPEG has no other."""
+_TWINS = {plain: full for full, plain in FULL_RANGE.items()}
+
 _WORDS = {
     PixFmtLoss.RESOLUTION: "colour resolution",
     PixFmtLoss.CHROMA: "colour",
@@ -23,14 +27,22 @@ _WORDS = {
 
 
 def choose_format(
-    encoder: str, source: str, width: int, height: int, wanted: str | None = None, *, opaque: bool = False
+    encoder: str,
+    source: str,
+    width: int,
+    height: int,
+    wanted: str | None = None,
+    *,
+    opaque: bool = False,
+    container: str = "",
 ) -> tuple[str, str]:
     """The pixel format for `encoder` and a sentence on what is lost (empty: nothing).
 
-    `opaque`: the source's alpha channel hides nothing, as in most GIFs. Formats that cannot hold an odd width or height
-    are not considered. Raises ConfigError where none is left.
+    `opaque`: the source's alpha channel hides nothing, as in most GIFs. `container` by FFmpeg's name: without
+    one, no encoder's transparency is believed to get lost in it. Formats that cannot hold an odd width or height are
+    not considered. Raises ConfigError where none is left.
     """
-    offered = formats_of(encoder)
+    offered = [name for name in formats_of(encoder) if _held(encoder, name, container)]
     fitting = [name for name in offered if _fits(encoder, name, width, height)]
     if wanted is not None:
         if wanted not in offered:
@@ -38,17 +50,22 @@ def choose_format(
         if wanted not in fitting:
             raise ConfigError(f"{encoder} cannot encode {wanted} at an odd size ({width}x{height}); leave it out")
         fitting = [wanted]
-    plain = FULL_RANGE.get(source, source)
+    elif encoder in FULL_ONLY:
+        source, fitting = _TWINS.get(source, source), [name for name in fitting if name in FULL_RANGE]
     if source in fitting:
         return source, ""
     if not fitting:
         raise ConfigError(f"{encoder} cannot encode a picture of {width}x{height}; choose another codec")
     # Full-range twins are no choice for others: they would change the range, not only the layout.
-    candidates = [name for name in fitting if name not in FULL_RANGE or name == wanted] or fitting
-    best, loss = find_best_pix_fmt_of_list(candidates, plain, has_alpha=has_alpha(plain) and not opaque)
+    candidates = {name: name for name in fitting if name not in FULL_RANGE or name == wanted}
+    candidates = candidates or {FULL_RANGE[name]: name for name in fitting}
+    plain = FULL_RANGE.get(source, source)
+    best, loss = find_best_pix_fmt_of_list(list(candidates), plain, has_alpha=has_alpha(plain) and not opaque)
     if best is None:
         raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
-    return best.name, _sentence(encoder, source, best.name, loss, source in offered and source not in fitting)
+    who = f"{encoder} in {container}" if source in formats_of(encoder) and source not in offered else encoder
+    chosen = candidates[best.name]
+    return chosen, _sentence(who, source, chosen, loss, source in offered and source not in fitting)
 
 
 def formats_of(encoder: str) -> list[str]:
@@ -64,14 +81,28 @@ def is_rgb(name: str) -> bool:
     return bool(found.is_rgb or found.has_palette)
 
 
+def subsampling(name: str) -> tuple[int, int]:
+    """How many pixels across and down share one colour sample; (1, 1) also where there are none."""
+    found = VideoFormat(name, 64, 64)
+    return (
+        64 // found.chroma_width() if found.chroma_width() else 1,
+        64 // found.chroma_height() if found.chroma_height() else 1,
+    )
+
+
 def _fits(encoder: str, name: str, width: int, height: int) -> bool:
     """x264 and x265 refuse sizes that their chroma does not divide; the others round it up."""
     if not encoder.startswith(("libx264", "libx265")):
         return True
-    found = VideoFormat(name, 64, 64)
-    x = 64 // found.chroma_width() if found.chroma_width() else 1
-    y = 64 // found.chroma_height() if found.chroma_height() else 1
+    x, y = subsampling(name)
     return width % x == 0 and height % y == 0
+
+
+def _held(encoder: str, name: str, container: str) -> bool:
+    """VP9's transparency is for 4:2:0 alone, and travels beside the packets, which only Matroska writes."""
+    if not encoder.startswith("libvpx") or not has_alpha(name):
+        return True
+    return name == "yuva420p" and container in ("", "matroska", "webm")
 
 
 def has_alpha(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,6 +12,10 @@ from av.codec import Codec
 from ..errors import ConfigError, UnknownNameError
 from .versions import encoder_option_names
 
+MAX_GOP = 1_000_000
+MAX_BIT_RATE = 2_000_000_000
+"""The encoders' own libraries hold it as 32 bits with a sign."""
+MAX_THREADS = 1024
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -35,6 +40,7 @@ class EncoderSettings:
     """The device that decodes: where no codec is named, `cuda` takes NVENC instead of the container's usual encoder."""
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if self.crf is not None and self.bit_rate is not None:
             raise ConfigError(f"crf {self.crf:g} and bit rate {self.bit_rate} were both given; give one of them")
         if self.bit_rate is not None and self.bit_rate <= 0:
@@ -43,6 +49,17 @@ class EncoderSettings:
             raise ConfigError(f"a GOP of {self.gop} frames was given; it must be at least 1")
         if self.threads < 0:
             raise ConfigError(f"{self.threads} threads were asked for; give 0 (choose for me) or more")
+
+    def _check_numbers(self) -> None:
+        """Numbers that do not fit into the fields of FFmpeg's and the encoders', or into no number at all."""
+        if self.gop is not None and self.gop > MAX_GOP:
+            raise ConfigError(f"a GOP of {self.gop} frames was given; it must be at most {MAX_GOP}")
+        if self.threads > MAX_THREADS:
+            raise ConfigError(f"{self.threads} threads were asked for; give at most {MAX_THREADS}")
+        if self.bit_rate is not None and self.bit_rate > MAX_BIT_RATE:
+            raise ConfigError(f"a bit rate of {self.bit_rate} was given; it must be at most {MAX_BIT_RATE} (bit/s)")
+        if self.crf is not None and not math.isfinite(self.crf):
+            raise ConfigError(f"a crf of {self.crf} was given; it must be a number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,16 @@ _NVENC_PRESETS = tuple(zip(_X26X, ("p1", "p1", "p2", "p3", "p4", "p4", "p5", "p6
 ENCODERS = (
     Encoder("libx264", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
     Encoder("libx264rgb", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
-    Encoder("libx265", "hevc", "preset", "veryfast", _X26X, 22, (0, 51), (("x265-params", "log-level=error"),)),
+    Encoder(
+        "libx265",
+        "hevc",
+        "preset",
+        "veryfast",
+        _X26X,
+        22,
+        (0, 51),
+        (("x265-params", "log-level=error"), ("a53cc", "1")),
+    ),
     Encoder(
         "libvpx-vp9",
         "vp9",
@@ -138,8 +164,14 @@ def encoder_options(encoder: Encoder, settings: EncoderSettings) -> dict[str, st
     _set_preset(options, encoder, settings)
     _set_quality(options, encoder, settings)
     _check_known(encoder, settings)
-    options.update(settings.options)
+    for name, value in settings.options.items():
+        options[name] = joined(options.get(name, ""), value) if name.endswith("-params") else value
     return options
+
+
+def joined(before: str, after: str) -> str:
+    """Two lists of a library's own parameters, such as `x264-params`, as one. Where both name one, `after` counts."""
+    return ":".join(part for part in (before, after) if part)
 
 
 def _set_preset(options: dict[str, str], encoder: Encoder, settings: EncoderSettings) -> None:

@@ -53,13 +53,15 @@ def reformat(
     format: str,
     *,
     matrix: int | None = None,
+    to_matrix: int | None = None,
     ranges: tuple[int, int] | None = None,
     how: int | None = None,
 ) -> av.VideoFrame:
     """The picture converted on this thread. It keeps its transfer and primaries, which are never converted.
 
     `matrix` (AVColorSpace, with whose numbers swscale's agree: 1, 4, 5, 7 or 9) is that of source and target; None
-    takes the picture's own. `ranges` (AVColorRange) are those of source and target, `how` is swscale's flags.
+    takes the picture's own. `to_matrix` is the target's, where it is another one. `ranges` (AVColorRange) are those of
+    source and target, `how` is swscale's flags.
     """
     source, target = ranges or (None, None)
     tags = picture.colorspace, picture.color_trc, picture.color_primaries
@@ -74,7 +76,7 @@ def reformat(
             height,
             format,
             src_colorspace=matrix,
-            dst_colorspace=matrix,
+            dst_colorspace=matrix if to_matrix is None else to_matrix,
             interpolation=how,
             src_color_range=source,
             dst_color_range=target,

@@ -1,0 +1,168 @@
+"""What PyAV hides of FFmpeg's pictures and streams, read and written in their memory. Every access is checked first.
+
+A picture's field order and the place of its chroma samples can't be asked for in PyAV; the pixel shape that Matroska
+writes belongs to the stream, and PyAV sets only the codec's. Both structures are public and laid out the same in
+FFmpeg 8, which PyAV 17 and 18 bring. Each is believed only where it shows what PyAV says of the same object; elsewhere
+nothing is read or written, and callers do without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.video.stream import VideoStream
+
+_KEY, _INTERLACED, _TOP_FIELD_FIRST = 1 << 1, 1 << 3, 1 << 4  # AV_FRAME_FLAG_*
+_NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
+_LARGEST = (1 << 31) - 1
+
+
+class _Rational(ctypes.Structure):
+    _fields_ = (("num", ctypes.c_int), ("den", ctypes.c_int))
+
+
+class _AVFrame(ctypes.Structure):
+    """The head of AVFrame (libavutil 60)."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p * 8),
+        ("linesize", ctypes.c_int * 8),
+        ("extended_data", ctypes.c_void_p),
+        ("width", ctypes.c_int),
+        ("height", ctypes.c_int),
+        ("nb_samples", ctypes.c_int),
+        ("format", ctypes.c_int),
+        ("pict_type", ctypes.c_int),
+        ("sample_aspect_ratio", _Rational),
+        ("pts", ctypes.c_int64),
+        ("pkt_dts", ctypes.c_int64),
+        ("time_base", _Rational),
+        ("quality", ctypes.c_int),
+        ("opaque", ctypes.c_void_p),
+        ("repeat_pict", ctypes.c_int),
+        ("sample_rate", ctypes.c_int),
+        ("buf", ctypes.c_void_p * 8),
+        ("extended_buf", ctypes.c_void_p),
+        ("nb_extended_buf", ctypes.c_int),
+        ("side_data", ctypes.c_void_p),
+        ("nb_side_data", ctypes.c_int),
+        ("flags", ctypes.c_int),
+        ("color_range", ctypes.c_int),
+        ("color_primaries", ctypes.c_int),
+        ("color_trc", ctypes.c_int),
+        ("colorspace", ctypes.c_int),
+        ("chroma_location", ctypes.c_int),
+    )
+
+
+class _AVStream(ctypes.Structure):
+    """The head of AVStream (libavformat 62)."""
+
+    _fields_ = (
+        ("av_class", ctypes.c_void_p),
+        ("index", ctypes.c_int),
+        ("id", ctypes.c_int),
+        ("codecpar", ctypes.c_void_p),
+        ("priv_data", ctypes.c_void_p),
+        ("time_base", _Rational),
+        ("start_time", ctypes.c_int64),
+        ("duration", ctypes.c_int64),
+        ("nb_frames", ctypes.c_int64),
+        ("disposition", ctypes.c_int),
+        ("discard", ctypes.c_int),
+        ("sample_aspect_ratio", _Rational),
+        ("metadata", ctypes.c_void_p),
+        ("avg_frame_rate", _Rational),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What a picture says of itself beyond what PyAV shows."""
+
+    top_field_first: bool | None
+    """None for a picture that is not interlaced."""
+    chroma_location: int
+    """FFmpeg's AVChromaLocation: 0 unknown, 1 left, 2 centre, 3 top left, 4 top, 5 bottom left, 6 bottom."""
+
+
+NOTHING = Hidden(None, 0)
+
+
+def hidden(picture: av.VideoFrame) -> Hidden:
+    """Field order and chroma location of a picture; NOTHING where its memory is not laid out as expected."""
+    address = _pointer(picture)
+    if not address:
+        return NOTHING
+    raw = _AVFrame.from_address(address)
+    if not _is(raw, picture) or not 0 <= raw.chroma_location <= 6:
+        return NOTHING
+    top = bool(raw.flags & _TOP_FIELD_FIRST) if raw.flags & _INTERLACED else None
+    return Hidden(top, raw.chroma_location)
+
+
+def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:
+    """Give an output stream that is not begun its pixel shape; False, with nothing changed, where that can't be done.
+
+    FFmpeg itself is asked afterwards what the stream says.
+    """
+    address = _pointer(stream)
+    if not address or max(aspect.numerator, aspect.denominator) > _LARGEST:
+        return False
+    raw = _AVStream.from_address(address)
+    if not _belongs(raw, stream):
+        return False
+    raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den = aspect.numerator, aspect.denominator
+    return stream.sample_aspect_ratio == aspect
+
+
+def _pointer(wrapper: object) -> int:
+    """FFmpeg's structure behind one of PyAV's objects: the first field after Python's head and Cython's table."""
+    if sys.implementation.name != "cpython":
+        return 0
+    place = id(wrapper) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
+    address = ctypes.c_void_p.from_address(place).value or 0
+    return 0 if address % ctypes.alignment(ctypes.c_void_p) else address
+
+
+def _is(raw: _AVFrame, picture: av.VideoFrame) -> bool:
+    seen = (
+        raw.width,
+        raw.height,
+        None if raw.pts == _NO_TIME else raw.pts,
+        raw.color_range,
+        raw.color_primaries,
+        raw.color_trc,
+        raw.colorspace,
+        bool(raw.flags & _INTERLACED),
+        bool(raw.flags & _KEY),
+    )
+    return seen == (
+        picture.width,
+        picture.height,
+        picture.pts,
+        picture.color_range,
+        picture.color_primaries,
+        picture.color_trc,
+        picture.colorspace,
+        picture.interlaced_frame,
+        picture.key_frame,
+    )
+
+
+def _belongs(raw: _AVStream, stream: VideoStream) -> bool:
+    return (
+        (raw.index, raw.id, raw.disposition) == (stream.index, stream.id, int(stream.disposition))
+        and (raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den) == (0, 1)
+        and _fraction(raw.time_base) == stream.time_base
+        and _fraction(raw.avg_frame_rate) == stream.average_rate
+    )
+
+
+def _fraction(value: _Rational) -> Fraction | None:
+    """As PyAV shows it."""
+    return Fraction(value.num, value.den) if value.num and value.den else None
