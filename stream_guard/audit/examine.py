@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import MediaError
 from ..stages.base import Stage
 from ..types import Face, Frame, head_region
 from .disruption import DisruptionTally, l2
@@ -63,6 +62,8 @@ class Examination:
     protected: Version = field(default_factory=Version)
     reference: Version | None = None
     frames: int = 0
+    resized: int = 0
+    """Moments that were left out, because their pictures are not of one size."""
     sampled: int = 0
     faces: int = 0
     tracks: set[int] = field(default_factory=set)
@@ -72,12 +73,19 @@ class Examination:
     purified: dict[str, DisruptionTally] = field(default_factory=dict)
 
     def add(self, original: Frame, protected: Frame, reference: Frame | None = None) -> None:
-        """`original` carries the faces; the others are the same moment of the other versions."""
+        """`original` carries the faces; the others are the same moment of the other versions.
+
+        Where the original changes its size in mid-stream the others do not, and nothing there can be compared.
+        """
+        before, index = self.read(original), self.frames + self.resized
+        pairs = ((self.protected, protected), (self.reference, reference))
+        others = [(version, self.read(frame)) for version, frame in pairs if version is not None and frame is not None]
+        if any(other.shape != before.shape for _, other in others):
+            self.resized += 1
+            return
         sampled = self.frames % self.every == 0
-        before = self.read(original)
-        for version, frame in ((self.protected, protected), (self.reference, reference)):
-            if version is not None and frame is not None:
-                version.add_pixels(self.frames, before, self._same_size(frame, before), original.faces, sampled)
+        for version, other in others:
+            version.add_pixels(index, before, other, original.faces, sampled)
         self.frames += 1
         self.faces += len(original.faces)
         self.tracks.update(face.track for face in original.faces)
@@ -85,15 +93,6 @@ class Examination:
         if sampled:
             self.sampled += 1
             self._ask(original, protected, reference)
-
-    def _same_size(self, frame: Frame, original: Rgb) -> Rgb:
-        other = self.read(frame)
-        if other.shape != original.shape:
-            raise MediaError(
-                f"at {frame.time_seconds:.3f} s one picture is {original.shape[1]}x{original.shape[0]} and its partner "
-                f"{other.shape[1]}x{other.shape[0]}; an audit compares pictures of the same size"
-            )
-        return other
 
     def _ask(self, original: Frame, protected: Frame, reference: Frame | None) -> None:
         """Lets every generator edit every face of one moment, in all versions."""

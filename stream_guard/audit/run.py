@@ -55,7 +55,7 @@ def audit(
     `faces` finds the faces on the original (the built-in stage by default). `purify` is what an attacker does to a
     protected head before a generator edits it: what disruption is left then is measured too. `progress` is told how
     many frames are done and about how many there are. Raises SourceError for a file that is not video, MediaError where
-    sizes differ or no frame has a partner.
+    no frame has a partner of its size.
     """
     options = options or AuditOptions()
     with ExitStack() as stack:
@@ -79,7 +79,7 @@ def audit(
             progress(examination.frames, total)
         _check_paired(pairing, sources)
         clips = [_clip(*parts) for parts in zip(paths, sources, sizes, strict=True)]
-        warnings = [source.truncation for source in sources if source.truncation]
+        warnings = [source.truncation for source in sources if source.truncation] + _resized(examination)
         return summarise(examination, pairing, probes, (clips[0], clips[1], clips[2] if reference else None), warnings)
 
 
@@ -136,6 +136,18 @@ def _check_paired(pairing: Pairing[Frame], sources: Sequence[Source]) -> None:
         f"no frames could be paired by their timestamps ({starts}; counted: {pairing.unpaired}); give the original "
         "that the protected video was made from, with its timestamps as they were"
     )
+
+
+def _resized(examination: Examination) -> list[str]:
+    """A sentence on moments that were left out; MediaError where nothing else is left."""
+    if not examination.resized:
+        return []
+    words = f"{examination.resized} pictures are of another size than their partners"
+    if not examination.frames:
+        raise MediaError(
+            f"nothing could be compared: {words}; give the original that the protected video was made from"
+        )
+    return [f"{words} and were left out: the original changes its size in mid-stream"]
 
 
 def _clip(path: Path, source: Source, size: StreamSize) -> Clip:

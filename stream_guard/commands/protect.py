@@ -195,6 +195,37 @@ def shortcomings(report: RunReport) -> list[str]:
     damaged = [f"{report.source[key]} {words}" for key, words in damage if report.source.get(key)]
     if damaged:
         found.append(f"the input has {' and '.join(damaged)}; they were concealed as the decoder does")
+    return found + _odd_pictures(report) + _odd_packets(report)
+
+
+def _odd_pictures(report: RunReport) -> list[str]:
+    found = []
+    if report.source.get("size_changes"):
+        shapes = ", ".join(report.source.get("sizes", ()))
+        found.append(
+            f"the picture changed its size or format in mid-stream ({shapes}; changes: {report.source['size_changes']}); "
+            "every picture was fitted to the first, so those of another shape may be distorted"
+        )
+    if report.source.get("pts_repaired"):
+        found.append(
+            f"{report.source['pts_repaired']} pictures had a time that was not after the one before; they follow it at "
+            "once, so they are hardly seen"
+        )
+    return found
+
+
+def _odd_packets(report: RunReport) -> list[str]:
+    found = []
     if report.sink.get("dts_repaired"):
         found.append(f"{report.sink['dts_repaired']} copied packets had a repeated time and were repaired")
+    if report.sink.get("sound_left_out_seconds"):
+        found.append(
+            f"{report.sink['sound_left_out_seconds']:.2f} s of sound before time zero are left out: the output's "
+            "format holds no such times; .mp4 and .mov do"
+        )
+    if report.sink.get("packets_refused"):
+        found.append(
+            f"{report.sink['packets_refused']} packets of sound, subtitles or data are left out: they have no time or "
+            "are damaged"
+        )
     return found

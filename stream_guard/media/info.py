@@ -107,6 +107,8 @@ class SourceReport:
     """Times that a transport stream's clock started anew and was joined on."""
     size_changes: int = 0
     """Times that the picture changed its size or format in mid-stream."""
+    sizes: list[str] = field(default_factory=list)
+    """The sizes and formats that there were, such as `1280x720 yuv420p`, in the order they came."""
     truncated: bool = False
     expected_seconds: float | None = None
     """Where the video should end by the container's own index or header."""
@@ -123,7 +125,9 @@ class SinkReport:
     packets_copied: int = 0
     packets_transcoded: int = 0
     packets_left_out: int = 0
-    """Copied packets before time zero that the container cannot hold: codec priming, never heard."""
+    """Copied packets before time zero, where the container holds none. Most are never heard: codec priming."""
+    sound_left_out_seconds: float = 0.0
+    """Sound among them that would have been heard."""
     packets_refused: int = 0
     """Copied packets without a timestamp or that could not be decoded for transcoding."""
     dts_repaired: int = 0

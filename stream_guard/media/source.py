@@ -17,7 +17,7 @@ from ..errors import SourceError, TruncatedSourceError
 from ..types import Frame
 from .decoder import StreamDecoder
 from .extent import Extent
-from .hwaccel import NONE, PLAIN, Acceleration, choose, told
+from .hwaccel import NONE, PLAIN, Acceleration, choose, sample_format, told
 from .info import CopiedPacket, SourceInfo, SourceReport
 from .probe import check_video, choose_videos, describe, describe_stream
 from .timeline import Timeline
@@ -104,6 +104,7 @@ class Source:
         self._decoders = {v.index: self._decoder(v, count) for v in videos}
         self._extent = Extent(container, videos[0])
         self._timeline = self._clock()
+        self._shapes: dict[int, str] = {}
         self._flow = self._demux()
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
@@ -183,7 +184,7 @@ class Source:
         return StreamDecoder(stream, self.report, threads)
 
     def _clock(self) -> Timeline:
-        return Timeline(self.container.format.name, self.report)
+        return Timeline(self.container.format.name, self.report, look_ahead=True)
 
     def _peek(self) -> None:
         """Decode to the first picture of each protected stream: it alone shows rotation, HDR and the real format."""
@@ -233,15 +234,14 @@ class Source:
         )
 
     def _demux(self) -> Generator[Item, None, None]:
-        for packet in self._packets():
+        for packet in self._timeline.arrange(self._packets()):
             if packet.size == 0 and packet.dts is None and packet.pts is None:
                 continue  # PyAV's mark of the end, one a stream; the decoders are drained below.
-            self._timeline.place(packet)
             self._extent.see(packet)
             self.report.corrupt_packets += packet.is_corrupt
             decoder = self._decoders.get(packet.stream_index)
             if decoder is not None:
-                yield from decoder.decode(packet)
+                yield from self._seen(decoder.decode(packet))
             else:
                 self.report.packets += 1
                 yield CopiedPacket(packet, packet.stream_index)
@@ -249,11 +249,21 @@ class Source:
 
     def _drain(self) -> Iterator[Item]:
         for decoder in self._decoders.values():
-            yield from decoder.decode(None)
+            yield from self._seen(decoder.decode(None))
         self._extent.conclude(self.report)
         for index, decoder in self._decoders.items():
             first = index == next(iter(self._decoders))
-            yield from decoder.finish(self._extent.end if first and not self.report.truncated else None)
+            yield from self._seen(decoder.finish(self._extent.end if first and not self.report.truncated else None))
+
+    def _seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames; once their size or format changes, the report says which ones there were."""
+        for frame in frames:
+            shape = f"{frame.picture.width}x{frame.picture.height} {sample_format(frame.picture)}"
+            before = self._shapes.setdefault(frame.stream, shape)
+            if shape != before:
+                self._shapes[frame.stream] = shape
+                self.report.sizes += [s for s in (before, shape) if s not in self.report.sizes]
+            yield frame
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
         """Packets to the end of the file, stepping over what the demuxer cannot read."""

@@ -278,3 +278,14 @@ def test_the_report_never_replaces_a_video(original: Path, folder: Path) -> None
     code, _, err = run(original, original, "--generator", folder / NAME, "--report", original, "--overwrite")
     assert (code, "one of the videos" in err) == (2, True)
     assert original.read_bytes() == before
+
+
+def test_moments_where_the_original_has_another_size_are_left_out_and_counted(probe: Probe, tmp_path: Path) -> None:
+    small = media.write(tmp_path / "small.ts", media.Clip(size=(96, 64), frames=10))
+    changing, protected = tmp_path / "changing.ts", tmp_path / "protected.mp4"
+    changing.write_bytes(media.plain(tmp_path, frames=10, suffix=".ts").read_bytes() + small.read_bytes())
+    transcode(str(changing), str(protected), LOSSLESS)
+    result = audit(changing, protected, [probe], options=AuditOptions(every=5), faces=StillFace())
+    assert (result.summary["frames"], result.summary["faces"], result.summary["sampled"]) == (10, 10, 2)
+    (said, *_) = result.summary["warnings"]
+    assert said.startswith("10 pictures are of another size than their partners and were left out")

@@ -146,4 +146,5 @@ def test_a_change_of_size_in_mid_stream_is_counted_and_scaled(tmp_path: Path) ->
     (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
     report, _ = transcode(str(tmp_path / "both.ts"), str(tmp_path / "out.mp4"), QUICK)
     assert (report.size_changes, report.frames) == (1, 60)
+    assert report.sizes == ["160x120 yuv420p", "96x64 yuv420p"]
     assert len(read(tmp_path / "out.mp4").video) == 60
