@@ -14,6 +14,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from .containers import Container
+from .formats import has_alpha
 from .info import SinkReport
 from .source import Source
 from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
@@ -21,6 +22,8 @@ from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
 _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
 TEXT_SUBTITLES = frozenset(_TEXT.split())
 OPUS_RATE = 48000
+TIMECODE = "timecode"
+"""Our name for the timecode track of mov files: FFmpeg has none for its codec."""
 # Counted by the tool that wrote the source; wrong for what we write, and made anew by muxers that keep them.
 STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS")
 FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
@@ -89,7 +92,7 @@ class Carrier:
         name = _codec(source)
         if name in ("bin_data", "text") and source.container.chapters():
             return None  # The chapter track of mov files: written anew from the chapters, where they are carried.
-        if self._container.format in ("mp4", "mov", "ipod") and name == "tmcd":
+        if self._container.format in ("mp4", "mov") and name == TIMECODE:
             return None  # The muxer makes this track from the video's `timecode` tag.
         if self._container.copies is not None and name in self._container.copies:
             return self._copied_or_dropped(source, "the format does not hold it")
@@ -166,6 +169,8 @@ class Carrier:
 def _codec(source: Stream) -> str:
     if source.codec_context is not None:
         return str(source.codec_context.codec.canonical_name)
+    if source.type == "data" and not source.name and "timecode" in source.metadata:
+        return TIMECODE
     return str(getattr(source, "name", None) or "unknown")
 
 
@@ -186,6 +191,13 @@ def holds(format: str, source: Stream) -> bool:
 def stream_tags(source: Stream) -> dict[str, str]:
     """A stream's tags without those that only described the old file."""
     return {k: v for k, v in source.metadata.items() if not k.upper().startswith(STALE_TAGS) and k.lower() != "encoder"}
+
+
+def video_tags(source: Stream, pix_fmt: str) -> dict[str, str]:
+    """As `stream_tags`, for a stream that is encoded anew in `pix_fmt`."""
+    opaque = not has_alpha(pix_fmt)
+    # A player would look for the transparency that this tag promises beside the picture.
+    return {k: v for k, v in stream_tags(source).items() if not (opaque and k.lower() == "alpha_mode")}
 
 
 def file_tags(source: av.container.InputContainer) -> dict[str, str]:

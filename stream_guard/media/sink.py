@@ -12,12 +12,14 @@ import av
 from ..errors import ConfigError, SinkError
 from ..types import Frame
 from .atomic import AtomicFile
-from .carry import Carrier, file_tags, stream_tags
+from .carry import Carrier, file_tags, video_tags
 from .containers import Container, container_for
 from .encoder import VideoTrack
 from .info import CopiedPacket, SinkReport
+from .losses import lost_with_pictures
 from .movie import movie_options
 from .palette import gif_loop
+from .programs import merged_programs
 from .settings import EncoderSettings
 from .source import Source
 from .tracks import Track
@@ -133,8 +135,11 @@ class FileSink:
             if stream.index in infos:
                 info, first = infos[stream.index], source.first_picture(stream.index)
                 track = VideoTrack(self._out, container, info, first, settings, self.report.warnings)
-                track.stream.metadata.update(stream_tags(stream))
+                tags = video_tags(stream, track.pix_fmt)
+                track.stream.metadata.update(tags)
                 track.stream.disposition = stream.disposition
+                encoder = track.stream.codec_context.name
+                self.report.warnings += lost_with_pictures(first, encoder, container, tags)
                 self._videos[stream.index] = track
                 continue
             carried = carrier.carry(stream)
@@ -150,6 +155,8 @@ class FileSink:
         if self._out.metadata and not container.tags:
             names = ", ".join(sorted(self._out.metadata))
             self.report.warnings.append(f"the file's tags ({names}) are left out: {container.format} holds none")
+        if merged := merged_programs(source.container, source.path):
+            self.report.warnings.append(merged)
         try:
             self._out.start_encoding()
         except av.error.FFmpegError as error:

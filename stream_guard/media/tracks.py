@@ -58,8 +58,7 @@ class CopyTrack:
         if stamp is None:
             self._report.packets_refused += 1
             return
-        if self._from_zero and stamp < 0:
-            self._report.packets_left_out += 1
+        if self._from_zero and stamp < 0 and not self._moved_to_zero(packet, stamp):
             return
         if self._gaps and packet.size <= 2:
             return
@@ -70,6 +69,21 @@ class CopyTrack:
 
     def finish(self) -> Iterable[av.Packet[Any]]:
         return ()
+
+    def _moved_to_zero(self, packet: av.Packet[Any], stamp: int) -> bool:
+        """Let a packet that is heard or read beyond zero begin there; False for one that lies before it altogether."""
+        reach = stamp + (packet.duration or 0)
+        if reach > 0:
+            packet.pts = packet.dts = 0
+            if self.stream.type != "audio":  # Sound lasts as long as its samples, a line of text does not.
+                packet.duration = reach
+            return True
+        self._report.packets_left_out += 1
+        # What an edit list hides or the decoder throws away nobody would have heard.
+        hidden = packet.is_discard or packet.has_sidedata("skip_samples")
+        if self.stream.type == "audio" and not hidden:
+            self._report.sound_left_out_seconds += float((packet.duration or 0) * Fraction(packet.time_base))
+        return False
 
 
 class AudioTrack:

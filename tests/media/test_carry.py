@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,7 +11,10 @@ import pytest
 from av.stream import Disposition
 
 from stream_guard.errors import UsageError
-from stream_guard.media import EncoderSettings, SinkReport, open_source, transcode
+from stream_guard.media import EncoderSettings, SinkReport, losses, open_source, transcode
+from stream_guard.media.carry import video_tags
+from stream_guard.media.containers import container_for
+from stream_guard.media.tracks import CopyTrack
 from tests.media.reading import read
 from tests.support import media, troubles
 
@@ -155,3 +160,122 @@ def test_tags_in_another_encoding_do_not_end_the_run(tmp_path: Path) -> None:
     source.write_bytes(source.read_bytes().replace(b"XXXXX", b"caf\xe9!"))
     carried(source, tmp_path / "out.mkv")
     assert b"caf\xe9!" in (tmp_path / "out.mkv").read_bytes()
+
+
+def sound_shifted(folder: Path, ticks: int) -> Path:
+    """A movie whose edit list hides the first `ticks` (of 1/44100 s) of its sound, beside the encoder's warm-up."""
+    plain, path = media.plain(folder), folder / "early.mp4"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                early = ticks if packet.stream.type == "audio" else 0
+                packet.pts, packet.dts = packet.pts - early, packet.dts - early
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_sound_that_reaches_beyond_zero_is_kept_where_no_time_lies_before_it(suffix: str, tmp_path: Path) -> None:
+    source, target = sound_shifted(tmp_path, 512), tmp_path / f"out{suffix}"
+    report = carried(source, target)
+    before, after = read(source), read(target)
+    assert (before.packets[1][1], after.packets[1][0]) == (Fraction(-512, 44100), 0)
+    assert len(after.payload[1]) == len(before.payload[1]) - 1, "the warm-up lies before zero altogether"
+    assert float(after.packets[1][1]) == pytest.approx(512 / 44100, abs=0.001), "what follows stays where it was"
+    assert (report.packets_left_out, report.sound_left_out_seconds) == (1, 0)
+
+
+def test_sound_that_an_edit_list_hides_is_no_loss(tmp_path: Path) -> None:
+    report = carried(sound_shifted(tmp_path, 10 * 1024), tmp_path / "out.mkv")
+    assert (report.packets_left_out, report.sound_left_out_seconds) == (11, 0)
+
+
+def test_sound_before_zero_that_would_have_been_heard_is_counted(tmp_path: Path) -> None:
+    report = SinkReport()
+    track = CopyTrack(
+        av.open(io.BytesIO(), "w", format="matroska").add_stream("aac", rate=44100), report, from_zero=True
+    )
+    track.start()
+    for start in range(-5120, 0, 1024):
+        sound = av.Packet(b"sound")
+        sound.pts = sound.dts = start
+        sound.duration, sound.time_base = 1024, Fraction(1, 44100)
+        assert list(track.write(sound)) == []
+    assert report.packets_left_out == 5
+    assert report.sound_left_out_seconds == pytest.approx(5120 / 44100)
+
+
+def test_the_warm_up_of_an_encoder_is_no_loss(tmp_path: Path) -> None:
+    report = carried(media.plain(tmp_path), tmp_path / "out.mkv")
+    assert (report.packets_left_out, report.sound_left_out_seconds) == (1, 0)
+
+
+def test_a_line_that_begins_before_zero_is_shown_from_zero(tmp_path: Path) -> None:
+    stream = av.open(io.BytesIO(), "w", format="matroska").add_stream("subrip")
+    stream.time_base = Fraction(1, 1000)
+    track = CopyTrack(stream, SinkReport(), from_zero=True)
+    track.start()
+    line = av.Packet(b"Hello")
+    line.pts = line.dts = -300
+    line.duration, line.time_base = 1000, Fraction(1, 1000)
+    (written,) = track.write(line)
+    assert (written.pts, written.duration) == (0, 700)
+
+
+def test_transparency_is_promised_only_where_it_is_kept(tmp_path: Path) -> None:
+    clip = media.Clip(frames=5, audio=(), setup=lambda out, video: video.metadata.update({"alpha_mode": "1"}))
+    source = media.write(tmp_path / "in.mkv", clip)
+    carried(source, tmp_path / "out.mkv")
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mkv")) as after:
+        was, now = before.streams.video[0], after.streams.video[0]
+        assert was.metadata["ALPHA_MODE"] == video_tags(was, "yuva420p")["ALPHA_MODE"] == "1"
+        assert "ALPHA_MODE" not in {name.upper() for name in now.metadata}
+
+
+def timecoded(folder: Path, suffix: str) -> Path:
+    clip = media.Clip(frames=5, audio=(), setup=lambda out, video: video.metadata.update({"timecode": "01:02:03:04"}))
+    return media.write(folder / f"timecoded{suffix}", clip)
+
+
+def test_the_timecode_track_is_made_anew_without_a_warning(tmp_path: Path) -> None:
+    source, target = timecoded(tmp_path, ".mov"), tmp_path / "out.mov"
+    assert carried(source, target).warnings == []
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        assert [s.type for s in after.streams] == [s.type for s in before.streams] == ["video", "data"]
+        assert after.streams[1].metadata["timecode"] == "01:02:03:04"
+
+
+def test_a_timecode_track_that_is_lost_is_named(tmp_path: Path) -> None:
+    (warning,) = carried(timecoded(tmp_path, ".mov"), tmp_path / "out.mkv").warnings
+    assert warning.startswith("data stream #1 (timecode) is left out of the matroska output")
+
+
+def test_the_chapter_track_of_a_movie_is_no_loss(tmp_path: Path) -> None:
+    chapters = [{"id": 0, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}]
+    clip = media.Clip(frames=5, audio=(), setup=lambda out, video: out.set_chapters(chapters))
+    source = media.write(tmp_path / "in.mov", clip)
+    assert carried(source, tmp_path / "out.mov").warnings == []
+    with av.open(str(tmp_path / "out.mov")) as after:
+        assert [c["metadata"]["title"] for c in after.chapters()] == ["One"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoder", "suffix", "tags", "words"),
+    [
+        ("SPHERICAL", "libx264", ".mp4", {}, "spherical"),
+        ("STEREO3D", "libx264", ".mp4", {}, ""),
+        ("STEREO3D", "libx265", ".mp4", {}, "stereoscopic"),
+        ("STEREO3D", "libx265", ".mp4", {"stereo_mode": "left_right"}, "stereoscopic"),
+        ("STEREO3D", "libx265", ".mkv", {"stereo_mode": "left_right"}, ""),
+        ("A53_CC", "libx265", ".mkv", {}, ""),
+    ],
+)
+def test_what_cannot_be_said_of_pictures_is_named(
+    kind: str, encoder: str, suffix: str, tags: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "side_data", lambda picture: {kind: b""})
+    found = losses.lost_with_pictures(media.picture(0, (64, 64)), encoder, container_for(f"x{suffix}"), tags)
+    assert words in " ".join(found)
+    assert len(found) == bool(words)
