@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -260,13 +260,27 @@ def _validated(
     model: type[Any], data: Mapping[str, Any], base: KeyPath, owner: str, document: Document, mistakes: list[str]
 ) -> Any:
     """An instance of `model`, or None after writing each of its mistakes down."""
+    misread = [name for name, field in model.model_fields.items() if _truth_for_number(data.get(name), field)]
+    for name in misread:
+        mistakes.append(
+            f"{document.mark((*base, name))}: {name}: got {shown(data[name])}; it should be a number, not true or false"
+        )
     try:
-        return model.model_validate(data)
+        made = model.model_validate(data)
+        return None if misread else made
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
+            if error["loc"] and error["loc"][0] in misread:
+                continue  # Said already.
             mark = document.mark((*base, *error["loc"]))
             mistakes.append(f"{mark}: {_words(error, owner, list(model.model_fields))}")
         return None
+
+
+def _truth_for_number(value: Any, field: Any) -> bool:
+    """Whether true or false was given where a number is wanted: pydantic would take it for 1 or 0."""
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return isinstance(value, bool) and bool not in kinds and bool(kinds & {int, float})
 
 
 def _words(error: Any, owner: str, allowed: list[str]) -> str:

@@ -55,6 +55,11 @@ def check_video(stream: VideoStream, path: str) -> None:
         raise SourceError(f"video stream #{stream.index} of {path!r} has a codec that cannot be decoded here")
     width, height = context.width, context.height
     if width <= 0 or height <= 0:
+        if is_animated_webp(path):
+            raise SourceError(
+                f"the input {path!r} is an animated WebP, which the FFmpeg inside PyAV cannot decode; turn it into a "
+                ".gif or .mp4 first"
+            )
         raise SourceError(
             f"video stream #{stream.index} of {path!r} has no usable size ({width}x{height}); the file is damaged"
         )
@@ -64,6 +69,16 @@ def check_video(stream: VideoStream, path: str) -> None:
             f"{MAX_PIXELS} pixels are allowed: scale it down first"
         )
     check_rate(stream, path)
+
+
+def is_animated_webp(path: str) -> bool:
+    """Whether the file says so in its first chunk."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(34)
+    except OSError:
+        return False
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[30:] == b"ANIM"
 
 
 def check_rate(stream: VideoStream, path: str) -> None:

@@ -24,6 +24,11 @@ def read_all(path: Path) -> tuple[int, SourceReport, str]:
         return count, source.report, source.truncation
 
 
+def animated_webp(folder: Path) -> Path:
+    clip = media.Clip(frames=5, audio=(), codec="libwebp_anim", pix_fmt="yuva420p")
+    return media.write(folder / "animated.webp", clip, format="webp")
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -35,10 +40,23 @@ def read_all(path: Path) -> tuple[int, SourceReport, str]:
         (troubles.headless, "cut off before its index"),
         (troubles.million_rate, "1e.06 frames a second; at most 1000"),
         (lambda d: troubles.resized_header(d, 0, 0), "no usable size"),
+        (animated_webp, "is an animated WebP, which the FFmpeg inside PyAV cannot decode"),
         (lambda d: troubles.resized_header(d, 65535, 65535), "no usable size"),
         (lambda d: troubles.resized_header(d, 30000, 16), "30000x16; at most 16384 a side"),
     ],
-    ids=["missing", "directory", "empty", "text", "audio", "headless", "rate", "no size", "absurd size", "wide"],
+    ids=[
+        "missing",
+        "directory",
+        "empty",
+        "text",
+        "audio",
+        "headless",
+        "rate",
+        "no size",
+        "webp",
+        "absurd size",
+        "wide",
+    ],
 )
 def test_what_is_no_video_is_refused(make: Callable[[Path], Path], words: str, tmp_path: Path) -> None:
     path = make(tmp_path)
