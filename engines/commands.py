@@ -125,7 +125,7 @@ def delivered(arguments: argparse.Namespace) -> None:
     command = "python -m engines " + words
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
-        **evaluation.facts(arguments.seed, command),
+        **evaluation.facts(arguments.seed, command, arguments.engine),
         "strength": arguments.strength,
         "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }

@@ -49,6 +49,12 @@ BATCH = 8
 Tick = Callable[[], None]
 
 
+def budget_of(card: Card) -> float:
+    """The PSNR in dB that a disrupter was trained to leave; the settings on its card say so."""
+    settings = json.loads(str(card.results.get("settings", "{}")))
+    return float(settings.get("psnr_db", BUDGET_PSNR_DB))
+
+
 @dataclass(frozen=True)
 class Engine:
     """The disrupter under test: its card, a session of ONNX Runtime, and the stage that the product runs."""
@@ -61,9 +67,7 @@ class Engine:
 
     @property
     def budget_psnr_db(self) -> float:
-        """What it was trained to cost; the settings on its card say so."""
-        settings = json.loads(str(self.card.results.get("settings", "{}")))
-        return float(settings.get("psnr_db", BUDGET_PSNR_DB))
+        return budget_of(self.card)
 
     @property
     def grid(self) -> int:

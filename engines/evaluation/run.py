@@ -13,14 +13,20 @@ from PIL import Image
 
 from stream_guard.audit.probes import load_probes
 from stream_guard.errors import EngineError
+from stream_guard.inference import find_engine
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data.detect import still_detector
 from ..data.pack import split_of
+from ..disrupter.budget import rms_of_psnr
 from ..generators.target import Target
-from ..shipping import BUDGET_PSNR_DB, EPSILON
+from ..shipping import EPSILON
 from . import methods
 from .delivered import Still, Tally, measure
+from .protectors import budget_of
+
+PGD_SHARE = 1.18
+"""PGD-10's bound on each value, over the root mean square of the budget: it does not fill its box."""
 
 
 def held_out(media: Path, count: int, seed: int) -> list[Still]:
@@ -59,7 +65,8 @@ def table(
     """
     stage = DisruptStage(DisruptOptions(engine=engine, strength=strength))
     stage.open()
-    rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed)]
+    budget = budget_of(find_engine(engine, "disrupter"))
+    rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed, budget)]
     stage.close()
     return rows
 
@@ -72,12 +79,13 @@ def _of_one(
     widths: Sequence[int],
     crfs: Sequence[int],
     seed: int,
+    budget: float,
 ) -> list[dict[str, Any]]:
     (probe,) = load_probes([f"{target.family}-probe"])
     conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
-    limits = methods.bound(few, target, conditions, BUDGET_PSNR_DB, EPSILON, seed) if few else []
-    pgd = [methods.pgd10(still, target, conditions, 2 * 4.5 / 255) for still in few]
+    limits = methods.bound(few, target, conditions, budget, EPSILON, seed) if few else []
+    pgd = [methods.pgd10(still, target, conditions, PGD_SHARE * 2 * rms_of_psnr(budget)) for still in few]
     rows = []
     for width in widths:
         for crf in crfs:
@@ -100,7 +108,7 @@ def _of_one(
     return rows
 
 
-def facts(seed: int, command: str) -> dict[str, Any]:
+def facts(seed: int, command: str, engine: str | None = None) -> dict[str, Any]:
     return {
         "command": command,
         "seed": seed,
@@ -108,7 +116,7 @@ def facts(seed: int, command: str) -> dict[str, Any]:
         "data": "CelebAMask-HQ stills of the test split (never trained on), drifting clips, libx264 veryfast 4:2:0",
         "generators": "our own surrogates, not the published weights",
         "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
-        "budget_psnr_db": BUDGET_PSNR_DB,
+        "budget_psnr_db": budget_of(find_engine(engine, "disrupter")),
     }
 
 

@@ -12,6 +12,7 @@ import ctypes
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 from av.video.stream import VideoStream
@@ -120,9 +121,20 @@ def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:
     return stream.sample_aspect_ratio == aspect
 
 
+@lru_cache(maxsize=1)
+def _known() -> bool:
+    """Whether these are the builds whose layout this file knows: others may have no pointer where we would look."""
+    versions = av.library_versions
+    return (
+        sys.implementation.name == "cpython"
+        and av.__version__.partition(".")[0] in ("17", "18")
+        and (versions["libavutil"][0], versions["libavformat"][0]) == (60, 62)
+    )
+
+
 def _pointer(wrapper: object) -> int:
     """FFmpeg's structure behind one of PyAV's objects: the first field after Python's head and Cython's table."""
-    if sys.implementation.name != "cpython":
+    if not _known():
         return 0
     place = id(wrapper) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
     address = ctypes.c_void_p.from_address(place).value or 0

@@ -25,6 +25,7 @@ from ..encoder import FALLBACK_RATE, VideoTrack
 from ..fallback import resolved, usual_encoder
 from ..info import SourceInfo, VideoInfo
 from ..settings import EncoderSettings
+from ..shape import carry_shape
 from .contract import AudioInfo
 from .silence import silent_packet
 from .sound import AacTap, Tap, aac_stream
@@ -84,7 +85,10 @@ class Mould:
         """Add this mould's streams to an output; the output's streams by the numbers of the units for them."""
         made: dict[int, Stream] = {}
         video = self._video.stream
-        made[video.index] = out.add_stream_from_template(video, opaque=True)
+        made[video.index] = added = out.add_stream_from_template(video, opaque=True)
+        words = carry_shape(added, format, self.info.sample_aspect_ratio)
+        if words and words not in self.warnings:
+            self.warnings.append(words)
         for forms in self.taps:
             chosen = self._form(forms, format)
             if chosen is not None:
