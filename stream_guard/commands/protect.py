@@ -203,8 +203,9 @@ def _odd_pictures(report: RunReport) -> list[str]:
     if report.source.get("size_changes"):
         shapes = ", ".join(report.source.get("sizes", ()))
         found.append(
-            f"the picture changed its size or format in mid-stream ({shapes}; changes: {report.source['size_changes']}); "
-            "every picture was fitted to the first, so those of another shape may be distorted"
+            f"the picture changed its size or format in mid-stream ({shapes}; "
+            f"changes: {report.source['size_changes']}); all were fitted to the first size, so those of another shape "
+            "may be distorted"
         )
     if report.source.get("pts_repaired"):
         found.append(
