@@ -10,6 +10,9 @@ from typing import Any
 import curves
 import fooling_paper as paper
 
+from stream_guard.inference import find_engine
+from stream_guard.stages.classifier import CROP
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "engines" / "evaluation" / "results"
 FIGURE6 = HERE / "figure6.svg"
@@ -31,8 +34,10 @@ verdict is `unknown`. `python -m engines export resnet18 --from RUN --as detecto
 
 WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw, also
 after re-encoding and from surrogates it never saw. Of real face swaps it has seen one pair, and passes most of the
-rest. Softness is its weak side: real faces that a webcam or a low bit rate has smoothed are often called fake (the
-table of real videos), which is why a person should look at such content before it is turned away.
+rest. Softness is its weak side. A face that has to be enlarged for it looks soft, and real ones are then often called
+fake (the table of real videos): the stage says `unknown`, with the reason `too_small`, of faces under 98 pixels. Blur
+and low bit rates do the same to larger ones, which is why a person should look at such content before it is turned
+away.
 """
 
 SECOND_OPINION = """## A second opinion
@@ -132,10 +137,21 @@ def _strangers(row: Row) -> list[str]:
         return []
     passed = [clip["passed_as_real"] for clip in videos]
     held = sum(share > 0.5 for share in passed)
+    card = find_engine(None, "detector")
+    least = int(card.input_shape("image")[2] / (card.crop or CROP))
     words = f"Of the frames of {len(videos)} real videos of other people {sum(passed) / len(passed):.0%} pass as real "
-    words += f"(each video weighs alike); of {held} of them most frames do.\n"
-    heading = ["real videos", "faces", "frames that pass as real", "mean score"]
-    rows = [[c["clip"], str(c["frames"]), f"{c['passed_as_real']:.0%}", f"{c['p_real_mean']:.2f}"] for c in videos]
+    words += f"(each video weighs alike); of {held} of them most frames do. "
+    large = [c["passed_as_real"] for c in videos if c["face_px"] >= least]
+    words += f"Where faces are at least {least} px wide, so that the stage judges them, most frames pass in "
+    words += (
+        f"{sum(share > 0.5 for share in large)} of {len(large)}; the others it calls `unknown`. The limit is the size "
+    )
+    words += "that the network takes; that it matters so much was seen on these videos.\n"
+    heading = ["real videos", "frames", "face", "frames that pass as real", "mean score"]
+    rows = [
+        [c["clip"], str(c["frames"]), f"{c['face_px']} px", f"{c['passed_as_real']:.0%}", f"{c['p_real_mean']:.2f}"]
+        for c in sorted(videos, key=lambda c: c["face_px"])
+    ]
     return ["### Real videos\n", words, _markdown(heading, rows)]
 
 

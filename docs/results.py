@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "engines" / "evaluation" / "results"
-README_RESULTS = ("delivered", "delivered_softer", "clips", "throughput", "throughput_onnxruntime", "disrupter_speed")
+README_RESULTS = ("delivered", "clips", "throughput", "throughput_onnxruntime", "disrupter_speed")
 BEGIN, END = "<!-- measured: written by docs/generate.py -->", "<!-- end of measured -->"
 
 
@@ -18,7 +18,7 @@ def load(name: str) -> dict[str, Any]:
 
 def readme_block() -> str:
     """What stands between BEGIN and END in the README."""
-    return f"{BEGIN}\n\n{disruption_table()}\n{softer_line()}\n{clips_line()}\n{cost_table()}\n{END}"
+    return f"{BEGIN}\n\n{disruption_table()}\n{clips_line()}\n{cost_table()}\n{END}"
 
 
 def with_block(readme: str) -> str:
@@ -69,23 +69,9 @@ def disruption_table() -> str:
         "[-1, 1] of at least 0.05 between the surrogate's output on the decoded protected video and on the original. "
         f"Without protection the re-encode alone disrupts {control:.1%}. Face PSNR is that of the perturbation alone, "
         f"over the head. The last column is on {' to '.join(map(str, bounded))} pairs: P, one network for all rows, at "
-        f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, seconds to minutes "
-        f"a face) at {psnr('bound')}; and PGD-10, which knows no codec, at {psnr('pgd10')}. "
+        f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, 80 steps a face; P "
+        f"may pass it) at {psnr('bound')}; and PGD-10, which knows no codec, at {psnr('pgd10')}. "
         f"`{data['command']}`, seed {data['seed']}, {data['device']}.\n"
-    )
-
-
-def softer_line() -> str:
-    """The same at less strength, where it is harder to see."""
-    data = load("delivered_softer")
-    rows = data["rows"]
-    values = [row["disrupter"]["face_psnr_db"] for row in rows]
-    shares = ", ".join(
-        f"{row['disrupter']['disrupted']:.1%} against {GENERATORS[row['generator']]} (crf {row['crf']})" for row in rows
-    )
-    return (
-        f"At `--strength {data['strength']:g}`, which is {min(values):.1f} to {max(values):.1f} dB, {shares} of the "
-        f"pairs, with faces {rows[0]['width']} px wide. `{data['command']}`.\n"
     )
 
 

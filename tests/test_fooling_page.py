@@ -118,8 +118,8 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
             {"clip": c, "fake": f, "split": s, "passed_as_real": p} for c, f, s, p in clips
         ],
         "real_videos": [
-            {"clip": "s", "frames": 8, "passed_as_real": 0.25, "p_real_mean": 0.3},
-            {"clip": "t", "frames": 8, "passed_as_real": 0.75, "p_real_mean": 0.7},
+            {"clip": "s", "frames": 8, "passed_as_real": 0.25, "p_real_mean": 0.3, "face_px": 70},
+            {"clip": "t", "frames": 8, "passed_as_real": 0.75, "p_real_mean": 0.7, "face_px": 180},
         ],
         "protection": [{"of": "stills", "count": 5, "passed_as_real": {"8 bits": cell}}],
     }  # fmt: skip
@@ -128,4 +128,5 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
     assert "-0.5 points" in text
     assert "2 real videos of other people 50% pass as real" in text
     assert "of 1 of them most frames do" in text
+    assert "at least 98 px wide, so that the stage judges them, most frames pass in 1 of 1" in text
     assert "91.0% (88.0% to 94.0%)" in text
