@@ -180,7 +180,8 @@ def _pictured(documents: dict[str, Document | None]) -> list[str]:
 
 
 DETECTORS = """`detector3`, which ships, had 97 minutes of one core. The others had 14 (ResNet50), 18
-(multi-attentional) and 26 (Xception), beside other work, and are weak: their columns say what a weak detector makes of it.
+(multi-attentional) and 26 (Xception), beside other work, and are weak: their columns say what a weak detector makes of
+it.
 """
 
 
