@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -181,33 +183,36 @@ class TestFaults:
 
     def test_a_silent_server_can_be_left(self, clip: Path, tmp_path: Path) -> None:
         """It accepts and says nothing: opening waits in vain, closing does not wait for it."""
-        gone = threading.Event()
-        with tcp_server(lambda connection: gone.wait(60) and None) as port:
-            with open_live(str(clip), allow_files=True) as source:
-                outputs = [LiveOutput(f"rtmp://127.0.0.1:{port}/a/b")]
-                sink = LiveSink(source, outputs, record=str(tmp_path / "r.mkv"))
-            with Feed(clip, sink):
-                wait_for(lambda: sink.report.frames > 5, "frames in spite of it")
+        with beside_a_silent_server(clip, tmp_path) as sink:
             sink.abort()
-            assert not gone.is_set()
-            gone.set()
-        wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("output-")], "its thread's end")
+        wait_for(lambda: not threads_of_outputs(), "its thread's end")
 
     def test_a_silent_server_holds_up_no_end(self, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The others are drained, and it is left although it would go on connecting for a minute."""
         monkeypatch.setattr(places, "OPEN_SECONDS", 60.0)
-        gone = threading.Event()
-        with tcp_server(lambda connection: gone.wait(60) and None) as port:
+        with beside_a_silent_server(clip, tmp_path) as sink:
+            sink.close(60)
+            assert threads_of_outputs() == []
+        assert len(times(tmp_path / "r.mkv", "video")) == sink.report.frames
+
+
+@contextlib.contextmanager
+def beside_a_silent_server(clip: Path, folder: Path) -> Iterator[LiveSink]:
+    """A sink that was fed, of a recording and of an output whose server accepts and says nothing."""
+    gone = threading.Event()
+    with tcp_server(lambda connection: gone.wait(60) and None) as port:
+        try:
             with open_live(str(clip), allow_files=True) as source:
-                outputs = [LiveOutput(f"rtmp://127.0.0.1:{port}/a/b")]
-                sink = LiveSink(source, outputs, record=str(tmp_path / "r.mkv"))
+                sink = LiveSink(source, [LiveOutput(f"rtmp://127.0.0.1:{port}/a/b")], record=str(folder / "r.mkv"))
             with Feed(clip, sink):
                 wait_for(lambda: sink.report.frames > 5, "frames in spite of it")
-            sink.close(60)
-            left = [thread.name for thread in threading.enumerate() if thread.name.startswith("output-")]
+            yield sink
+        finally:
             gone.set()
-        assert left == []
-        assert len(times(tmp_path / "r.mkv", "video")) == sink.report.frames
+
+
+def threads_of_outputs() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("output-")]
 
 
 class TestRecording:
