@@ -220,13 +220,12 @@ def test_what_can_never_run_is_refused_at_once(house: House) -> None:
 
 def test_a_key_gives_the_same_job(house: House) -> None:
     first = house.submit("a", "key")
-    assert house.submit("a", "key") == first
+    worker = house.wait_for_workers(1)
     house.gone = True  # The source was moved away, and the same request comes again.
     assert house.submit("a", "key") == first
     with pytest.raises(ConflictError):
         house.submit("b", "key")
-    house.gone = False
-    house.wait_for_workers(1).end(0)
+    worker.end(0)
 
 
 def test_a_queued_job_is_cancelled_at_once(make: Callable[..., House]) -> None:
