@@ -90,9 +90,10 @@ LIMITS = """## What is not the paper, and what is weak
 - A small classifier of inputs beats MagDR on pictures that never saw an encoder, and finds nothing after H.264 crf 23:
   the codec erases what it looks for. What MagDR looks at survives in part, since it is the edit that gives it away.
 - Our own perturbation is weak on these surrogates after delivery, and is found about as rarely as it disrupts.
-- The reconstructor undoes little of PGD on StarGAN's surrogate (Table 2, six people): the edit's SSIM rises from .51 to
-  .57 where .90 was hoped for, since the perturbations are low in frequency and survive image operations; an
-  auto-encoder reaches .75. Of our own disrupter's effect on First Order Motion it undid a fifth and nearly a half, on two clips.
+- The reconstructor undoes little of PGD on StarGAN's surrogate (Table 2, six people): the edit's SSIM rises from .51
+  to .57 where .90 was hoped for, since the perturbations are low in frequency and survive image operations; an auto-
+  encoder reaches .75. Of our own disrupter's effect on First Order Motion it undid a fifth and nearly a half, on two
+  clips.
 - Drawings are known by flat areas alone: shaded ones pass for photographs.
 - The generators asked are our own surrogates, slim and stiff; the paper's were full-size. Its figures stand beside ours
   for orientation only. Its Table 2 is cut in our copy: MagDR's own column is missing, and nothing is said of it.
