@@ -21,8 +21,10 @@ from stream_guard.media.encoder import BT470BG, FULL
 from stream_guard.media.formats import choose_format
 from stream_guard.media.inner import NOTHING, Hidden, hidden, set_aspect
 from stream_guard.media.settings import encoder_named, encoder_options
+from tests.media.feeding import fed
 from tests.support import media, troubles
 from tests.support.pictures import raw_samples
+from tests.support.servers import wait_for
 
 CAPTION = bytes.fromhex("fc942c") * 4
 """Four CEA-608 pairs, as the side data of kind A53 holds them."""
@@ -84,6 +86,19 @@ class TestPixelShape:
         """As live outputs make theirs."""
         with av.open(str(anamorphic(tmp_path, Fraction(1)))) as source, av.open(str(tmp_path / "out.mkv"), "w") as out:
             assert set_aspect(out.add_stream_from_template(source.streams.video[0], opaque=True), Fraction(4, 3))
+
+    @pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+    def test_a_live_output_has_it_or_says_so_once(
+        self, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        record = tmp_path / f"out{suffix}"
+        settings = EncoderSettings(codec="libvpx-vp9")
+        with fed(anamorphic(tmp_path, Fraction(4, 3)), [], record=str(record), settings=settings, sound=False) as sink:
+            wait_for(lambda: sink.report.frames > 8, "frames")
+        with av.open(str(record)) as container:
+            found = container.streams.video[0].sample_aspect_ratio
+        told = [entry for entry in caplog.messages if "vp9 in flv cannot say" in entry]
+        assert (found == Fraction(4, 3), len(told)) == ((True, 0) if suffix == ".mkv" else (False, 1))
 
     def test_too_large_for_a_rational_is_refused(self, tmp_path: Path) -> None:
         with av.open(str(tmp_path / "out.mkv"), "w") as out:

@@ -7,6 +7,7 @@ source may be gone by then. Every output's streams are cast from these.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
@@ -32,6 +33,8 @@ from .sound import AacTap, Tap, aac_stream
 from .units import Unit, unit_of
 
 GOP_SECONDS = 2
+_log = logging.getLogger(__name__)
+
 LIVE_ENCODER = "libx264"
 """Where no codec is named."""
 _NOWHERE = Container("nut", (), LIVE_ENCODER, "aac", None, reordering_delay=False)
@@ -62,6 +65,7 @@ class Mould:
 
     def __init__(self, source: Template, settings: EncoderSettings, formats: Sequence[str]) -> None:
         self.warnings: list[str] = []
+        self._told: set[str] = set()
         self.info = source.info.video
         self.audio = source.audio
         self._out = av.open(_Nowhere(), "w", format=_NOWHERE.format)
@@ -87,8 +91,9 @@ class Mould:
         video = self._video.stream
         made[video.index] = added = out.add_stream_from_template(video, opaque=True)
         words = carry_shape(added, format, self.info.sample_aspect_ratio)
-        if words and words not in self.warnings:
-            self.warnings.append(words)
+        if words and words not in self._told:  # Each connection casts anew, long after the warnings were read.
+            self._told.add(words)
+            _log.warning("%s", words)
         for forms in self.taps:
             chosen = self._form(forms, format)
             if chosen is not None:
