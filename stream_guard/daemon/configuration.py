@@ -19,10 +19,10 @@ from .addresses import Resolver
 from .aggregate import OTHER, OWNER
 from .api.access import check_certificate, check_listening
 from .hooks.messages import Place
-from .hooks.patterns import screening_settings, stream_settings
+from .hooks.patterns import stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
-from .settings import DaemonSettings, HookSettings, StreamSettings, Tls, Urls
+from .settings import DaemonSettings, HookSettings, StreamSettings, Urls
 from .specs import live_spec, pipeline_config
 from .urls import check_options, check_url
 
@@ -76,7 +76,8 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
             mistakes.extend(f"{document.mark(place)}: {line}" for line in str(exc).splitlines())
 
     tried(lambda: check_listening(settings.http), "http")
-    tried(lambda: _check_tls(settings.http.tls), "http", "tls")
+    if settings.http.tls is not None:
+        tried(partial(check_certificate, settings.http.tls), "http", "tls")
     tried(lambda: _check_roots(settings.urls.file_roots), "urls", "file_roots")
     tried(lambda: pipeline_config(settings.defaults), "defaults")
     if settings.metrics.tracing:
@@ -91,11 +92,6 @@ def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) ->
         tried(partial(_check_hook, hook, settings.urls), "hooks", name)
 
 
-def _check_tls(tls: Tls | None) -> None:
-    if tls is not None:
-        check_certificate(tls)
-
-
 def _check_roots(roots: Sequence[str]) -> None:
     for root in roots:
         if not os.path.isabs(root):
@@ -105,10 +101,7 @@ def _check_roots(roots: Sequence[str]) -> None:
 def _check_hook(hook: HookSettings, urls: Urls) -> None:
     """As the first publisher would find it."""
     publisher = Place(hook.application, "example", ())
-    if hook.outputs:
-        check_stream(stream_settings(hook, publisher), urls, _resolve)
-    else:
-        check_stream(screening_settings(hook, publisher), urls, _resolve)
+    check_stream(stream_settings(hook, publisher), urls, _resolve)
 
 
 class UnresolvedError(ConfigError):
