@@ -17,6 +17,7 @@ from .disrupter import train as disrupter
 from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
+from .generators import train_fomm as fomm
 from .magdr import calibrate
 from .magdr import tables as magdr_tables
 from .magdr import video as magdr_video
@@ -82,6 +83,7 @@ def _train(train: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators to tell"
             )
+        if name in TRAINERS or name == fomm.NAME:
             one.add_argument("--start", type=Path, metavar="DIR", help="begin with the best weights of this run")
         one.set_defaults(run=commands.train)
 

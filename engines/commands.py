@@ -27,6 +27,7 @@ from .detectors import deepfakes
 from .detectors.registry import TRAINERS, detector_of
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
+from .generators import train_fomm as fomm
 from .generators.families import FAMILIES, target_of
 from .parser import train_parser
 from .settings import with_changes
@@ -80,6 +81,8 @@ def train(arguments: argparse.Namespace) -> None:
         )
     elif arguments.name in TRAINERS:
         module.train(arguments.data, *common, arguments.fakes, arguments.start)
+    elif arguments.name == fomm.NAME:
+        module.train(arguments.data, *common, arguments.start)
     else:
         module.train(arguments.data, *common)
 

@@ -25,7 +25,7 @@ from .parser import train_parser
 from .parser.network import OUTPUTS as PARSER_OUTPUTS
 from .parser.network import SIZE as PARSER_SIZE
 from .parser.network import Parsing
-from .training import Stored, settings_of, stored
+from .training import Stored, noted, settings_of, stored
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
@@ -71,10 +71,9 @@ def opponents(folders: list[Path]) -> dict[str, dict[str, Any]]:
     """What a disrupter's run notes of each generator and detector it is trained against, by the run folder's name."""
     notes = {}
     for folder in folders:
-        found = stored(folder)
         if folder.name in notes:
             raise UsageError(f"two run folders are called {folder.name!r}: the disrupter tells them apart by that name")
-        notes[folder.name] = {"name": found.name, "steps": found.step, "settings": found.settings}
+        notes[folder.name] = noted(folder)
     return notes
 
 

@@ -92,6 +92,12 @@ def settings_of(folder: Path, kind: type[S]) -> S:
     return kind(**found)
 
 
+def noted(folder: Path) -> dict[str, Any]:
+    """What another run notes of this one: its name, steps and settings."""
+    found = stored(folder)
+    return {"name": found.name, "steps": found.step, "settings": found.settings}
+
+
 def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:
     """Fill a network from a run's checkpoint; raises EngineError when the run holds another one."""
     try:

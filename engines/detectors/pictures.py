@@ -13,9 +13,9 @@ from stream_guard.errors import EngineError
 
 from ..data import clips, pack
 from ..data.heads import HEAD_SHARE, crop, crop_theta
+from ..data.protected import Protector
 from ..generators.target import Target
 from . import deepfakes
-from .protected import Protector
 
 
 class Pictures:

@@ -24,7 +24,7 @@ from stream_guard.errors import UsageError
 from ..data.origin import described
 from ..generators.families import target_of
 from ..generators.target import Target
-from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
+from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of, stored
 from .architectures import architecture
 from .blending import self_blended
 from .calibration import temperature
@@ -212,13 +212,13 @@ def train(
         raise UsageError(f"reuse={settings.reuse}: each group is seen at least once, so it must be 1 or more")
     seed_everything(settings.seed)
     trainer = DetectorTrainer(name, settings, data, [target_of(folder, data) for folder in fakes], pick_device(device))
-    notes: dict[str, Any] = {"fakes": {folder.name: _noted(folder) for folder in fakes}, "data": described(data)}
+    notes: dict[str, Any] = {"fakes": {folder.name: noted(folder) for folder in fakes}, "data": described(data)}
     if settings.protected:
         notes["protected_by"] = trainer.pictures.protector.about()
     if start is not None:
         load_part(start, "best", _Weights(trainer.detector))  # type: ignore[arg-type]  # loads like a module
         trainer.mean.module.load_state_dict(trainer.detector.state_dict())
-        notes["start"] = {start.name: _noted(start)}
+        notes["start"] = {start.name: noted(start)}
     run = Run(out, asdict(settings), minutes, name=name, notes=notes)
     if resume:
         run.resume(trainer.parts)
@@ -241,11 +241,6 @@ def train(
     trainer.calibrate()
     run.save(trainer.parts)
     return run
-
-
-def _noted(folder: Path) -> dict[str, Any]:
-    found = stored(folder)
-    return {"name": found.name, "steps": found.step, "settings": found.settings}
 
 
 def load(folder: Path, kind: type[Settings]) -> Detector:

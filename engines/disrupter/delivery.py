@@ -37,9 +37,13 @@ def window(size: int, device: torch.device) -> Tensor:
 
 def apply(rgb: Tensor, delta: Tensor) -> Tensor:
     """Add a delta on its grid to a region (N, 3, S, S) in [0, 1], as the runtime does, and round to 8 bits."""
+    return round8(apply_unrounded(rgb, delta))
+
+
+def apply_unrounded(rgb: Tensor, delta: Tensor) -> Tensor:
     size = rgb.shape[-1]
     spread = F.interpolate(delta, size=(size, size), mode="bilinear", align_corners=False)
-    return round8((rgb + to_rgb(spread) * window(size, rgb.device)).clamp(0, 1))
+    return (rgb + to_rgb(spread) * window(size, rgb.device)).clamp(0, 1)
 
 
 def round8(x: Tensor) -> Tensor:

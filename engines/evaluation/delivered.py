@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from stream_guard.audit.disruption import l2
@@ -20,8 +21,9 @@ from stream_guard.audit.interval import share_interval
 from stream_guard.audit.probes import Probe
 from stream_guard.media import pixels
 from stream_guard.media.loopback import h264_frames
-from stream_guard.types import Box, head_region
+from stream_guard.types import Box, guard_region, head_region
 
+from ..disrupter import visible
 from ..disrupter.objective import DISRUPTED
 
 ITU709, LIMITED = 1, 1
@@ -45,10 +47,11 @@ class Still:
 
 @dataclass
 class Tally:
-    """Outcomes of one method at one width: L2 per face and condition, and the face's squared error."""
+    """Outcomes of one method at one width: L2 per face and condition, the face's squared error, what is seen of it."""
 
     values: list[tuple[str, npt.NDArray[np.float64]]] = field(default_factory=list)
     squared: list[float] = field(default_factory=list)
+    seen: list[float] = field(default_factory=list)
     bytes: int = 0
 
     def summary(self, control: Tally | None = None) -> dict[str, object]:
@@ -64,6 +67,7 @@ class Tally:
         if control is not None:
             own = max(float(np.mean(self.squared) - np.mean(control.squared)), 1e-6)
             out["face_psnr_db"] = round(float(10 * np.log10(255**2 / own)), 2)
+            out["seen_p95"] = round(float(np.mean(self.seen)), 2)
             out["bitrate_ratio"] = round(self.bytes / control.bytes, 4)
         return out
 
@@ -96,7 +100,7 @@ def tagged(picture: av.VideoFrame) -> av.VideoFrame:
 def measure(
     stills: Sequence[Still], width: int, crf: int, probe: Probe, methods: dict[str, Perturb | None]
 ) -> dict[str, Tally]:
-    """Every method (None is the control) on every still, through the same clip, encoder and crop."""
+    """Every method, the control (None) first, on every still, through the same clip, encoder and crop."""
     tallies = {name: Tally() for name in methods}
     for still in stills:
         boxes = [box for _, box in clip(still, width)]
@@ -110,6 +114,8 @@ def measure(
             tallies[name].values.append((still.name, l2(edits[k + 1], edits[0])))
             tallies[name].squared.append(_squared_error(original, frame, head))
             tallies[name].bytes += size
+        for name, how_much in zip(pictures, _seen([f for f, _ in pictures.values()], boxes[MEASURED]), strict=True):
+            tallies[name].seen.append(how_much)
     return tallies
 
 
@@ -121,6 +127,16 @@ def _deliver(still: Still, width: int, crf: int, perturb: Perturb | None) -> tup
         frames.append(frame)
     decoded, size = h264_frames(frames, crf)
     return tagged(decoded[MEASURED]), size
+
+
+def _seen(pictures: Sequence[av.VideoFrame], face: Box) -> list[float]:
+    """For each the colour difference to the first that 95 % of the head's places stay under (`visible.difference`)."""
+    guard = guard_region(face)
+    rgb = torch.from_numpy(np.stack([pixels.read_rgb(picture, guard, visible.SIZE) for picture in pictures]))
+    planes = rgb.permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        found = visible.difference(planes[:1].expand_as(planes), planes)
+    return [float(x) for x in found.flatten(1).quantile(0.95, dim=1)]
 
 
 def _squared_error(a: av.VideoFrame, b: av.VideoFrame, head: Box) -> float:

@@ -130,5 +130,6 @@ def _merged(parts: list[dict[str, Tally]]) -> dict[str, Tally]:
         for name, tally in part.items():
             out[name].values += tally.values
             out[name].squared += tally.squared
+            out[name].seen += tally.seen
             out[name].bytes += tally.bytes
     return out

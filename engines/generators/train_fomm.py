@@ -25,7 +25,8 @@ from stream_guard.errors import EngineError
 
 from ..data import clips, pack
 from ..data.heads import HEAD_SHARE
-from ..training import Run, load_part, pick_device, seed_everything, settings_of, stored
+from ..data.protected import Protector
+from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of, stored
 from .fomm import adversary
 from .fomm.animate import Animator, absolute
 from .fomm.driving import Driving, from_clips, from_stills
@@ -33,7 +34,7 @@ from .fomm.generator import OcclusionAwareGenerator
 from .fomm.geometry import KeyPoints, kp2gaussian
 from .fomm.keypoints import KPDetector
 from .fomm.losses import equivariance, reconstruction
-from .fomm.pairs import FLOW, Batch, Pairs, Pool, placed, view
+from .fomm.pairs import FLOW, Batch, Guard, Pairs, Pool, placed, view
 from .fomm.sheet import sheet
 from .fomm.warps import Warp
 from .target import Target
@@ -89,6 +90,8 @@ class Settings:
     adversarial: float = 0.0
     """Weight of the adversary; 0 trains without one, as the published vox-256 did."""
     adversary_dim: int = 32
+    protected: float = 0.0
+    """Share of the sources that the zoo's disrupter protected first: an attacker who trains against it."""
     ema: float = 0.998
     """The surrogate is this running mean of the weights."""
     seed: int = 0
@@ -210,8 +213,9 @@ def _distance(value: Tensor, points: Tensor) -> Tensor:
 def material(s: Settings, data: Path, device: torch.device) -> tuple[Pairs, Driving]:
     """What a pack has for training, and the driving frames that the run keeps."""
     trained, held_out = clips.read_clips(data, ["train"]), clips.read_clips(data, ["test"])
-    stills = _stills(data, "train", s.size, device)
-    moving = Pool.of_clips(trained, s.size, device) if trained else None
+    guard = Guard(Protector(), s.protected) if s.protected else None
+    stills = _stills(data, "train", s.size, device, guard)
+    moving = Pool.of_clips(trained, s.size, device, guard) if trained else None
     if moving is None and stills is None:
         raise EngineError(f"{data} has neither clips nor stills in its train split to learn motion from")
     if trained:
@@ -222,19 +226,34 @@ def material(s: Settings, data: Path, device: torch.device) -> tuple[Pairs, Driv
     return Pairs(moving, stills, s.size, s.stills), driving
 
 
-def _stills(data: Path, split: str, size: int, device: torch.device) -> Pool | None:
+def _stills(data: Path, split: str, size: int, device: torch.device, guard: Guard | None = None) -> Pool | None:
     heads = pack.read(data, [split])
     blank = np.full((66, 2), np.nan, np.float32)
     points = [blank if h.landmarks is None else h.landmarks for h in heads]
-    return Pool([h.rgb[None] for h in heads], [p[None] for p in points], size, device) if heads else None
+    pictures = [h.rgb[None] for h in heads]
+    return Pool(pictures, [p[None] for p in points], size, device, guard) if heads else None
 
 
-def train(data: Path, out: Path, minutes: float, resume: bool, device: str, settings: Settings | None = None) -> Run:
-    """Train for `minutes`. Writes `out`/state.pt and, at the end, `out`/sheet.png."""
+def train(
+    data: Path,
+    out: Path,
+    minutes: float,
+    resume: bool,
+    device: str,
+    settings: Settings | None = None,
+    start: Path | None = None,
+) -> Run:
+    """Train for `minutes`. Writes `out`/state.pt and, at the end, `out`/sheet.png.
+
+    A new run begins with the weights of the run `start`, where one is named; such a run wants no lead (`guide=0`).
+    """
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = FOMMTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes, name=NAME)
+    run = Run(out, asdict(settings), minutes, name=NAME, notes=notes(settings, start))
+    if start is not None:
+        load_part(start, "ema", trainer.net)
+        load_part(start, "ema", trainer.ema)
     if resume:
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)  # other batches than the first call drew
@@ -246,6 +265,14 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     run.save(trainer.parts)
     write_sheet(out, data)
     return run
+
+
+def notes(settings: Settings, start: Path | None) -> dict[str, Any]:
+    """What the run keeps beside its settings: whose weights it began with, and what protected its sources."""
+    said: dict[str, Any] = {"start": {start.name: noted(start)}} if start is not None else {}
+    if settings.protected:
+        said["protected_by"] = Protector().about()
+    return said
 
 
 def load(folder: Path) -> Animator:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.detectors.protected import Protector, face_of
+from engines.data.protected import Protector, face_of
 from stream_guard.errors import EngineError
 from stream_guard.types import guard_region
 from tests.support.engines import write_disrupter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from engines.generators.fomm import adversary
 from engines.generators.fomm.driving import MOTIONS, WARPED, clearest
 from engines.generators.fomm.geometry import KeyPoints
 from engines.generators.fomm.losses import equivariance, reconstruction, ssim
-from engines.generators.fomm.pairs import ANCHORS, MIRRORED, Pairs, Pool, placed, seen, view
+from engines.generators.fomm.pairs import ANCHORS, MIRRORED, Guard, Pairs, Pool, placed, seen, view
 from engines.generators.fomm.warps import Warp
 from engines.training import stored
 from stream_guard.errors import EngineError, UsageError
@@ -292,3 +294,28 @@ def test_the_probe_is_the_same_in_both_runtimes(aligned, run, tmp_path):
         feeds = {name: value[:n].numpy() for name, value in example.items()}
         got = compiled(feeds)[0]
         np.testing.assert_allclose(got, target(*(v[:n] for v in example.values())).detach().numpy(), atol=PARITY_ATOL)
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 4, 28), (1.0, 32, 32)])
+def test_an_attacker_may_learn_from_protected_sources(share, least, most):
+    """Sources alone are protected: what the attacker wants is the unprotected driving frame."""
+    clip = _clip("a", range(6))
+    pool = Pool.of_clips([clip], 32, CPU, Guard(torch.zeros_like, share))
+    rng = torch.Generator().manual_seed(1)
+    batch = Pairs(pool, None, 32, 0.0).batch(32, rng)
+    assert least <= int((batch.source.amax((1, 2, 3)) == 0).sum()) <= most
+    assert bool((batch.driving.amax((1, 2, 3)) > 0).all())
+
+
+def test_a_run_begins_with_another_ones_weights_and_says_so(run, data, tmp_path):
+    fomm.train(data / "both.pack", tmp_path / "b", 0.0, False, "cpu", SMALL, run)
+    before, after = stored(run).parts["ema"], stored(tmp_path / "b").parts["ema"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert stored(tmp_path / "b").notes[0]["start"] == {
+        run.name: {"name": "fomm", "steps": stored(run).step, "settings": stored(run).settings}
+    }
+
+
+def test_a_run_says_what_protected_its_sources(data, tmp_path):
+    fomm.train(data / "both.pack", tmp_path / "p", 0.0, False, "cpu", replace(SMALL, protected=0.5))
+    assert len(stored(tmp_path / "p").notes[0]["protected_by"]["sha256"]) == 64

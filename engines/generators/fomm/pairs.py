@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -26,6 +26,14 @@ MIRRORED = (1, 0, 2, 4, 3, 5, 6, 7, 9, 8)
 
 
 @dataclass(frozen=True)
+class Guard:
+    """Protects pictures (T, 3, H, W) uint8, and is what `share` of the sources went through."""
+
+    protect: Callable[[Tensor], Tensor]
+    share: float
+
+
+@dataclass(frozen=True)
 class Batch:
     """`source` and `driving` (N, 3, S, S) in [0, 1]; their anchors (N, 10, 2) as key points, NaN where not known.
 
@@ -42,7 +50,8 @@ class Batch:
 class Pool:
     """Pictures of one size on one device, `rgb` (F, 3, S, S) uint8, with anchors (F, 10, 2) in [-1, 1] or NaN.
 
-    Pictures `start[i]` to `start[i] + length[i]` show one head: a clip's frames, or a single still.
+    Pictures `start[i]` to `start[i] + length[i]` show one head: a clip's frames, or a single still. With a
+    `guard`, some of the sources are protected.
     """
 
     def __init__(
@@ -51,15 +60,21 @@ class Pool:
         landmarks: Sequence[npt.NDArray[np.float32]],
         side: int,
         device: torch.device,
+        guard: Guard | None = None,
     ) -> None:
-        self.rgb = torch.cat([_shrunk(p, side) for p in pictures]).to(device)
+        planes = [torch.from_numpy(np.array(p)).permute(0, 3, 1, 2) for p in pictures]  # decoded ones are read-only
+        self.rgb = torch.cat([_shrunk(p, side) for p in planes]).to(device)
+        self.share, self.protected = 0.0, self.rgb
+        if guard is not None:
+            self.share = guard.share
+            self.protected = torch.cat([_shrunk(guard.protect(p), side) for p in planes]).to(device)
         self.anchors = torch.cat([anchors(p) for p in landmarks]).to(device)
         self.length = torch.tensor([len(p) for p in pictures])
         self.start = self.length.cumsum(0) - self.length
 
     @staticmethod
-    def of_clips(clips: Sequence[Clip], side: int, device: torch.device) -> Pool:
-        return Pool([c.frames for c in clips], [c.landmarks for c in clips], side, device)
+    def of_clips(clips: Sequence[Clip], side: int, device: torch.device, guard: Guard | None = None) -> Pool:
+        return Pool([c.frames for c in clips], [c.landmarks for c in clips], side, device, guard)
 
     def pick(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices of n pairs of pictures, each of one head."""
@@ -68,6 +83,14 @@ class Pool:
         first, second = self.start[which] + (draws * self.length[which]).long()
         return first, second
 
+    def sources(self, index: Tensor, rng: torch.Generator) -> Tensor:
+        """The pictures as an attacker gets them: unprotected, or some of them protected."""
+        rgb = self.rgb[index]
+        if self.share:
+            drawn = torch.rand(len(index), generator=rng) < self.share
+            rgb[drawn.to(rgb.device)] = self.protected[index[drawn]]
+        return rgb
+
 
 def anchors(landmarks: npt.NDArray[np.float32]) -> Tensor:
     """(T, 66, 2) landmarks as shares of the side to (T, 10, 2) in [-1, 1]; NaN stays NaN."""
@@ -75,9 +98,8 @@ def anchors(landmarks: npt.NDArray[np.float32]) -> Tensor:
     return torch.stack([points[:, list(group)].mean(1) for group in ANCHORS], 1) * 2 - 1
 
 
-def _shrunk(pictures: npt.NDArray[np.uint8], side: int) -> Tensor:
-    """(T, H, W, 3) to (T, 3, h, w), halved while a head's share of it is larger than `side` after that."""
-    rgb = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)  # a copy: decoded pictures are read-only
+def _shrunk(rgb: Tensor, side: int) -> Tensor:
+    """(T, 3, H, W) to (T, 3, h, w), halved while a head's share of it is larger than `side` after that."""
     while rgb.shape[-1] * HEAD_SHARE / 2 >= side * 0.9:
         rgb = F.avg_pool2d(rgb.float(), 2).round().byte()
     return rgb.contiguous()
@@ -138,7 +160,7 @@ class Pairs:
         other = _compose(theta, placed(n, 1.0, 0.06, 0.08, rng))
         other = torch.where(torch.rand(n, 1, 1, generator=rng) < 0.5, theta, other)
         return Batch(
-            view(pool.rgb[first], theta, self.size),
+            view(pool.sources(first, rng), theta, self.size),
             view(pool.rgb[second], other, self.size),
             seen(pool.anchors[first], theta, self.size),
             seen(pool.anchors[second], other, self.size),
@@ -156,7 +178,7 @@ class Pairs:
         grid = coordinate_grid(FLOW, FLOW, points).reshape(1, -1, 2).expand(n, -1, -1)
         flow = seen(taken_from(grid, other, self.size, warp), theta, self.size)
         return Batch(
-            view(rgb, theta, self.size),
+            view(pool.sources(first, rng), theta, self.size),
             view(rgb, other, self.size, warp),
             source,
             torch.full_like(source, torch.nan),  # the warp has no inverse in closed form
