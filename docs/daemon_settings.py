@@ -52,7 +52,8 @@ every key with its default. `--check` reads it, tells every mistake with its lin
   `state_dir`, `http` and `jobs` take effect with the next start. Files that the configuration names are read again on
   SIGHUP only.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
-  0, or 2 for a file or port that cannot be used. Workers end with the daemon, also when that is killed.
+  0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
+  Workers end with the daemon, also when that is killed.
 - **Restarts**: a worker that crashes, or is killed for its memory, is started again after `backoff`; after `restarts`
   within `restart_window` the stream is `failed`, which is an event, an ERROR in the log and
   `stream_guard_streams_given_up_total`. Limits other than memory, the policy `disconnect` and used-up attempts end a

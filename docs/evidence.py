@@ -29,6 +29,7 @@ TITLES = {
     "table8": "Table 8: share of disrupted images and L2, by method",
     "table9": "Table 9: seconds an image",
     "transfer": "Generators it was never trained on",
+    "adaptive": "An attacker who trained against it",
     "robustness": "After codecs, resizing, cropping and blur",
     "identity": "The identity that survives",
     "flicker": "Flicker on real clips",
@@ -343,6 +344,9 @@ _LAYOUTS: dict[str, Callable[[Document], str]] = {
     ),
     "table9": _speed,
     "transfer": lambda d: _grid(d, {**_WHERE, "seen": "trained against", "method": "method"}, _disruption, psnr=True),
+    "adaptive": lambda d: _grid(
+        d, {"generator": "generator", "protected_in_training": "protected in training", "method": "method"}, _disruption
+    ),
     "robustness": _robustness,
     "identity": lambda d: _titled(
         "Cosine between the edits G(x) and G(x + d); between the inputs x and x + d",

@@ -40,6 +40,32 @@ An alert that every installation wants: `increase(stream_guard_unprotected_frame
 """
 
 
+OWN_STAGE = """\
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from stream_guard.stages.base import Stage, StageOptions
+from stream_guard.types import Frame
+
+
+class BlurOptions(StageOptions):
+    sigma: float = Field(2.0, gt=0, description="how far the blur reaches, in pixels")
+
+
+class BlurStage(Stage):
+    name = "blur"
+    description = "Blurs every face."
+    Options = BlurOptions
+    options: BlurOptions
+
+    def process(self, frame: Frame) -> Iterable[Frame]:
+        ...  # frame.picture is an av.VideoFrame; frame.faces is what the stage `faces` found
+        return [frame]
+"""
+"""The example of a stage, as one file that runs."""
+
+
 def stages_page() -> str:
     stages = [describe(StageEntry(name, target, "the built-ins").load()) for name, target in BUILT_IN]
     parts = "\n".join(_stage(stage) for stage in stages)
@@ -55,7 +81,14 @@ line and column. Options on the command line (`--set faces.every=4`, `--engine`,
 {parts}
 ## A stage of one's own
 
-Subclass `stream_guard.stages.base.Stage` (one required method, `process`) and register it as an entry point:
+Subclass `stream_guard.stages.base.Stage`: a `name`, a `description`, and one required method, `process`. It gets the
+frames in order and returns those that are ready, each once and in order; a stage that holds some back returns them
+from `flush`.
+
+```python
+{OWN_STAGE}```
+
+Register it as an entry point, under the same name:
 
 ```toml
 [project.entry-points."{GROUP}"]
@@ -63,7 +96,9 @@ blur = "your_package.blur:BlurStage"
 ```
 
 It then shows in `stream-guard stages` and can be named in a pipeline. Set `protects = True` on a stage that protects
-faces: a pipeline without one is refused by `protect`.
+faces: a pipeline without one is refused by `protect`. A frame or face is changed by `dataclasses.replace`; a stage that
+judges lists the words of its verdicts in `labels`, and each of its verdicts carries the stage's name. Whatever a stage
+raises ends the run with the stage's name and the frame's time, and no output is left.
 """
 
 

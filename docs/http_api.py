@@ -70,6 +70,9 @@ Without tokens the daemon serves loopback only and refuses to start elsewhere. T
 header names loopback, so that no web page can reach it under a name of its own. Writes from pages of another origin,
 and bodies that are not `application/json`, are refused always. Hooks at `/hooks/NAME` check secrets of their own.
 
+What a request names as `pipeline` is a bundled one, one that the configuration names, or a `.yaml` file below one of
+`urls.file_roots`; no other file is opened.
+
 ## Errors
 
 Each status from 400 on has one shape; what was sent is never repeated, and of URLs only the host and the path without

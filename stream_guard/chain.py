@@ -10,7 +10,7 @@ from .errors import StageError, StreamGuardError
 from .inference.watch import EngineEvent, listening
 from .outcome import Tally
 from .stages.base import Stage
-from .types import Frame
+from .types import Face, Frame, Verdict
 
 
 class Step:
@@ -29,11 +29,11 @@ class Step:
             self._stage = stage
             with listening(self._told):
                 stage.open()
+            self._tally.loaded(self.name, stage.about())
         except StreamGuardError:
             raise
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise StageError(self.name, None, exc) from exc
-        self._tally.loaded(self.name, stage.about())
 
     def _told(self, event: EngineEvent) -> None:
         """Of the engine's way from one backend to another, on whatever thread it happens.
@@ -56,7 +56,7 @@ class Step:
         try:
             with listening(self._told):  # a stage may open its engine anew
                 stage.reset()
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise StageError(self.name, None, exc) from exc
 
     def close(self) -> None:
@@ -73,9 +73,29 @@ class Step:
     def _call(self, call: Callable[[], Iterable[Frame]], frame: Frame | None) -> list[Frame]:
         try:
             with self._tally.timed(self.name, frame):
-                return list(call())  # a stage may be a generator: its work happens here, inside timer and context
-        except Exception as exc:
+                # A stage may be a generator: its work happens here, inside timer and context.
+                return _frames(call())
+        except (Exception, SystemExit) as exc:  # a library that exits must not end the run as if all were done
             raise StageError(self.name, None if frame is None else frame.time_seconds, exc) from exc
+
+
+def _frames(returned: object) -> list[Frame]:
+    """What a stage gave out, if it is frames: said of the stage here, where its name is still known."""
+    if isinstance(returned, Frame) or not isinstance(returned, Iterable):
+        raise TypeError(f"it returned {_kind(returned)}, not a list of the frames that are ready, such as [frame]")
+    frames = list(returned)
+    for frame in frames:
+        if not isinstance(frame, Frame):
+            raise TypeError(f"it returned {_kind(frame)} where a frame is expected")
+        for what, wanted in ((frame.faces, Face), (frame.verdicts, Verdict)):
+            for item in what:
+                if not isinstance(item, wanted):
+                    raise TypeError(f"its frame holds {_kind(item)} where a {wanted.__name__} is expected")
+    return frames
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a value of the type {type(value).__name__}"
 
 
 class Chain:
@@ -127,7 +147,7 @@ class Chain:
         for step in reversed(self._steps):
             try:
                 step.close()
-            except Exception as exc:
+            except (Exception, SystemExit) as exc:
                 first = first or StageError(step.name, None, exc)
         return first
 

@@ -152,7 +152,7 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
     schema = _validated(PipelineSchema, document.data, (), "pipeline", document, mistakes)
     specs = [spec for entry in stages if (spec := _spec(entry, document, mistakes)) is not None]
     if schema is not None:
-        _check_reject(schema.reject, specs, document, mistakes)
+        _check_reject(schema.reject, stages, document, mistakes)
     if mistakes or schema is None:
         raise ConfigError("\n".join(mistakes))
     reject = tuple((stage, tuple(labels)) for stage, labels in schema.reject.items())
@@ -162,11 +162,17 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
 
 
 def _check_reject(
-    reject: Mapping[str, list[str]], specs: Iterable[StageSpec], document: Document, mistakes: list[str]
+    reject: Mapping[str, list[str]], entries: Iterable[_Entry], document: Document, mistakes: list[str]
 ) -> None:
-    """Each stage of `reject` stands in the pipeline, and each label is one of its words."""
-    judges = {spec.name: spec.factory.labels for spec in specs if spec.factory.labels}
+    """Each stage of `reject` stands in the pipeline, and each label is one of its words.
+
+    Of a stage that is a mistake itself nothing more is said: what its words would be, nobody knows.
+    """
+    judges = {entry.name: entry.factory.labels for entry in entries if entry.factory and entry.factory.labels}
+    broken = {entry.name for entry in entries if entry.factory is None}
     for stage, labels in reject.items():
+        if stage in broken:
+            continue
         mark = document.mark(("reject", stage))
         if stage not in judges:
             mistakes.append(f"{mark}: reject: no stage {stage!r} that judges{suggestion(stage, list(judges))}")
@@ -230,7 +236,7 @@ def _apply(override: Override, document: Document, stages: list[_Entry], mistake
         if stage == "stages":
             mistakes.append(f"{mark}: the stages themselves are set in the pipeline file (--pipeline)")
         document.data[stage] = override.value
-        document.marks[(stage,)] = mark
+        _overlay((stage,), mark, document)
         return
     targets = [entry for entry in stages if (entry.has(option) if stage == "*" else entry.name == stage)]
     if not targets:
@@ -240,8 +246,14 @@ def _apply(override: Override, document: Document, stages: list[_Entry], mistake
     for entry in targets:
         if isinstance(entry.options, dict):
             entry.options = {**entry.options, option: override.value}
-            place: KeyPath = (*entry.path, option)
-            document.marks[place] = mark
+            _overlay((*entry.path, option), mark, document)
+
+
+def _overlay(place: KeyPath, mark: Mark, document: Document) -> None:
+    """What stands at `place` now, and all within it, comes from `mark`; what the file had there is no more."""
+    for within in [path for path in document.marks if path[: len(place)] == place]:
+        del document.marks[within]
+    document.marks[place] = mark
 
 
 def _spec(entry: _Entry, document: Document, mistakes: list[str]) -> StageSpec | None:

@@ -83,9 +83,17 @@ class StageError(StreamGuardError):
 
     def __init__(self, stage: str, time_seconds: float | None, cause: BaseException) -> None:
         at = "" if time_seconds is None else f" at {time_seconds:.3f} s"
-        super().__init__(f"stage {stage!r} failed{at}: {cause}")
+        super().__init__(f"stage {stage!r} failed{at}: {_in_words(cause)}")
         self.stage = stage
         self.time_seconds = time_seconds
+
+
+def _in_words(cause: BaseException) -> str:
+    """The error's own message; with its kind where the message alone says nothing, as a bare assertion's or a key."""
+    text = str(cause)
+    if not text or isinstance(cause, (LookupError, SystemExit)):
+        return f"{type(cause).__name__}: {text}".removesuffix(": ")
+    return text
 
 
 class StoppedError(StreamGuardError):

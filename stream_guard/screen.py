@@ -147,7 +147,7 @@ def screen_file(
     tally = Tally(metrics or Metrics(), config.on_failure, tracing=tracing)
     tracks: Tracks = {}
     started = perf_counter()
-    with open_source(str(source)) as opened, Chain(config.stages, tally) as chain:
+    with open_source(str(source), hwaccel=config.hwaccel) as opened, Chain(config.stages, tally) as chain:
         total = opened.info.video.frames
         for frame in _judged(opened.read(), chain, stop, tally):
             tally.judged(frame, None)

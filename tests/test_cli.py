@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -270,6 +271,21 @@ def test_a_signal_stops_the_run_and_leaves_nothing(here: Path, number: signal.Si
     out, err = run.communicate(timeout=20)
     assert (run.returncode, out) == (ExitCode.STOPPED, "")
     assert err == "stream-guard: stopped; no output was left\n"
+    assert left(here) == set()
+
+
+def test_an_audit_that_is_terminated_leaves_no_temporary_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = here.parent / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    source = media.plain(here, frames=100)
+    run = command(here, "audit", source, source, "--make-reference", "--report", here / "r.html", "--samples", 100)
+    while run.poll() is None and not any(name.name.startswith("stream-guard-") for name in scratch.iterdir()):
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=20)
+    assert (run.returncode, out, err) == (ExitCode.STOPPED, "", "stream-guard: stopped\n")
+    assert [name.name for name in scratch.iterdir() if name.name.startswith("stream-guard-")] == []
     assert left(here) == set()
 
 

@@ -166,6 +166,7 @@ def test_an_override_of_every_stage_that_has_the_option() -> None:
             "on_failure=blok",
             "--set on_failure=blok: on_failure: got 'blok'; allowed: 'block', 'black', 'pass' or 'disconnect'",
         ),
+        ("protect.miss=[one]", "--set protect.miss=[one]: miss.0: got 'one'; it should be a valid integer"),
         ("stages=[find]", "--set stages=[find]: the stages themselves are set in the pipeline file (--pipeline)"),
     ],
 )

@@ -13,6 +13,8 @@ from stream_guard.config import PipelineSchema
 from stream_guard.daemon.configuration import load_settings
 from stream_guard.stages.registry import BUILT_IN, StageEntry, describe, describe_options
 
+from .support.fakes import frame
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -38,6 +40,17 @@ def test_the_daemon_takes_the_readme_s_file(tmp_path: Path) -> None:
     (tmp_path / "stream-guard.yaml").write_text(text)
     stream = load_settings(tmp_path / "stream-guard.yaml", {}).streams[0]
     assert (stream.name, stream.on_failure, stream.on_gap) == ("studio", "block", "slate")
+
+
+def test_the_stage_of_ones_own_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "stages.md").read_text(encoding="utf-8").split("## A stage of one's own")[1]
+    (tmp_path / "blur_of_the_docs.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    stage = StageEntry("blur", "blur_of_the_docs:BlurStage", "the docs").load()
+    assert 'blur = "your_package.blur:BlurStage"' in page
+    assert describe(stage)["options"]["sigma"]["default"] == 2.0
+    shown = frame(0)
+    assert list(stage().process(shown)) == [shown]
 
 
 @pytest.mark.parametrize(("name", "target"), BUILT_IN)

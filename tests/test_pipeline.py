@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,6 +17,7 @@ from stream_guard.errors import EngineError, SourceError, StageError, StoppedErr
 from stream_guard.metrics import Metrics
 from stream_guard.pipeline import run
 from stream_guard.queues import OTHERS_PER_FRAME, AbortedError, FrameQueue
+from stream_guard.types import Frame
 
 from .support.fakes import (
     Batch,
@@ -189,6 +193,46 @@ def test_a_stage_that_breaks_the_order_is_found_out(how: str, words: str) -> Non
 def test_a_stage_that_keeps_the_last_frame_is_found_out() -> None:
     with pytest.raises(StageError, match=r"1 frame\(s\) were kept back, the first at 0\.440 s"):
         run(pipeline(*PROTECT, spec(Troubled, how="lose", at=11)), FakeSource(frames()), FakeSink)
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda shown: None, "it returned nothing, not a list of the frames that are ready"),
+        (lambda shown: shown, "it returned a value of the type Frame, not a list"),
+        (lambda shown: [shown.picture], "it returned a value of the type VideoFrame where a frame is expected"),
+        (lambda shown: [None], "it returned nothing where a frame is expected"),
+        (lambda shown: [replace(shown, faces=("a",))], "a value of the type str where a Face is expected"),
+        (lambda shown: [replace(shown, verdicts=("bad",))], "a value of the type str where a Verdict is expected"),
+        (lambda shown: [][1], "IndexError: list index out of range"),
+        (lambda shown: {}["weights"], "KeyError: 'weights'"),
+        (lambda shown: sys.exit(0), "SystemExit: 0"),
+    ],
+)
+def test_what_a_stage_gives_out_is_checked_and_named(returned: Callable[[Frame], Any], words: str) -> None:
+    class Odd(ProtectAll):
+        name = "odd"
+
+        def process(self, shown: Frame) -> Any:
+            return returned(shown) if shown.index == 3 else [shown]
+
+    sink = FakeSink()
+    with pytest.raises(StageError, match=rf"stage 'odd' failed at 0\.120 s: .*{re.escape(words)}"):
+        run(pipeline(*PROTECT, spec(Odd)), FakeSource(frames()), lambda: sink)
+    assert sink.aborted
+
+
+def test_an_error_without_words_says_its_kind() -> None:
+    assert str(StageError("odd", None, AssertionError())) == "stage 'odd' failed: AssertionError"
+
+
+def test_a_stage_that_cannot_say_what_it_loaded_is_named() -> None:
+    class Silent(ProtectAll):
+        def about(self) -> dict[str, str]:
+            raise RuntimeError("no card")
+
+    with pytest.raises(StageError, match="stage 'protect' failed: no card"):
+        run(pipeline(spec(FindOne), spec(Silent)), FakeSource(frames()), FakeSink)
 
 
 def test_nothing_is_read_or_created_when_a_stage_cannot_be_opened() -> None:

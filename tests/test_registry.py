@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from stream_guard.errors import UnknownNameError, UsageError
+from stream_guard.stages.base import Stage, StageOptions
 from stream_guard.stages.registry import BUILT_IN, GROUP, StageEntry, describe, discover
+from stream_guard.types import Frame
 
 from .support.fakes import Troubled
 
@@ -19,6 +22,30 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class NoDescription(Stage):
+    name = "mine"
+
+    def process(self, frame: Frame) -> list[Frame]:
+        return [frame]
+
+
+class NoProcess(Stage):
+    name = "mine"
+    description = "does nothing"
+
+
+class NoOptions(NoDescription):
+    description = "takes options of another kind"
+    Options = dict  # type: ignore[assignment]
+
+
+class OddOptions(NoDescription):
+    description = "has an option that JSON has no word for"
+
+    class Options(StageOptions):
+        made: Callable[[], int] = int
 
 
 def point(name: str, target: str) -> EntryPoint:
@@ -75,6 +102,10 @@ def test_a_name_that_is_taken_is_ignored_with_a_word() -> None:
         ("tests.support.fakes:Nothing", "has no attribute 'Nothing'"),
         ("tests.support.fakes:FakeSink", "not a subclass of stream_guard.stages.base.Stage"),
         ("tests.support.fakes:Troubled", "its class calls itself 'troubled'"),
+        (f"{__name__}:NoDescription", "its class has no description"),
+        (f"{__name__}:NoProcess", "its class lacks process"),
+        (f"{__name__}:NoOptions", "its Options are no subclass of stream_guard.stages.base.StageOptions"),
+        (f"{__name__}:OddOptions", "its Options cannot be described: "),
     ],
 )
 def test_a_broken_plugin_says_what_is_wrong(target: str, words: str) -> None:

@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_guard.cli import app
-from stream_guard.config import check, load_pipeline
+from stream_guard.config import Override, check, load_pipeline
 from stream_guard.document import read_document
 from stream_guard.errors import ConfigError, SourceError, StoppedError
 from stream_guard.screen import _Track, judge, screen_file
 from stream_guard.types import Verdict
 
+from .support import troubles
 from .support.magdr_engines import write_engines
 from .support.media import X264, plain
 from .support.scenes import frames
@@ -153,7 +154,33 @@ def command(*words: object) -> tuple[int, str, str]:
     return run.exit_code, run.stdout, run.stderr
 
 
+class TestOptions:
+    def test_a_policy_of_the_command_line_is_reported_as_it_was_typed(self) -> None:
+        typed = "--set reject={detect: fake}"
+        with pytest.raises(ConfigError) as caught:
+            load_pipeline("screen", [Override("reject", {"detect": "fake"}, typed)])
+        assert str(caught.value) == f"{typed}: reject.detect: got 'fake'; it should be a valid list"
+
+    def test_of_a_judge_with_a_mistake_it_is_not_said_that_it_does_not_judge(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load_pipeline("screen", [Override("detect.fake_from", 0.2, "--set detect.fake_from=0.2")])
+        assert "must not be above fake_from" in str(caught.value)
+        assert "that judges" not in str(caught.value)
+
+
 class TestFiles:
+    def test_the_device_that_decodes_is_the_pipelines(self, made: dict[str, Path]) -> None:
+        code, _, err = command(made["nobody"], "--pipeline", made["pipeline"], "--set", "hwaccel=nonsense")
+        assert (code, "unknown hwaccel 'nonsense'" in err) == (2, True)
+
+    def test_a_second_video_stream_is_refused_without_an_option_that_is_not_there(
+        self, made: dict[str, Path], tmp_path: Path
+    ) -> None:
+        two = troubles.several_videos(tmp_path)
+        code, _, err = command(two, "--pipeline", made["pipeline"])
+        assert (code, "2 video streams" in err) == (2, True)
+        assert "give a file with the one you want (`protect --all-video` " in err
+
     def test_a_perturbed_face_is_rejected_with_its_verdict(self, made: dict[str, Path]) -> None:
         code, out, err = command(made["rough"], "--pipeline", made["pipeline"], "--json")
         report = json.loads(out)

@@ -39,12 +39,14 @@ class Settings:
     """the budget: no face's PSNR over the head, of the perturbation alone, is under it in the end"""
     seen: float = 0.0
     """the budget for what is seen of it, in S-CIELAB over the head (visible.seen; 0: none)"""
+    c_seen: float = 2.0
+    """weight of the hinge on that budget"""
     colour: float = 1.0
     """the share of that bound that Cb and Cr get in textured areas; less tints less, and disrupts less"""
     start_psnr_db: float = 31.0
     """the budget at the start; it anneals over the first half"""
     c1: float = 8.0
-    """eq. 7: weight of the hinge on the norm, and of that on what is seen"""
+    """eq. 7: weight of the hinge on the norm"""
     c2: float = 0.0
     """eq. 7: weight of detectors taking the protected edits for real"""
     c3: float = 0.0
@@ -192,7 +194,8 @@ class DisrupterTrainer:
         report = {"psnr_db": -20 * head_rms(delta.detach()).mean().log10().item(), "drawn": rms.mean().item() * 255}
         if self.s.seen:
             visible = seen(rgb, delta)
-            loss, report["seen"] = loss + self.s.c1 * objective.excess(visible, self.s.seen), visible.mean().item()
+            loss = loss + self.s.c_seen * objective.excess(visible, self.s.seen)
+            report["seen"] = visible.mean().item()
         if self.s.smooth:
             rough = objective.roughness(delta)
             loss, report["rough"] = loss + self.s.smooth * rough, rough.item()

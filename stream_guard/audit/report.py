@@ -89,7 +89,7 @@ def _moments(moments: list[Moment]) -> str:
 
 def _moment(moment: Moment) -> str:
     edits = "".join(
-        f"<h3>{escape(edit.title)} (surrogate): mean L2 {edit.l2:.3f}</h3>"
+        f"<h3>{escape(words.surrogate(edit.title))}: mean L2 {edit.l2:.3f}</h3>"
         f'<div class="strip">{_figures(edit.pictures)}</div>'
         for edit in moment.edits
     )

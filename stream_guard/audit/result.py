@@ -13,8 +13,12 @@ from .gallery import Moment
 from .pairing import Pairing
 from .pictures import Picture
 from .probes import Probe
+from .quality import psnr_db
 
 Summary = dict[str, object]
+
+UNLIKE_DB = 20.0
+"""Heads further apart than this are other pictures: protection stays near 38 dB, and no usual encoder goes so low."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,14 @@ def summarise(
 ) -> AuditResult:
     """Turns what was measured into figures. Nothing is rounded."""
     original, protected, reference = clips
+    face = examination.protected.face
+    unlike = _unlike(psnr_db(face.error.mse))
     against = original if reference is None else reference
     plain = examination.reference
     summary: Summary = {
         "frames": examination.frames,
         "faces": examination.faces,
-        "face": examination.protected.face.summary(plain.face if plain else None),
+        "face": face.summary(plain.face if plain else None),
         "frame": examination.protected.frame.summary(plain.frame if plain else None),
         "bitrate_ratio": protected.bit_rate / against.bit_rate if against.bit_rate else None,
         "flicker": examination.protected.flicker.levels,
@@ -79,7 +85,7 @@ def summarise(
         "tracks": len(examination.tracks),
         "head_width_px": _widths(examination.region_widths),
         "unpaired": dict(zip(("original", "protected", "reference"), pairing.unpaired, strict=False)),
-        "warnings": list(warnings),
+        "warnings": [*warnings, *unlike],
     }
     if plain is not None:
         summary["flicker_reference"] = plain.flicker.levels
@@ -90,6 +96,17 @@ def summarise(
         frame_pictures=examination.gallery.frame_pictures,
         moments=examination.gallery.chosen(),
     )
+
+
+def _unlike(decibels: float | None) -> list[str]:
+    """A sentence where the heads of the two videos are hardly the same pictures."""
+    if decibels is None or decibels >= UNLIKE_DB:
+        return []
+    return [
+        f"the heads of the two videos are hardly alike (PSNR {decibels:.1f} dB): these are other pictures, such as "
+        "another video, one that was turned, or pictures that were replaced; edits of them differ for that reason, "
+        "which is no protection"
+    ]
 
 
 def _widths(widths: list[float]) -> Summary | None:

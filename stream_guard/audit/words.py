@@ -65,8 +65,13 @@ def _verdict(figures: Any) -> Verdict:
         )
     worst = figures["worst_track"]
     detail += f" The face protected least: {share(worst['disrupted'])}."
-    headline = f"{figures['title']} (surrogate) fails on {share(figures['disrupted'])} of its edits"
+    headline = f"{surrogate(figures['title'])} fails on {share(figures['disrupted'])} of its edits"
     return Verdict(headline, detail, figures["disrupted"] >= figures["target"])
+
+
+def surrogate(title: str) -> str:
+    """A generator's title, which says that it is a surrogate: the card's own, or with that added."""
+    return title if "surrogate" in title else f"{title} (surrogate)"
 
 
 def rows(result: AuditResult) -> list[Row]:

@@ -15,6 +15,7 @@ from ..errors import ExitCode, UsageError
 from .bits import bits_per_second
 from .console import emit, emit_json, say
 from .counting import counting
+from .stopping import interrupted_by_term
 
 if TYPE_CHECKING:
     from ..audit.result import AuditResult
@@ -96,12 +97,15 @@ def audit(
 
     settings = EncoderSettings(codec=codec, preset=preset, crf=crf, bit_rate=bits_per_second(bitrate), gop=gop)
     _check(reference, make_reference, settings, fail_under)
+    if every is not None and samples is not None:
+        raise UsageError("--every and --samples were both given; give one of them")
     if against not in (None, *ADVERSARIES):
         raise UsageError(f"--against {against!r} is not known; choose one of: {', '.join(ADVERSARIES)}")
     options = AuditOptions(
         every=every, samples=SAMPLES if samples is None else samples, moments=MOMENTS if report else 0
     )
     with ExitStack() as stack:
+        stack.enter_context(interrupted_by_term())
         if make_reference:
             reference = Path(stack.enter_context(_folder())) / f"plain-transcode{protected.suffix}"
         result = measure(

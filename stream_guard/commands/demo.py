@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import emit, emit_json, say
+from .stopping import interrupted_by_term
 
 
 def demo(
@@ -26,7 +27,8 @@ def demo(
     from ..config import load_pipeline
     from ..demo import DemoFiles, make_demo
 
-    _, result = make_demo(output, load_pipeline("protect"), seconds=seconds, say=_quiet if as_json else say)
+    with interrupted_by_term():
+        _, result = make_demo(output, load_pipeline("protect"), seconds=seconds, say=_quiet if as_json else say)
     files = DemoFiles(output)
     if as_json:
         paths = {name: getattr(files, name) for name in ("original", "protected", "report", "figures")}

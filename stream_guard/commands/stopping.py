@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an event, so that a run can end in good order."""
+"""Ctrl-C and SIGTERM as an event, or as an interrupt, so that a command can end in good order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,3 +38,20 @@ def stopping() -> Iterator[threading.Event]:
         yield event
     finally:
         restore()
+
+
+@contextmanager
+def interrupted_by_term() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, for a command without an event to watch: its temporary files go, and it ends as stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

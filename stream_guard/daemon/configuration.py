@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,11 +19,12 @@ from ..otlp import check_endpoint
 from .addresses import Resolver
 from .aggregate import OTHER, OWNER
 from .api.access import check_certificate, check_listening
+from .files import check_file
 from .hooks.messages import Place
 from .hooks.patterns import stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
-from .settings import DaemonSettings, HookSettings, StreamSettings, Urls
+from .settings import NAME, DaemonSettings, HookSettings, StreamSettings, Urls
 from .specs import live_spec, pipeline_config
 from .urls import check_options, check_url
 
@@ -114,6 +116,26 @@ def _resolve(host: str, port: int, **kind: Any) -> Any:
         return socket.getaddrinfo(host, port, **kind)
     except OSError as exc:
         raise UnresolvedError(f"the host {host!r} has no address: {exc.strerror or exc}") from exc
+
+
+def asked_pipeline(name: str, settings: DaemonSettings) -> str:
+    """`name` if a request may name it: a bundled pipeline, one that the configuration names, or a file below a root.
+
+    Any other file is not even opened: what is said of one that is no pipeline shows what stands in it. Raises
+    ConfigError.
+    """
+    configured = {settings.defaults.pipeline, *(stream.pipeline for stream in settings.streams)}
+    configured |= {hook.stream.pipeline for hook in settings.hooks.values()}
+    plain = re.fullmatch(NAME, name) and not name.endswith((".yaml", ".yml"))
+    if not name or plain or name in configured:
+        return name
+    try:
+        return check_file(name, settings.urls.file_roots, "read")
+    except ConfigError as exc:
+        raise ConfigError(
+            f"pipeline: {exc}; name a bundled pipeline, one that the configuration names, or a .yaml file below one of "
+            "urls.file_roots"
+        ) from exc
 
 
 def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socket.getaddrinfo) -> None:

@@ -13,7 +13,7 @@ from ..errors import StreamGuardError
 from ..metrics import DAEMON_METRICS, Metrics, expose, families
 from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
-from .configuration import check_stream
+from .configuration import asked_pipeline, check_stream
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
 from .engine import STATES, Engine
 from .file_jobs import FileJobs, Spawner
@@ -46,7 +46,7 @@ class Daemon:
         self._streams = Streams(Around(self._spawn, self.aggregate, self.ring, self.own))
         self._engine = Engine(self._supervisor.spawn, self.ring)
         spawner = Spawner(self._supervisor, self.aggregate, self._admit_job, self._traces)
-        self._jobs = FileJobs(settings, spawner, self.own, self.ring, lambda: self.settings.urls)
+        self._jobs = FileJobs(settings, spawner, self.own, self.ring, lambda: self.settings)
         self._draining = threading.Event()
         self._sampled = 0.0
         self._admitting = threading.Lock()
@@ -177,6 +177,7 @@ class Daemon:
     def _checked(self, settings: StreamSettings) -> StreamSettings:
         self._not_draining()
         chosen = with_defaults(settings, self.settings.defaults)
+        chosen = chosen.model_copy(update={"pipeline": asked_pipeline(chosen.pipeline, self.settings)})
         check_stream(chosen, self.settings.urls)
         return chosen
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import ConfigError, UsageError
 from ..metrics import Metrics
 from .aggregate import OWNER, Aggregate
+from .configuration import asked_pipeline
 from .control import JobState
 from .jobs import WorkerExit
 from .jobs.runner import JobRunner
@@ -63,14 +64,14 @@ class Spawner:
 
 
 class FileJobs:
-    """The store and the runner, put together from the settings; `urls` gives those of this moment."""
+    """The store and the runner, put together from the settings; `now` gives those of this moment."""
 
     def __init__(
-        self, settings: DaemonSettings, spawn: Spawner, metrics: Metrics, ring: Ring, urls: Callable[[], Urls]
+        self, settings: DaemonSettings, spawn: Spawner, metrics: Metrics, ring: Ring, now: Callable[[], DaemonSettings]
     ) -> None:
         """Raises UsageError where the folder cannot be used, and what JobStore raises."""
         folder = state_folder(settings.state_dir)
-        self._ring, self._urls = ring, urls
+        self._ring, self._now = ring, now
         self._store = JobStore(Path(settings.jobs.database) if settings.jobs.database else folder / "jobs.sqlite3")
         self.runner = JobRunner(
             self._store,
@@ -79,7 +80,7 @@ class FileJobs:
             folder=folder / "segments",
             metrics=metrics,
             check=self._checked,
-            urls=urls,
+            urls=lambda: now().urls,
             on_change=self._changed,
         )
 
@@ -89,9 +90,13 @@ class FileJobs:
 
     def _checked(self, settings: JobSettings) -> JobSettings:
         """With real paths. Raises ConfigError for files that are not allowed."""
-        chosen = {"source": _file(settings.source, self._urls(), "source")}
+        now = self._now()
+        chosen = {
+            "source": _file(settings.source, now.urls, "source"),
+            "pipeline": asked_pipeline(settings.pipeline, now),
+        }
         if settings.output:
-            chosen["output"] = _file(settings.output, self._urls(), "output")
+            chosen["output"] = _file(settings.output, now.urls, "output")
         return settings.model_copy(update=chosen)
 
     def _changed(self, state: JobState) -> None:

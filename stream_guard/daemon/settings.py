@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of streams and jobs: they become metric labels, file names and paths of the API."""
+
+
+Number = Annotated[float, Field(le=1e9)]
+"""Seconds, days or pictures: clocks, and the kernel's limits, cannot hold all that a float can."""
 
 
 class Section(BaseModel):
@@ -56,10 +60,10 @@ class Urls(Section):
 class LimitSettings(Section):
     width: int = Field(3840, ge=0, description="Widest picture; 0: no limit")
     height: int = Field(2160, ge=0, description="Highest picture; 0: no limit")
-    frame_rate: float = Field(120.0, ge=0, description="Most pictures a second; 0: no limit")
-    duration: float = Field(0.0, ge=0, description="Longest run in seconds; 0: no limit")
+    frame_rate: Number = Field(120.0, ge=0, description="Most pictures a second; 0: no limit")
+    duration: Number = Field(0.0, ge=0, description="Longest run in seconds; 0: no limit")
     memory: int = Field(2 * 1024**3, ge=0, description="Resident bytes of one worker; 0: no limit")
-    cpu: float = Field(0.0, ge=0, description="CPU seconds of one worker; 0: no limit")
+    cpu: Number = Field(0.0, ge=0, description="CPU seconds of one worker; 0: no limit")
 
 
 class EncoderChoice(Section):
@@ -71,9 +75,9 @@ class EncoderChoice(Section):
 
 
 class BackoffSettings(Section):
-    first: float = Field(0.5, gt=0, description="Seconds before the first new attempt")
-    most: float = Field(30.0, gt=0, description="Longest wait in seconds")
-    jitter: float = Field(0.5, ge=0, le=1, description="Share of the wait that chance may take off")
+    first: Number = Field(0.5, gt=0, description="Seconds before the first new attempt")
+    most: Number = Field(30.0, gt=0, description="Longest wait in seconds")
+    jitter: Number = Field(0.5, ge=0, le=1, description="Share of the wait that chance may take off")
     attempts: int = Field(0, ge=0, description="Attempts in a row without a picture before giving up; 0: never")
 
 
@@ -90,17 +94,17 @@ class StreamDefaults(Section):
         "block", description="What becomes of a picture with a face that could not be protected"
     )
     on_gap: Literal["slate", "freeze", "close"] = Field("slate", description="What is shown while the source is away")
-    open_timeout: float = Field(10.0, gt=0, description="Seconds to open the source")
-    read_timeout: float = Field(10.0, gt=0, description="Seconds that one read may take")
-    stall: float = Field(5.0, gt=0, description="Seconds without a new picture that count as a failure")
-    max_delay: float = Field(0.5, gt=0, description="A picture that waited longer is dropped before the disrupter")
-    end_after_gap: float = Field(
+    open_timeout: Number = Field(10.0, gt=0, description="Seconds to open the source")
+    read_timeout: Number = Field(10.0, gt=0, description="Seconds that one read may take")
+    stall: Number = Field(5.0, gt=0, description="Seconds without a new picture that count as a failure")
+    max_delay: Number = Field(0.5, gt=0, description="A picture that waited longer is dropped before the disrupter")
+    end_after_gap: Number = Field(
         0.0, ge=0, description="End the stream when the source was away this long, in seconds; 0: never"
     )
     backoff: BackoffSettings = Field(BackoffSettings(), description="Waits between attempts to reconnect")
     limits: LimitSettings = Field(LimitSettings(), description="What the source and the worker may take")
     restarts: int = Field(5, ge=0, description="Restarts of a crashed worker within `restart_window` before giving up")
-    restart_window: float = Field(300.0, gt=0, description="Seconds over which restarts are counted")
+    restart_window: Number = Field(300.0, gt=0, description="Seconds over which restarts are counted")
 
 
 class OutputSettings(Section):
@@ -139,8 +143,8 @@ class JobSettings(Section):
 class JobsSection(Section):
     database: str = Field("", description="SQLite file of the queue; empty: `state_dir`/jobs.sqlite3")
     workers: int = Field(1, ge=0, le=64, description="Jobs that run at once")
-    segment_seconds: float = Field(10.0, gt=0, description="A job can resume at the last whole segment of this length")
-    keep_days: float = Field(30.0, ge=0, description="Ended jobs are forgotten after this; 0: never")
+    segment_seconds: Number = Field(10.0, gt=0, description="A job can resume at the last whole segment of this length")
+    keep_days: Number = Field(30.0, ge=0, description="Ended jobs are forgotten after this; 0: never")
     webhook_secret: str = Field("", repr=False, description="Key of the webhooks' signatures; empty sends none")
 
 
@@ -168,7 +172,7 @@ class HookSettings(Section):
 
 class AdmissionSettings(Section):
     max_streams: int = Field(0, ge=0, description="Most live streams at once; 0: by measured headroom alone")
-    cpu_headroom: float = Field(0.1, ge=0, lt=1, description="Share of all CPU time that must stay free")
+    cpu_headroom: Number = Field(0.1, ge=0, lt=1, description="Share of all CPU time that must stay free")
     memory_headroom: int = Field(512 * 1024**2, ge=0, description="Bytes of memory that must stay free")
 
 
@@ -200,5 +204,5 @@ class DaemonSettings(Section):
     jobs: JobsSection = Field(JobsSection(), description="File jobs")
     admission: AdmissionSettings = Field(AdmissionSettings(), description="When new work is refused")
     metrics: MetricsSection = Field(MetricsSection(), description="What Prometheus sees")
-    drain_seconds: float = Field(20.0, gt=0, description="How long a stop may take before workers are killed")
+    drain_seconds: Number = Field(20.0, gt=0, description="How long a stop may take before workers are killed")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged")

@@ -126,7 +126,7 @@ def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket
     Raises ConfigError, without user names, paths and queries: they may hold secrets.
     """
     if purpose != "webhook" and (url.startswith("/") or url[:5].lower() == "file:"):
-        real = check_file(_file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
+        real = check_file(file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
         return CheckedUrl(f"file:{real}", "file", "", 0, (), real, ("file",))
     parts = _parts(url, purpose)
     scheme = parts["scheme"].lower()
@@ -183,7 +183,7 @@ def _protocols(scheme: str, path: str, purpose: Purpose) -> tuple[str, ...]:
     return PROTOCOLS[scheme][1]
 
 
-def _file_path(url: str) -> str:
+def file_path(url: str) -> str:
     """The path of `file:///a%20b`, `file:/a` or a plain absolute path."""
     if url.startswith("/"):
         return url

@@ -119,11 +119,12 @@ def calibration_file() -> Path:
 def load_calibration(path: Path | None = None) -> Calibration:
     """Raises EngineError where it is missing or not valid, naming the first wrong keys."""
     file = path or calibration_file()
+    remedy = "give a file that `python -m engines calibrate` wrote" if path else "reinstall"
     try:
         with file.open("rb") as stream:
             data = tomllib.load(stream)
     except OSError as error:
-        raise EngineError(f"can't read MagDR's calibration {file}: {error.strerror or error}; reinstall") from error
+        raise EngineError(f"can't read MagDR's calibration {file}: {error.strerror or error}; {remedy}") from error
     except tomllib.TOMLDecodeError as error:
         raise EngineError(f"can't read MagDR's calibration {file}: {error}") from error
     try:

@@ -33,7 +33,7 @@ def choose_videos(container: av.container.InputContainer, path: str, all_video: 
     if not real:
         kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
         raise SourceError(
-            f"the input {path!r} holds no video (only {', '.join(kinds)}); there is no face to protect in it"
+            f"the input {path!r} holds no video (only {', '.join(kinds)}); there is no face to look for in it"
         )
     if all_video:
         return real
@@ -42,8 +42,8 @@ def choose_videos(container: av.container.InputContainer, path: str, all_video: 
             f"#{s.index} {s.codec_context.width}x{s.codec_context.height}" for s in real if s.codec_context
         )
         raise UsageError(
-            f"the input {path!r} holds {len(real)} video streams ({listed}) and only one would be protected; "
-            "protect all of them with --all-video, or give a file with the one you want"
+            f"the input {path!r} holds {len(real)} video streams ({listed}), and all but one would be passed over; "
+            "give a file with the one you want (`protect --all-video` protects all of them)"
         )
     return real
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from av.error import FFmpegError, InvalidDataError
 
 from ..errors import SinkError, SourceError, StreamGuardError
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Two letters or more before the colon: one is a drive. Paths lose one of an address's two slashes."""
 CONTAINERS_READ = "a video file, such as .mp4, .mkv, .webm, .mov, .ts, .flv or .gif"
 
 
@@ -20,6 +23,11 @@ def check_readable(path: str) -> None:
     try:
         status = os.stat(path)
     except OSError as error:
+        if _URL.match(path):
+            raise SourceError(
+                f"the input {path!r} is an address; give {CONTAINERS_READ}, downloaded. Live sources are for "
+                "`stream-guard serve`"
+            ) from error
         raise SourceError(_os_words("cannot open the input", path, error)) from error
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"the input {path!r} is a directory; give {CONTAINERS_READ}")

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..errors import UnknownNameError, UsageError
-from .base import Stage
+from .base import Stage, StageOptions
 
 GROUP = "stream_guard.stages"
 DISTRIBUTION = "stream-guard"
@@ -51,6 +51,16 @@ class StageEntry:
             raise self._broken("it is not a subclass of stream_guard.stages.base.Stage")
         if getattr(found, "name", None) != self.name:
             raise self._broken(f"its class calls itself {getattr(found, 'name', None)!r}")
+        if not isinstance(getattr(found, "description", None), str):
+            raise self._broken("its class has no description")
+        if missing := ", ".join(sorted(found.__abstractmethods__)):
+            raise self._broken(f"its class lacks {missing}")
+        if not (isinstance(found.Options, type) and issubclass(found.Options, StageOptions)):
+            raise self._broken("its Options are no subclass of stream_guard.stages.base.StageOptions")
+        try:
+            describe_options(found.Options)
+        except Exception as exc:  # pydantic has many ways to say that a field cannot be read
+            raise self._broken(f"its Options cannot be described: {str(exc).splitlines()[0]}") from exc
         return found
 
     def _broken(self, why: str) -> UsageError:

@@ -131,6 +131,12 @@ def test_a_clip_against_itself_is_identical_and_not_disrupted(original: Path, pr
     assert summary["generators"][NAME]["disrupted"] == 0.0
 
 
+def test_other_pictures_are_not_called_protection_without_a_word(original: Path, folder: Path, probe: Probe) -> None:
+    other = perturbed(original, folder / "other.mkv", LOSSLESS, levels=90)
+    (said,) = audit(original, other, [probe], faces=StillFace()).summary["warnings"]
+    assert said.startswith("the heads of the two videos are hardly alike (PSNR ")
+
+
 def test_the_bit_rate_is_that_of_the_video_stream(original: Path, folder: Path, probe: Probe) -> None:
     coarse = folder / "coarse.mp4"
     transcode(str(original), str(coarse), LOSSY)
@@ -263,6 +269,7 @@ def test_too_small_a_share_exits_with_three(original: Path, folder: Path) -> Non
         (["--reference", "x.mp4", "--make-reference"], "give one of them"),
         (["--every", "0"], "--every is 0"),
         (["--samples", "0"], "--samples is 0"),
+        (["--every", "5", "--samples", "3"], "--every and --samples were both given"),
         (["--bitrate", "fast"], "--bitrate 'fast'"),
         (["--generator", "no-such-generator"], "no-such-generator"),
     ],

@@ -168,6 +168,8 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
         ("http: {tls: {certificate: /none.pem, key: /none.key}}\n", "guard.yaml:1:8", "cannot be used"),
         ("[]\n", "guard.yaml:1:1", "a configuration is a mapping"),
         ("http: {port: 1, port: 2}\n", "guard.yaml:1:17", "given twice"),
+        ("drain_seconds: 1.0e+300\n", "guard.yaml:1:1", "should be less than or equal to 1000000000"),
+        (HOSTS + STREAM + "    limits: {cpu: 1.0e+30}\n", "guard.yaml:6:14", "limits.cpu: got 1e+30; it should be"),
     ],
 )
 def test_what_no_single_value_shows(tmp_path: Path, text: str, place: str, words: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from stream_guard.daemon import admission
 from stream_guard.daemon.control import ConflictError, MissingError, RefusedError, StreamState
 from stream_guard.daemon.daemon import Daemon
-from stream_guard.daemon.settings import DaemonSettings, StreamSettings
+from stream_guard.daemon.settings import DaemonSettings, JobSettings, StreamSettings
 from stream_guard.errors import ConfigError
 
 from .support import FAKE, children, is_alive, open_files, until
@@ -171,6 +171,42 @@ def test_streams_come_and_go_over_the_api(make: Make) -> None:
     until(lambda: not is_alive(pid), "the replaced worker to be gone")
     with pytest.raises(MissingError, match="no stream"):
         daemon.snapshot("one", "original")
+
+
+PIPELINE = "name: own\nstages:\n  - faces:\n  - disrupt:\n"
+
+
+def test_a_request_names_no_pipeline_outside_the_file_roots(make: Make, tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    root.mkdir()
+    other.mkdir()
+    for folder in (root, other):
+        (folder / "own.yaml").write_text(PIPELINE)
+    secret = other / "secret.yaml"
+    secret.write_text("hunter2: yes\n")
+    (root / "link.yaml").symlink_to(secret)
+    os.mkfifo(root / "pipe.yaml")
+    (root / "in.mp4").touch()
+    own = other / "own.yaml"
+    urls = {"hosts": ["127.0.0.1"], "file_roots": [str(root)]}
+    daemon = make(stream("mine", pipeline=str(own)), urls=urls, jobs={"workers": 0})
+
+    def start(name: str, pipeline: object) -> None:
+        daemon.start_stream(StreamSettings.model_validate(stream(name, pipeline=str(pipeline))))
+
+    def submit(pipeline: object) -> None:
+        files = {"source": str(root / "in.mp4"), "output": str(root / "out.mp4")}
+        daemon.submit(JobSettings.model_validate({**files, "pipeline": str(pipeline)}))
+
+    for pipeline in (secret, root / "link.yaml", root / "pipe.yaml", "own.yaml", "/dev/stdin"):
+        with pytest.raises(ConfigError, match=r"^pipeline: .*file_roots") as refused:
+            start("two", pipeline)
+        assert "hunter2" not in str(refused.value)
+        with pytest.raises(ConfigError, match=r"^pipeline: .*file_roots"):
+            submit(pipeline)
+    for name, pipeline in (("two", "live"), ("three", root / "own.yaml"), ("four", own)):  # the file names `own`
+        start(name, pipeline)
+        submit("protect" if pipeline == "live" else pipeline)
 
 
 def test_a_publisher_who_comes_back_at_once_is_taken(make: Make) -> None:

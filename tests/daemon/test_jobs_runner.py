@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ from typing import Any
 import pytest
 
 from stream_guard.daemon.control import ConflictError, JobState, MissingError, RefusedError
-from stream_guard.daemon.jobs import Message, WorkerExit, outcomes
+from stream_guard.daemon.jobs import Message, WorkerExit, outcomes, runner
 from stream_guard.daemon.jobs.runner import JobRunner
+from stream_guard.daemon.jobs.schema import JobStoreError
 from stream_guard.daemon.jobs.store import JobStore
 from stream_guard.daemon.settings import JobSettings, JobsSection
 from stream_guard.errors import ConfigError, UsageError
@@ -49,6 +53,19 @@ class FakeWorker:
         threading.Thread(target=self.end, args=(-9,)).start()
 
 
+class FullStore(JobStore):
+    """On a disk that is full while `full` says so: it can be read, not written."""
+
+    full = False
+    refusals = 0
+
+    def changing(self) -> AbstractContextManager[sqlite3.Connection]:
+        if self.full:
+            self.refusals += 1
+            raise JobStoreError("the job database cannot be used: database or disk is full")
+        return super().changing()
+
+
 class House:
     """A store, a runner and the workers that it started."""
 
@@ -59,8 +76,8 @@ class House:
         self.workers: list[FakeWorker] = []
         self.changes: list[JobState] = []
         self.deaf = self.gone = False
-        self.refuse = 0
-        self.store = JobStore(folder / "jobs.sqlite3")
+        self.refuse, self.retry_after = 0, 0
+        self.store = FullStore(folder / "jobs.sqlite3")
         self.runner = JobRunner(
             self.store,
             self.spawn,
@@ -77,7 +94,7 @@ class House:
         assert kind == "job"
         if self.refuse:
             self.refuse -= 1
-            raise RefusedError("no headroom", retry_after_seconds=0)
+            raise RefusedError("no headroom", retry_after_seconds=self.retry_after)
         self.workers.append(FakeWorker(spec, tell, ended, self.deaf))
         return self.workers[-1]
 
@@ -200,6 +217,72 @@ def test_a_refusal_for_want_of_headroom_is_no_failure(house: House) -> None:
     assert house.wait_for_phase(name, "ended").outcome == "completed"
 
 
+def test_without_headroom_the_whole_queue_waits_not_each_job_in_its_turn(make: Callable[..., House]) -> None:
+    house = make()
+    house.refuse, house.retry_after = 100, 600
+    for number in range(20):
+        house.submit(str(number))
+    house.runner.start()
+    until(lambda: house.runner.jobs("waiting"), "the first job is refused")
+    time.sleep(0.3)
+    assert house.refuse == 99
+    (refused,) = house.runner.jobs("waiting")
+    assert (refused.attempts, refused.started, refused.error) == (0, None, "no headroom")
+    assert len(house.runner.jobs("queued")) == 19
+
+
+def test_a_full_disk_holds_the_queue_up_and_nothing_is_lost(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner, "DISK_SECONDS", 0.3)
+    house = make(workers=2)
+    first, second, third = (house.submit(name) for name in "abc")
+    house.runner.start()
+    house.wait_for_workers(2)
+    until(lambda: len(house.runner.jobs("running")) == 2, "two jobs run")
+    house.store.full = True
+    house.workers[0].end(0)
+    house.workers[1].end(1)
+    time.sleep(1.0)
+    assert house.store.refusals < 10  # it neither spins nor fills the log, which may lie on the same disk
+    assert "Traceback" not in caplog.text
+    house.store.full = False
+    assert house.wait_for_phase(first, "ended").outcome == "completed"
+    for number in (3, 4):
+        house.wait_for_workers(number).end(0)
+    assert [house.wait_for_phase(name, "ended").outcome for name in (second, third)] == ["completed", "completed"]
+    assert house.value("jobs_total", outcome="completed") == 3
+    until(lambda: house.value("job_duration_seconds_count") == 4, "each attempt is counted once")
+
+
+def test_a_full_disk_does_not_keep_the_queue_from_ending(make: Callable[..., House]) -> None:
+    house = make()
+    house.runner.start()
+    name = house.submit()
+    house.wait_for_workers(1)
+    house.store.full = True
+    house.workers[0].end(0)
+    until(lambda: house.store.refusals, "the end cannot be written")
+    house.runner.close()
+    house.store.full = False
+    house.store.close()
+    again = make()
+    again.runner.start()
+    again.wait_for_workers(1).end(0)
+    assert again.wait_for_phase(name, "ended").outcome == "completed"
+
+
+def test_what_a_killed_worker_left_beside_an_output_named_by_url_is_removed(house: House, tmp_path: Path) -> None:
+    output = (tmp_path / "two words.mp4").as_uri()
+    state, _ = house.runner.submit(JobSettings(source="/in/a.mp4", output=output))
+    worker = house.wait_for_workers(1)
+    left = tmp_path / f".stream-guard-{state.id}.mp4"
+    left.touch()
+    worker.end(2)
+    assert house.wait_for_phase(state.id, "ended").outcome == "failed"
+    until(lambda: not left.exists(), "the hidden file is gone")
+
+
 def test_what_can_never_run_is_refused_at_once(house: House) -> None:
     with pytest.raises(ConfigError, match="file_roots"):
         house.submit("forbidden")
@@ -243,8 +326,6 @@ def test_a_queued_job_is_cancelled_at_once(make: Callable[..., House]) -> None:
 def test_a_running_job_is_asked_to_end_and_killed_if_it_does_not(
     house: House, deaf: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stream_guard.daemon.jobs import runner
-
     monkeypatch.setattr(runner, "CANCEL_SECONDS", 0.2)
     house.deaf = deaf
     name = house.submit()
@@ -275,6 +356,16 @@ def test_a_drain_lets_jobs_wait_for_the_next_start(make: Callable[..., House], d
     again.wait_for_workers(2).end(0)
     until(lambda: len(again.runner.jobs("ended")) == 2, "both ended")
     assert again.runner.job(running).attempts == 2
+
+
+def test_a_job_that_was_cancelled_as_its_attempt_failed_does_not_run_again(house: House) -> None:
+    name = house.submit()
+    worker = house.wait_for_workers(1)
+    until(lambda: house.runner.job(name).phase == "running", "it runs")
+    house.store.mark_cancelled(name)  # as a request does between the judgement and the end of the attempt
+    worker.end(1)
+    assert house.wait_for_phase(name, "ended").outcome == "aborted"
+    assert len(house.workers) == 1
 
 
 def test_a_killed_daemon_loses_no_job(make: Callable[..., House]) -> None:

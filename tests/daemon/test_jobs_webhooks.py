@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import socket
@@ -140,6 +141,15 @@ def test_the_end_of_a_job_is_told_and_signed(told: Callable[..., Told], receiver
     assert message["job"]["id"] == name
     assert message["job"]["outcome"] == "completed"
     assert "hidden" not in body.decode()
+
+
+def test_a_name_and_password_of_the_url_are_sent(told: Callable[..., Told], receiver: Receiver) -> None:
+    runner = told(0)
+    runner.submit(receiver.url.replace("://", "://me:p%40ss@"))
+    until(lambda: runner.count("delivered") == 1, "the delivery")
+    ((path, headers, _),) = receiver.came
+    assert path == "/hook?token=hidden"
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
 def test_failed_attempts_are_told_if_asked(told: Callable[..., Told], receiver: Receiver, monkeypatch: Any) -> None:

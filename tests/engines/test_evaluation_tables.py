@@ -164,6 +164,17 @@ def test_transfer_and_robustness(inputs, tmp_path):
     assert {"h264_crf40", "jpeg40", "resize0.5", "crop0.71", "blur2"} <= set(made["rows"][0]["columns"])
 
 
+def test_an_attacker_who_learned_from_protected_faces_is_named(inputs, tmp_path):
+    made = measured(inputs, tmp_path / "t.json", "adaptive", "--channels", "8bit")
+    assert {row["labels"]["protected_in_training"] for row in made["rows"]} == {0.0}
+    assert "protected=0.5" in made["not_run"][0]["why"]
+    ours = {"method": "disrupter (ours, one network)"}
+    assert (
+        values(made, "l2", "8bit", **ours)[0]
+        > values(made, "l2", "8bit", method="not protected (the delivery alone)")[0]
+    )
+
+
 def test_speed_names_its_ratio(inputs, tmp_path):
     made = measured(inputs, tmp_path / "t.json", "table9")
     assert len(made["rows"]) == 4

@@ -89,7 +89,7 @@ class TestCalibration:
             load_calibration(tmp_path / "c.toml")
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match="No such file"):
+        with pytest.raises(EngineError, match="No such file or directory; give a file that"):
             load_calibration(tmp_path / "none.toml")
 
     def test_widths_must_be_above_zero(self, tmp_path: Path) -> None:

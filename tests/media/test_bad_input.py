@@ -33,6 +33,7 @@ def animated_webp(folder: Path) -> Path:
     ("make", "words"),
     [
         (lambda d: d / "missing.mp4", "no such file or directory"),
+        (lambda d: Path("rtmp://127.0.0.1/live/x"), "is an address; .* for `stream-guard serve`"),
         (lambda d: d, "is a directory"),
         (troubles.empty, "is empty"),
         (troubles.text_as_mp4, "not a video that can be read"),
@@ -46,6 +47,7 @@ def animated_webp(folder: Path) -> Path:
     ],
     ids=[
         "missing",
+        "address",
         "directory",
         "empty",
         "text",

@@ -245,6 +245,19 @@ class TestRecording:
             copy.write_bytes(partial.read_bytes())
         assert len(times(copy, "video")) > 40
 
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    def test_a_transport_stream_is_recorded_with_sound(self, tmp_path: Path, suffix: str) -> None:
+        """Its AAC has no setup beside the packets, and a fragmented MP4 wants one before the first."""
+        clip = media.plain(tmp_path, frames=50, suffix=".ts")
+        with open_live(str(clip), allow_files=True) as source:
+            assert [(a.codec, a.extradata) for a in source.audio] == [("aac", b"")]
+        record = tmp_path / f"r{suffix}"
+        with fed(clip, [], record=str(record)) as sink:
+            wait_for(lambda: sink.report.frames > 60, "frames")
+        assert len(times(record, "video")) == sink.report.frames
+        assert len(times(record, "audio")) > 40
+        assert not list(tmp_path.glob("r-*"))
+
     def test_a_full_disk_fails_the_recording_only(self, clip: Path, tmp_path: Path) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("needs /dev/full")

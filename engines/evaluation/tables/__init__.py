@@ -58,6 +58,7 @@ TABLES: dict[str, Table] = {
     "table8": Table("L2 and share of disrupted images by method", disruption.table8, 24),
     "table9": Table("Seconds an image", table9, 30),
     "transfer": Table("Generators never trained on", disruption.transfer, 24),
+    "adaptive": Table("An attacker who trained against it", disruption.adaptive, 24),
     "robustness": Table("After codecs, resizing, cropping and blur", disruption.robustness, 12, disruption.ROBUSTNESS),
     "identity": Table("Identity that survives", identity, 24),
     "flicker": Table("Flicker on real clips", flicker, 1),

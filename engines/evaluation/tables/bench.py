@@ -50,6 +50,8 @@ class Generator:
     seen: bool
     steps: int
     minutes: float
+    learned: float = 0.0
+    """Share of the pictures it learned from that a disrupter had protected."""
 
     def facts(self) -> dict[str, object]:
         return {
@@ -58,6 +60,7 @@ class Generator:
             "seen": self.seen,
             "steps": self.steps,
             "training_minutes": self.minutes,
+            "protected_in_training": self.learned,
             "parameters": sum(p.numel() for p in self.target.network.parameters()),
             "size": self.target.size,
         }
@@ -117,7 +120,8 @@ class Bench:
 
     def _generator(self, folder: Path, seen: bool) -> Generator:
         run, target = stored(folder), target_of(folder, self.arguments.data)
-        return Generator(folder.resolve().name, target.to(self.device), seen, run.step, round(run.seconds / 60, 1))
+        minutes, learned = round(run.seconds / 60, 1), float(run.settings.get("protected", 0.0))
+        return Generator(folder.resolve().name, target.to(self.device), seen, run.step, minutes, learned)
 
     def _reader(self, folder: Path) -> Reader:
         detector = registry.detector_of(folder)

@@ -115,6 +115,20 @@ def transfer(bench: Bench) -> Rows:
     return rows
 
 
+def adaptive(bench: Bench) -> Rows:
+    """The disrupter on generators that went on learning, from protected faces and, as a control, from others alone."""
+    rows = Rows()
+    for generator in bench.generators:
+        for method in ("none", "ours"):
+            made = bench.method(method)
+            labels = {**about(generator), "protected_in_training": generator.learned, "method": METHODS[method]}
+            labels |= {"face_px": bench.width}
+            rows.add(labels, columns(bench, generator, made, bench.width), **quality(bench, made, bench.width))
+    if not any(g.learned for g in bench.generators):
+        rows.skip("no run of --unseen learned from protected faces (train fomm --set protected=0.5)", generators="any")
+    return rows
+
+
 ROBUSTNESS = (
     *("8bit", "h264_crf23", "h264_crf30", "h264_crf40", "h265_crf23", "h265_crf30", "h265_crf40", "vp9_crf33"),
     *("jpeg75", "jpeg40", "resize0.71", "resize0.5", "crop0.71", "blur1", "blur2"),

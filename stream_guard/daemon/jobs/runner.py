@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -17,11 +18,12 @@ from ...media.atomic import remove_leftover
 from ...metrics import Metrics
 from ..control import ConflictError, JobPhase, JobState, RefusedError
 from ..settings import JobSettings, JobsSection, Urls
-from ..urls import CheckedUrl, check_url
+from ..urls import CheckedUrl, check_url, file_path
 from . import Message, Spawn, Worker, WorkerExit
 from .deliveries import Deliveries
 from .outcomes import Judgement, interrupted, judge
 from .planning import check_job
+from .schema import JobStoreError
 from .segments import remove
 from .store import Job, JobStore
 from .webhooks import Webhooks
@@ -30,6 +32,8 @@ IDLE_SECONDS = 60.0
 """How long the queue is left alone when nothing is due; also how often old jobs are forgotten."""
 CANCEL_SECONDS = 10.0
 """A cancelled worker that has not ended by then is killed."""
+DISK_SECONDS = 5.0
+"""How long the queue rests when its database refuses, as it does on a full disk."""
 DAY_SECONDS = 86400.0
 
 log = logging.getLogger(__name__)
@@ -85,6 +89,7 @@ class JobRunner:
         self._draining = False
         self._closing = False
         self._cleaned = 0.0
+        self._rests_until = 0.0  # no job is begun before
         self._thread = threading.Thread(target=self._run, name="stream-guard-jobs", daemon=True)
 
     def start(self) -> None:
@@ -175,20 +180,33 @@ class JobRunner:
             with self._changed:
                 self._changed.wait_for(lambda: self._awake, self._pause())
                 self._awake = False
-            self._settle_all()
+            self._kill_overdue()
+            try:
+                self._settle_all()
+                if not self._closing:
+                    self._turn()
+            except JobStoreError as exc:
+                log.error("the job queue rests for %g s: %s", DISK_SECONDS, exc)
+                self._rest(DISK_SECONDS)
+            except Exception:
+                log.exception("the job queue goes on after an error")
+                self._rest(DISK_SECONDS)
             if self._closing:
                 return
-            try:
-                self._turn()
-            except Exception:
-                log.exception("the job queue goes on after an error")
 
     def _settle_all(self) -> None:
+        """In order. What the database refuses to take stays first: no job is forgotten as `running`."""
         while self._todo:
             try:
-                self._todo.popleft()()
+                self._todo[0]()
+            except JobStoreError:
+                raise
             except Exception:
                 log.exception("the job queue goes on after an error")
+            self._todo.popleft()
+
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = monotonic() + seconds
 
     def _later(self, action: Callable[[], None]) -> None:
         self._todo.append(action)
@@ -197,22 +215,27 @@ class JobRunner:
     def _pause(self) -> float:
         """Seconds until there is something to do."""
         waits = [IDLE_SECONDS]
+        rest = max(0.0, self._rests_until - monotonic())
         waits += [max(0.0, one.deadline - monotonic()) for one in self._active.values() if one.deadline is not None]
+        waits += [rest] if self._todo else []
         if not self._draining and len(self._active) < self._settings.workers:
             try:
                 due = self._store.due()
             except StreamGuardError as exc:
                 log.error("the job queue cannot be read: %s", exc)
-                due = 1.0
-            waits += [] if due is None else [due]
+                due = DISK_SECONDS
+            waits += [] if due is None else [max(due, rest)]
         return min(waits)
 
-    def _turn(self) -> None:
+    def _kill_overdue(self) -> None:
         with self._changed:
             for active in self._active.values():
-                if active.deadline is not None and monotonic() >= active.deadline and active.worker is not None:
+                if active.deadline is not None and monotonic() >= active.deadline:
                     active.deadline = None
-                    active.worker.kill()
+                    if active.worker is not None:
+                        active.worker.kill()
+
+    def _turn(self) -> None:
         while (taken := self._next()) is not None:
             self._begin(taken)
         self._count()
@@ -221,7 +244,7 @@ class JobRunner:
     def _next(self) -> _Active | None:
         """The job whose turn it is; taken and known as active in one step, so that a cancellation finds it."""
         with self._changed:
-            if self._draining or len(self._active) >= self._settings.workers:
+            if self._draining or len(self._active) >= self._settings.workers or monotonic() < self._rests_until:
                 return None
             job = self._store.take()
             if job is None:
@@ -232,6 +255,9 @@ class JobRunner:
 
     def _begin(self, active: _Active) -> None:
         job, name = active.job, active.job.state.id
+        if active.cancelled:  # while the end of its last attempt was settled
+            self._later(partial(self._bury, active, Judgement("aborted", "cancelled")))
+            return
         try:
             settings = self._resolve(job.settings)
             spec = {
@@ -242,17 +268,16 @@ class JobRunner:
             }
             worker = self._spawn("job", spec, partial(self._told, active), partial(self._ended, active))
         except RefusedError as exc:
-            self._drop(name)
-            self._on_change(self._store.put_back(name, wait=exc.retry_after_seconds, error=str(exc)))
+            self._rest(exc.retry_after_seconds)  # the next job would be refused as well, and the thousand behind it
+            self._later(partial(self._put_off, active, exc))
             return
         except UsageError as exc:
-            self._drop(name)
-            self._settle(active, Judgement("failed", str(exc)))
+            self._later(partial(self._bury, active, Judgement("failed", str(exc))))
             return
         except Exception as exc:
             log.exception("no worker could be started for job %s", name)
-            self._drop(name)
-            self._settle(active, judge(job, WorkerExit(1), str(exc), False, cancelled=False, draining=False))
+            judged = judge(job, WorkerExit(1), str(exc), False, cancelled=False, draining=False)
+            self._later(partial(self._bury, active, judged))
             return
         self._on_change(job.state)
         with self._changed:
@@ -290,19 +315,31 @@ class JobRunner:
         active.job = self._store.job(active.job.state.id)
 
     def _ended(self, active: _Active, how: WorkerExit) -> None:
-        self._later(partial(self._bury, active, how))
+        self._later(partial(self._judge, active, how))
 
-    def _bury(self, active: _Active, how: WorkerExit) -> None:
+    def _judge(self, active: _Active, how: WorkerExit) -> None:
         judged = judge(
             active.job, how, active.error, active.permanent, cancelled=active.cancelled, draining=self._draining
         )
+        self._bury(active, judged)
+
+    def _bury(self, active: _Active, judged: Judgement) -> None:
+        """Raises JobStoreError, and it stays active: a job that is `running` without being at work would run never."""
         try:
             self._settle(active, judged)
-        finally:
-            self._drop(active.job.state.id)
+        except JobStoreError:
+            raise
+        except Exception:
+            log.exception("the job queue goes on after an error")
+        self._metrics["job_duration_seconds"].observe(monotonic() - active.began)
+        self._drop(active.job.state.id)
+
+    def _put_off(self, active: _Active, why: RefusedError) -> None:
+        name = active.job.state.id
+        self._on_change(self._store.put_back(name, wait=why.retry_after_seconds, error=str(why), refused=True))
+        self._drop(name)
 
     def _settle(self, active: _Active, judged: Judgement) -> None:
-        self._metrics["job_duration_seconds"].observe(monotonic() - active.began)
         name = active.job.state.id
         if judged.outcome is not None:
             self._end(active.job, judged, active.report)
@@ -339,7 +376,7 @@ class JobRunner:
         try:
             remove(self._folder / job.state.id)
             if job.settings.output:
-                remove_leftover(job.settings.output, job.state.id)
+                remove_leftover(file_path(job.settings.output), job.state.id)
         except OSError as exc:
             log.warning("what job %s left could not be removed: %s", job.state.id, exc.strerror)
 
@@ -358,8 +395,9 @@ class JobRunner:
             self._store.forget(self._store.clock() - self._settings.keep_days * DAY_SECONDS)
 
     def _count(self) -> None:
-        self._metrics["jobs_queued"].set(self._store.count("queued", "waiting"))
-        self._metrics["jobs_running"].set(self._store.count("running"))
+        with contextlib.suppress(JobStoreError):  # what was just written stays written; the next turn counts again
+            self._metrics["jobs_queued"].set(self._store.count("queued", "waiting"))
+            self._metrics["jobs_running"].set(self._store.count("running"))
 
     def _seen(self, state: JobState) -> JobState:
         """With the progress of this moment."""

@@ -133,14 +133,25 @@ class JobStore:
         return left
 
     def put_back(
-        self, id: str, *, wait: float = 0.0, error: str = "", failed: bool = False, interrupted: bool = False
+        self,
+        id: str,
+        *,
+        wait: float = 0.0,
+        error: str = "",
+        failed: bool = False,
+        interrupted: bool = False,
+        refused: bool = False,
     ) -> JobState:
-        """A running job waits for another attempt, at the earliest after `wait` seconds."""
+        """A running job waits for another attempt, at the earliest after `wait` seconds. `refused`: it did not begin,
+        so that was no attempt.
+        """
         with self.changing() as db:
             db.execute(
                 "UPDATE jobs SET phase = 'waiting', not_before = ?, error = ?, failures = failures + ?, "
-                "interruptions = interruptions + ? WHERE id = ? AND phase = 'running'",
-                (self.clock() + wait if wait else 0.0, error, failed, interrupted, id),
+                "interruptions = interruptions + ?, attempts = attempts - ?, "
+                "started = CASE WHEN ? AND attempts = 1 THEN NULL ELSE started END "
+                "WHERE id = ? AND phase = 'running'",
+                (self.clock() + wait if wait else 0.0, error, failed, interrupted, refused, refused, id),
             )
             return self.job(id).state
 

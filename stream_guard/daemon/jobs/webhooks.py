@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import logging
@@ -10,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from ... import __version__
 from ...errors import ConfigError
@@ -60,6 +61,9 @@ def _exchange(raw: socket.socket, target: CheckedUrl, body: bytes, headers: dict
             sockets.append(ssl.create_default_context().wrap_socket(raw, server_hostname=target.host))
         connection.sock = sockets[-1]
         parts = urlsplit(target.url)
+        if parts.username is not None:  # as every client sends what stands before the host
+            given = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+            headers = {**headers, "Authorization": f"Basic {base64.b64encode(given).decode()}"}
         connection.request("POST", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", body, headers)
         with connection.getresponse() as answer:
             return answer.status

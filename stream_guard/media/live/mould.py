@@ -45,6 +45,9 @@ COPIES = {
 }
 """Sound that players know in these formats: FFmpeg would write more into them. Others hold what FFmpeg says."""
 
+FRAGMENTED = ("mp4", "mov")
+"""Begun with a header that names every stream's setup (`protocols.MUXERS`)."""
+
 
 class Template(Protocol):
     """What a sink is made from: a live source, or a source of a file."""
@@ -193,6 +196,8 @@ def _holds(format: str, stream: Stream) -> bool:
     codec = stream.codec_context.codec.canonical_name
     if stream.type == "audio" and codec not in COPIES.get(format, {codec}):
         return False
+    if format in FRAGMENTED and codec == "aac" and not stream.codec_context.extradata:
+        return False  # From a transport stream (ADTS): the muxer learns its setup after the header is written.
     # HLS would write files; its segments are transport streams.
     return holds("mpegts" if format == "hls" else format, stream)
 
