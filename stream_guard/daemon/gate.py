@@ -123,8 +123,10 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.gate.refused(str(exc))
             self._answer("403 Forbidden")
             return
-        except OSError:
-            self._answer("502 Bad Gateway")
+        except OSError as exc:
+            host = target if method == "CONNECT" else urlsplit(target).hostname
+            log.warning("the source's host %s cannot be reached: %s", host, exc.strerror or exc)
+            self._answer("502 Bad Gateway")  # FFmpeg makes "Server returned 5XX" of it, as if the source had answered
             return
         with closing(upstream):
             if method == "CONNECT":

@@ -20,7 +20,7 @@ from stream_guard.daemon.specs import live_spec
 from stream_guard.daemon.urls import PLAYLIST
 from stream_guard.errors import SourceError
 from stream_guard.media.live.source import open_live
-from tests.support.servers import web_server
+from tests.support.servers import free_port, web_server
 
 INSIDE = "inside.example.org"
 """A name that leads to this machine."""
@@ -125,6 +125,14 @@ def test_a_playlist_leads_nowhere_else(site: tuple[Path, str], segment: str) -> 
             pictures(f"http://{address}/list.m3u8", gate)
         assert asked == []
         assert gate.refusals
+
+
+def test_a_source_that_is_down_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """FFmpeg says that the server returned 5XX, where no server was."""
+    address = f"127.0.0.1:{free_port()}"
+    with Gate(Urls(hosts=(address,))) as gate, pytest.raises(FFmpegError):
+        pictures(f"http://{address}/clip.ts", gate)
+    assert "host 127.0.0.1 cannot be reached: Connection refused" in caplog.text
 
 
 def test_a_redirect_leads_nowhere_else(site: tuple[Path, str]) -> None:
