@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--skip", nargs="*", default=[LAST], help="convolutions that stay in float32, by name")
     parser.add_argument("--media", type=Path, help="held-out stills, as `evaluate delivered` takes them")
     parser.add_argument("--probes", nargs="+", default=["stargan-probe", "fomm-probe"])
-    parser.add_argument("--stills", type=int, default=16)
+    parser.add_argument("--stills", type=int, default=48)
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 384])
     parser.add_argument("--crf", type=int, nargs="+", default=[20, 30])
     parser.add_argument("--write", type=Path, help="an empty folder for the quantised engine")
