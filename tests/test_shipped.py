@@ -35,7 +35,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.mark.parametrize(("probe", "least"), [("fomm-probe", 0.03), ("stargan-probe", 0.006)])
 def test_the_surrogates_fail_on_the_delivered_video(delivered: dict[str, object], probe: str, least: float) -> None:
-    """Reenactment first: the shipped disrupter was trained against it most. StarGAN is moved, far from the criterion."""
+    """Reenactment first: the shipped disrupter was trained against it most. StarGAN gives way little."""
     found = delivered["generators"][probe]  # type: ignore[index]
     assert found["control"]["l2_mean"] < 0.005
     assert found["l2_mean"] > least, found
