@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import deque
@@ -14,27 +13,25 @@ from time import monotonic
 from typing import Any
 
 from ...errors import StreamGuardError, UsageError
-from ...media.atomic import remove_leftover
 from ...metrics import Metrics
 from ..control import ConflictError, JobPhase, JobState, RefusedError
 from ..settings import JobSettings, JobsSection, Urls
-from ..urls import CheckedUrl, check_url, file_path
+from ..urls import CheckedUrl, check_url
 from . import Message, Spawn, Worker, WorkerExit
 from .deliveries import Deliveries
+from .ends import Ends
 from .outcomes import Judgement, interrupted, judge
 from .planning import check_job
 from .schema import JobStoreError
-from .segments import remove
 from .store import Job, JobStore
 from .webhooks import Webhooks
 
 IDLE_SECONDS = 60.0
-"""How long the queue is left alone when nothing is due; also how often old jobs are forgotten."""
+"""How long the queue is left alone when nothing is due."""
 CANCEL_SECONDS = 10.0
 """A cancelled worker that has not ended by then is killed."""
 DISK_SECONDS = 5.0
 """How long the queue rests when its database refuses, as it does on a full disk."""
-DAY_SECONDS = 86400.0
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +77,15 @@ class JobRunner:
         self._resolve = check
         self._urls = urls
         self._on_change = on_change
-        self._deliveries = Deliveries(store)
-        self._webhooks = Webhooks(self._deliveries, settings.webhook_secret, self._webhook_url, metrics)
+        deliveries = Deliveries(store)
+        self._webhooks = Webhooks(deliveries, settings.webhook_secret, self._webhook_url, metrics)
+        self._ends = Ends(store, settings, folder, metrics, deliveries, self._webhooks, on_change)
         self._active: dict[str, _Active] = {}
         self._todo: deque[Callable[[], None]] = deque()  # what workers said: for our thread, it waits for the disk
         self._changed = threading.Condition()
         self._awake = False
         self._draining = False
         self._closing = False
-        self._cleaned = 0.0
         self._rests_until = 0.0  # no job is begun before
         self._thread = threading.Thread(target=self._run, name="stream-guard-jobs", daemon=True)
 
@@ -96,15 +93,15 @@ class JobRunner:
         """Settle what a killed daemon left, and begin."""
         for job in self._store.recover():
             if job.cancelled:
-                self._end(job, Judgement("aborted", "cancelled"), None)
+                self._ends.end(job, Judgement("aborted", "cancelled"), None)
             elif (judged := interrupted(job, "the daemon was killed while the job ran")).outcome is not None:
-                self._end(job, judged, None)
+                self._ends.end(job, judged, None)
             else:
                 log.warning(
                     "job %s was running when the daemon was killed; it goes on at its last segment", job.state.id
                 )
-        self._sweep()
-        self._count()
+        self._ends.sweep()
+        self._ends.count()
         self._webhooks.start()
         self._thread.start()
 
@@ -123,7 +120,7 @@ class JobRunner:
         state, new = self._store.submit(settings, key)
         if new:
             self._on_change(state)
-        self._count()
+        self._ends.count()
         self._wake()
         return self._seen(state), new
 
@@ -141,7 +138,7 @@ class JobRunner:
                 raise ConflictError(f"job {id} has ended already ({job.state.outcome}); there is nothing to cancel")
             active = self._active.get(id)
             if active is None:
-                return self._end(job, Judgement("aborted", "cancelled before it ran"), None)
+                return self._ends.end(job, Judgement("aborted", "cancelled before it ran"), None)
             self._store.mark_cancelled(id)
             active.cancelled = True
             self._ask_to_end(active, CANCEL_SECONDS)
@@ -238,8 +235,8 @@ class JobRunner:
     def _turn(self) -> None:
         while (taken := self._next()) is not None:
             self._begin(taken)
-        self._count()
-        self._clean()
+        self._ends.count()
+        self._ends.clean()
 
     def _next(self) -> _Active | None:
         """The job whose turn it is; taken and known as active in one step, so that a cancellation finds it."""
@@ -326,7 +323,7 @@ class JobRunner:
     def _bury(self, active: _Active, judged: Judgement) -> None:
         """Raises JobStoreError, and it stays active: a job that is `running` without being at work would run never."""
         try:
-            self._settle(active, judged)
+            self._ends.settle(active.job, judged, active.report)
         except JobStoreError:
             raise
         except Exception:
@@ -339,65 +336,8 @@ class JobRunner:
         self._on_change(self._store.put_back(name, wait=why.retry_after_seconds, error=str(why), refused=True))
         self._drop(name)
 
-    def _settle(self, active: _Active, judged: Judgement) -> None:
-        name = active.job.state.id
-        if judged.outcome is not None:
-            self._end(active.job, judged, active.report)
-            return
-        with self._store.changing():
-            state = self._store.put_back(
-                name, wait=judged.wait, error=judged.error, failed=judged.failed, interrupted=judged.interrupted
-            )
-            if judged.failed and active.job.settings.webhook_on == "attempts":
-                self._tell("job.attempt_failed", active.job, state)
-        self._on_change(state)
-        self._webhooks.wake()
-
-    def _end(self, job: Job, judged: Judgement, report: dict[str, Any] | None) -> JobState:
-        """The outcome and the webhook that tells it are one transaction; then what the job left is removed."""
-        with self._store.changing():
-            state = self._store.end(job.state.id, judged.outcome or "failed", judged.error, report)
-            self._tell("job.ended", job, state)
-        self._metrics["jobs"].labels(state.outcome).inc()
-        self._tidy(job)
-        self._count()
-        self._on_change(state)
-        self._webhooks.wake()
-        return state
-
-    def _tell(self, event: str, job: Job, state: JobState) -> None:
-        if job.settings.webhook and self._settings.webhook_secret:
-            self._deliveries.add(event, state, job.settings.webhook)
-
     def _webhook_url(self, url: str) -> CheckedUrl:
         return check_url(url, self._urls(), "webhook")
-
-    def _tidy(self, job: Job) -> None:
-        try:
-            remove(self._folder / job.state.id)
-            if job.settings.output:
-                remove_leftover(file_path(job.settings.output), job.state.id)
-        except OSError as exc:
-            log.warning("what job %s left could not be removed: %s", job.state.id, exc.strerror)
-
-    def _sweep(self) -> None:
-        """Remove folders of jobs that are not to run any more."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        phases: tuple[JobPhase, ...] = ("queued", "waiting", "running")
-        live = {state.id for phase in phases for state in self._store.jobs(phase, -1)}
-        for path in self._folder.iterdir():
-            if path.name not in live and path.is_dir():
-                remove(path)
-
-    def _clean(self) -> None:
-        if self._settings.keep_days and monotonic() - self._cleaned >= IDLE_SECONDS:
-            self._cleaned = monotonic()
-            self._store.forget(self._store.clock() - self._settings.keep_days * DAY_SECONDS)
-
-    def _count(self) -> None:
-        with contextlib.suppress(JobStoreError):  # what was just written stays written; the next turn counts again
-            self._metrics["jobs_queued"].set(self._store.count("queued", "waiting"))
-            self._metrics["jobs_running"].set(self._store.count("running"))
 
     def _seen(self, state: JobState) -> JobState:
         """With the progress of this moment."""
