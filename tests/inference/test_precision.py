@@ -16,6 +16,7 @@ from stream_guard.inference import BACKENDS, list_engines
 from stream_guard.inference.measuring import measured, model_of
 from stream_guard.inference.onnxruntime_session import OnnxRuntimeSession
 from stream_guard.inference.precision import TOLERANCES, compare, converted, input_shapes, parity, probe
+from stream_guard.talking_head import portrait
 
 from ..support.engines import disrupter_model
 
@@ -34,13 +35,29 @@ def test_fp16_keeps_every_network_of_the_zoo_within_its_tolerance(name: str) -> 
     assert found.cosine > 0.999
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-int8")])
 def test_torch_computes_every_network_of_the_zoo(name: str) -> None:
     torch_session = pytest.importorskip("stream_guard.inference.torch_session")
     session = torch_session.TorchSession(model(name), device="cpu")
     for batch in (1, 3):
         assert parity(session, model(name), batch).relative < 2e-3
     session.close()
+
+
+def test_torch_computes_the_8_bit_disrupter_on_a_face() -> None:
+    """Not on noise: that lies beyond the ranges it was calibrated for, where one tie in rounding spreads."""
+    torch_session = pytest.importorskip("stream_guard.inference.torch_session")
+    small = portrait().convert("RGB").resize((128, 128))
+    face = np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+    feeds = {"face": np.stack([face, face[:, :, ::-1]])}
+    sessions = (
+        torch_session.TorchSession(model("disrupter-int8"), device="cpu"),
+        OnnxRuntimeSession(model("disrupter-int8")),
+    )
+    ours, reference = (session.run(feeds) for session in sessions)
+    assert compare(ours, reference).relative < 2e-3
+    for session in sessions:
+        session.close()
 
 
 def test_fp16_inputs_and_outputs_stay_float32_and_weights_halve() -> None:
