@@ -252,7 +252,11 @@ class TestRecording:
         with open_live(str(clip), allow_files=True) as source:
             assert [(a.codec, a.extradata) for a in source.audio] == [("aac", b"")]
         record = tmp_path / f"r{suffix}"
-        with fed(clip, [], record=str(record)) as sink:
+        said: list[str] = []
+        with open_live(str(clip), allow_files=True) as source:
+            sink = LiveSink(source, [], record=str(record), on_event=lambda _, words: said.append(words))
+        assert any("encoded anew as aac" in words for words in said) == (suffix == ".mp4")
+        with contextlib.closing(sink), Feed(clip, sink):
             wait_for(lambda: sink.report.frames > 60, "frames")
         assert len(times(record, "video")) == sink.report.frames
         assert len(times(record, "audio")) > 40

@@ -61,6 +61,8 @@ class LiveSink:
         self.report = SinkReport()
         self._mould = Mould(source, settings or EncoderSettings(), [place.format for place in everywhere])
         self.report.warnings.extend(self._mould.warnings)
+        for words in self._mould.warnings:
+            on_event("warning", words)
         self._outputs = [Output(place, self._mould, retry, on_event) for place in places]
         self._recording = Output(recording, self._mould, retry, on_event, "record") if recording else None
         self._slots = {info.stream: number for number, info in enumerate(self._mould.audio)}
