@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _train(sub.add_parser("train", help="train a network for some minutes; resumable"))
     _sheet(sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces"))
     _export(sub.add_parser("export", help="write a trained network and its card into the zoo"))
+    _import(sub.add_parser("import", help="a run folder from a network in the zoo: to measure it, or train on"))
     calibrate.add(sub.add_parser("calibrate", help="set MagDR's detectors on held-out people, for one probe"))
     purify = sub.add_parser("purify", help="a slow second opinion on a video's faces, by Deep Image Prior")
     purification.add(purify)
@@ -121,6 +122,13 @@ def _export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--as", dest="zoo_name", help="name in the zoo (a generator's default: NAME-probe)")
     export.add_argument("--note", default="", help="added to the card: what neither settings nor command tell")
     export.set_defaults(run=commands.export)
+
+
+def _import(unship: argparse.ArgumentParser) -> None:
+    unship.add_argument("name", metavar="ENGINE", help="a name in the zoo (stream-guard engines list), or a folder")
+    unship.add_argument("--out", type=Path, help="run folder (default runs/ENGINE)")
+    unship.add_argument("--data", type=Path, help="a pack with clips: First Order Motion takes driving frames from it")
+    unship.set_defaults(run=commands.unship)
 
 
 def _evaluate(evaluate: argparse.ArgumentParser) -> None:

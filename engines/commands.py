@@ -16,7 +16,7 @@ from PIL import Image
 from stream_guard.errors import UsageError
 from stream_guard.inference import find_engine
 
-from . import shipping
+from . import importing, shipping
 from .data import clips
 from .data import pack as packs
 from .data.action_units import LandmarkFinder
@@ -106,6 +106,16 @@ def sheet(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     source = arguments.source or Path("runs") / arguments.name
     print(shipping.ship(arguments.name, source, arguments.zoo_name, arguments.note))
+
+
+def unship(arguments: argparse.Namespace) -> None:
+    """A shipped network as a run folder again."""
+    card = find_engine(arguments.name)
+    out = arguments.out or Path("runs") / arguments.name
+    if (out / "state.pt").exists():
+        raise UsageError(f"{out} holds a run already: choose another --out")
+    importing.unship(card, out, arguments.data)
+    print(out)
 
 
 def delivered(arguments: argparse.Namespace) -> None:

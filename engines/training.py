@@ -85,10 +85,14 @@ def settings_of(folder: Path, kind: type[S]) -> S:
 
     Raises EngineError where the run has settings that `kind` has not: it is of another network, or of another version.
     """
-    found = stored(folder).settings
+    return as_settings(stored(folder).settings, kind, str(folder))
+
+
+def as_settings(found: dict[str, Any], kind: type[S], of: str) -> S:
+    """Stored settings, those of the run or card `of`, as `kind`. Raises EngineError for settings that it has not."""
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(found) - known):
-        raise EngineError(f"{folder} was trained with settings that are not known here: {', '.join(unknown)}")
+        raise EngineError(f"{of} was trained with settings that are not known here: {', '.join(unknown)}")
     return kind(**found)
 
 
@@ -159,6 +163,11 @@ class Run:
             raise UsageError(
                 f"{self.folder} was trained with other settings ({_changes(state.settings, self.settings)}): "
                 "use the same settings, or another --out"
+            )
+        if lacking := sorted(set(parts) - set(state.parts)):
+            raise EngineError(
+                f"the checkpoint in {self.folder} has no part {lacking[0]!r} (one that was imported has weights "
+                "alone): begin another run with its weights (--start), where that network takes it"
             )
         try:
             for name, part in parts.items():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +169,11 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
         run.tick(trainer.step(run.step), trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def blank(settings: Settings, data: Path | None = None) -> dict[str, Any]:
+    """The parts of a run that `load` and `target` read, untrained."""
+    return {"g_a": Generator(settings.ngf, settings.blocks)}
 
 
 def load(folder: Path) -> Generator:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from stream_guard.errors import EngineError
+from stream_guard.errors import EngineError, UsageError
 
 from ..data import clips, pack
 from ..data.heads import HEAD_SHARE
@@ -273,6 +273,16 @@ def notes(settings: Settings, start: Path | None) -> dict[str, Any]:
     if settings.protected:
         said["protected_by"] = Protector().about()
     return said
+
+
+def blank(settings: Settings, data: Path | None = None) -> dict[str, Any]:
+    """The parts of a run that `load` and `target` read, untrained; driving frames come from the pack `data`.
+
+    Raises UsageError without a pack.
+    """
+    if data is None:
+        raise UsageError("First Order Motion needs driving frames: name a pack that has clips (--data PACK)")
+    return {"ema": networks(settings), "driving": material(settings, data, torch.device("cpu"))[1]}
 
 
 def load(folder: Path) -> Animator:

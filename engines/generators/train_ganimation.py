@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -274,6 +275,11 @@ def _done(run: Run, settings: Settings) -> float:
     if not settings.plan_minutes:
         return run.progress
     return min(run.spent_seconds / 60 / settings.plan_minutes, 1.0)
+
+
+def blank(settings: Settings, data: Path | None = None) -> dict[str, Any]:
+    """The parts of a run that `load` and `target` read, untrained."""
+    return {"g": Generator(settings.conv_dim)}
 
 
 def load(folder: Path) -> Generator:

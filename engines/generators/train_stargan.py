@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -127,6 +128,11 @@ def train(
         run.tick(trainer.step(run.step, run.progress > supervised), trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def blank(settings: Settings, data: Path | None = None) -> dict[str, Any]:
+    """The parts of a run that `load` and `target` read, untrained."""
+    return {"g": Generator(settings.conv_dim)}
 
 
 def load(folder: Path) -> Generator:

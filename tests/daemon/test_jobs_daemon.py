@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import jobs
-from tests.support.media import Clip, write
+from tests.support.media import SAME_BITS, Clip, write
 
 from .support import children, is_alive, until
 from .test_jobs_resume import Attempts
@@ -52,6 +52,7 @@ def test_killed_with_all_it_started_it_goes_on_where_it_was(tmp_path: Path) -> N
         "source": str(source),
         "output": str(tmp_path / "out.mp4"),
         "pipeline": str(tmp_path / "plugin/remember.yaml"),
+        "encoder": SAME_BITS,
     }
     job["options"] = {"remember.slow": 0.03}
     first = started(tmp_path, job)

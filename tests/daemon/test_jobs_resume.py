@@ -17,7 +17,7 @@ import pytest
 from stream_guard.media.atomic import AtomicFile
 from stream_guard.talking_head import talking_head
 from tests.support import jobs, troubles
-from tests.support.media import Clip, vfr, write
+from tests.support.media import SAME_BITS, Clip, vfr, write
 
 WORKER = Path(__file__).with_name("job_worker.py")
 OPEN_GOP = "open-gop=1:keyint=10:min-keyint=2:bframes=3:b-adapt=0:scenecut=0"
@@ -32,7 +32,7 @@ class Attempts:
         self.output = output
         plugin = folder / "plugin"
         pipeline = plugin / "remember.yaml" if plugin.exists() else jobs.install(plugin)
-        settings = {"pipeline": str(pipeline), **settings}
+        settings = {"pipeline": str(pipeline), "encoder": SAME_BITS, **settings}
         self.work = folder / "work" / output.stem
         self.spec = {
             "id": output.stem,
@@ -179,7 +179,10 @@ def test_a_changed_source_starts_anew_and_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"encoder": {"crf": 35}}, "the job's settings"), ({"options": {"remember.salt": 4}}, "the job's settings")],
+    [
+        ({"encoder": {**SAME_BITS, "crf": 35}}, "the job's settings"),
+        ({"options": {"remember.salt": 4}}, "the job's settings"),
+    ],
 )
 def test_changed_settings_start_anew(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     source = with_b_frames(tmp_path, ".mp4")

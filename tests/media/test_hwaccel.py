@@ -227,7 +227,7 @@ def test_an_encoder_that_really_does_not_open_leaves_a_whole_file(clip: Path, tm
 def test_the_encoded_file_is_the_same_to_the_bit(asked: str, clip: Path, tmp_path: Path) -> None:
     def write(name: str, hwaccel: str = "none") -> bytes:
         with open_source(str(clip), hwaccel=hwaccel) as source:
-            settings = EncoderSettings(threads=1, hwaccel=source.acceleration.used)
+            settings = EncoderSettings(threads=1, hwaccel=source.acceleration.used, **media.SAME_BITS)
             with FileSink(str(tmp_path / name), source, settings) as sink:
                 for item in source.read():
                     sink.write(item) if isinstance(item, Frame) else sink.write_packet(item)

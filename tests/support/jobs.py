@@ -16,8 +16,6 @@ from stream_guard.stages.base import Stage, StageOptions
 from stream_guard.stages.registry import GROUP
 from stream_guard.types import Box, Face, Frame, Verdict
 
-SLOW_SECONDS = 0.01
-
 
 class Remember(Stage):
     """Writes into each picture what it has seen so far, and gives pictures out three at a time."""

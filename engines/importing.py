@@ -1,0 +1,222 @@
+"""From the zoo back to a run folder: `python -m engines import`, the way back of `export`.
+
+So the networks that ship can be measured, attacked and trained on without the hours that made them. An exporter folds
+a batch norm into the convolution before it; it comes back as a norm with the statistics of the example's pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from stream_guard.errors import EngineError, UsageError
+from stream_guard.inference.card import Card
+
+from .detectors.architectures import architecture
+from .detectors.registry import TRAINERS
+from .detectors.train_detector import Best
+from .disrupter import train as disrupter
+from .export import PARITY_ATOL, parity
+from .generators.families import FAMILIES
+from .parser import train_parser
+from .parser.network import FaceParser, Parsing
+from .training import Run, as_settings
+
+EXAMPLES = 8
+UNNAMED = "onnx::"
+"""How an exporter calls what it made itself: the weights and biases that have a norm folded into them."""
+
+Fold = tuple[nn.Module, nn.BatchNorm2d]
+
+
+@dataclass
+class Blank:
+    """An untrained network: the run's parts, the whole as it is exported, and what to do once the whole is filled."""
+
+    parts: dict[str, Any]
+    whole: nn.Module
+    finish: Callable[[], None] = lambda: None
+
+
+def unship(card: Card, out: Path, data: Path | None = None) -> Run:
+    """Write the network of a zoo card as a run in `out`: for --targets, --fakes, --start, evaluate and export.
+
+    `data` is a pack, of which First Order Motion takes its driving frames. Such a run has weights and no optimiser.
+    Raises UsageError where the card tells of no run, EngineError where the weights do not give the ONNX model's output.
+    """
+    name, settings = _made_by(card)
+    blank = _blank(name, settings, data)
+    example = _example(card)
+    fill(blank.whole, card.model_path, tuple(example.values()))
+    found = parity(blank.whole, example, card.model_path)
+    if found > PARITY_ATOL:
+        raise EngineError(f"{card.name}: its weights give another output than its ONNX model (by {found:.1e})")
+    blank.finish()
+    notes = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
+    run = Run(out, dict(settings.__dict__), 0, _steps(card), name=name, notes=notes)
+    run.save(blank.parts)
+    return run
+
+
+def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
+    """Put the weights of an ONNX model into the network that it was exported from, in place.
+
+    Raises EngineError where the two have another number of folded norms.
+    """
+    graph = onnx.load(model).graph
+    stored = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    own = whole.state_dict()
+    for name, key in _names(stored, own).items():
+        if own[key].shape == stored[name].shape:
+            own[key].copy_(stored[name])
+    folds = _folds(whole, example)
+    nodes = [n for n in graph.node if n.op_type in ("Conv", "ConvTranspose") and n.input[1].startswith(UNNAMED)]
+    if len(nodes) != len(folds):
+        raise EngineError(f"{model} has {len(nodes)} convolutions with a norm folded in, the network {len(folds)}")
+    for node, (convolution, norm) in zip(nodes, folds, strict=True):
+        weight, bias = stored[node.input[1]], stored[node.input[2]]
+        if weight.shape != convolution.weight.shape:
+            raise EngineError(f"{model}: {node.name} has weights {tuple(weight.shape)}, not of this network")
+        _unfold(convolution, norm, weight, bias)
+    _settle([norm for _, norm in folds], whole, example)
+
+
+def _names(stored: Iterable[str], own: Iterable[str]) -> dict[str, str]:
+    """The state's name of each initializer: an exporter leaves a wrapper's prefix away, or adds one."""
+    names, keys = list(stored), set(own)
+
+    def told(less: str, more: str) -> dict[str, str]:
+        found = {name: more + name.removeprefix(less) for name in names}
+        return {name: key for name, key in found.items() if key in keys}
+
+    first = {"", *(name.partition(".")[0] + "." for name in (*names, *keys))}
+    return max((told(less, more) for less in sorted(first) for more in sorted(first)), key=len)
+
+
+def _folds(whole: nn.Module, example: tuple[Tensor, ...]) -> list[Fold]:
+    """The convolutions whose output goes straight into a batch norm, with it, in the order of the forward pass."""
+    found: list[Fold] = []
+    last: list[Any] = [None, None]
+
+    def convolved(module: nn.Module, _: Any, output: Tensor) -> None:
+        last[:] = module, output
+
+    def normed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0] is last[1] and isinstance(module, nn.BatchNorm2d):
+            found.append((last[0], module))
+
+    hooks = [
+        m.register_forward_hook(convolved) for m in whole.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    hooks += [m.register_forward_pre_hook(normed) for m in whole.modules() if isinstance(m, nn.BatchNorm2d)]
+    _run(whole, example, hooks)
+    return found
+
+
+def _unfold(convolution: nn.Module, norm: nn.BatchNorm2d, weight: Tensor, bias: Tensor) -> None:
+    """The convolution with the folded weights, the norm as identity; the bias goes where there is room for it."""
+    with torch.no_grad():
+        convolution.weight.copy_(weight)  # type: ignore[operator]
+        norm.weight.fill_(1.0)
+        norm.running_mean.zero_()  # type: ignore[union-attr]
+        norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+        own = getattr(convolution, "bias", None)
+        (norm.bias if own is None else own).copy_(bias)
+        if own is not None:
+            norm.bias.zero_()
+
+
+def _settle(norms: list[nn.BatchNorm2d], whole: nn.Module, example: tuple[Tensor, ...]) -> None:
+    """Give each identity the statistics of what passes it, and the inverse as its weights: the same in eval mode.
+
+    In train mode an identity would whiten what passes; such a norm leaves it much as it was.
+    """
+    seen: dict[nn.BatchNorm2d, Tensor] = {}
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.BatchNorm2d)
+        seen[module] = inputs[0]
+
+    _run(whole, example, [norm.register_forward_pre_hook(look) for norm in norms])
+    with torch.no_grad():
+        for norm, x in seen.items():
+            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
+            norm.running_var.copy_(var)  # type: ignore[union-attr]
+            norm.weight.copy_((var + norm.eps).sqrt())
+            norm.bias.add_(mean)
+
+
+def _run(whole: nn.Module, example: tuple[Tensor, ...], hooks: list[Any]) -> None:
+    try:
+        with torch.no_grad():
+            whole(*example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _made_by(card: Card) -> tuple[str, Any]:
+    """The trained network's name and settings, as the card tells them."""
+    words = card.command.split()
+    name = words[words.index("train") + 1] if "train" in words[:-1] else ""
+    kinds: dict[str, Any] = {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter, train_parser.NAME: train_parser}
+    if name not in kinds or "settings" not in card.results:
+        raise UsageError(f"{card.name} was not exported from a training run: its card names no command and no settings")
+    return name, as_settings(json.loads(str(card.results["settings"])), kinds[name].Settings, card.name)
+
+
+def _steps(card: Card) -> int:
+    return int(card.results.get("steps", 0))
+
+
+def _example(card: Card) -> dict[str, Tensor]:
+    """Inputs for the comparison, by name: noise in the card's ranges, and the conditions that the card names."""
+    rng = np.random.default_rng(0)
+    example = {}
+    for spec in card.inputs:
+        low, high = spec.range or (0.0, 1.0)
+        values = rng.uniform(low, high, (EXAMPLES, *spec.shape[1:])).astype(np.float32)
+        if spec.name == "condition" and card.conditions:
+            values = np.resize(np.array(card.conditions.rows, np.float32), values.shape)
+        example[spec.name] = torch.from_numpy(values)
+    return example
+
+
+def _blank(name: str, settings: Any, data: Path | None) -> Blank:
+    if name in FAMILIES:
+        return _generator(name, settings, data)
+    if name == disrupter.NAME:
+        network = disrupter.network_of(settings).eval()
+        return Blank({"p": network}, network)
+    if name == train_parser.NAME:
+        parser = FaceParser(settings.width).eval()
+        return Blank({"network": parser}, Parsing(parser).eval())
+    best = Best(architecture(name).detector(settings.width, settings.size))
+    best.loss = 0.0
+    return Blank({"best": best}, best.detector)
+
+
+def _generator(name: str, settings: Any, data: Path | None) -> Blank:
+    """Its target, as an attacker and the exporter run it, from a scratch run."""
+    parts = FAMILIES[name].blank(settings, data)
+    with tempfile.TemporaryDirectory() as folder:
+        Run(Path(folder), dict(settings.__dict__), 0, name=name).save(parts)
+        whole = FAMILIES[name].target(Path(folder), data)
+
+    def finish() -> None:
+        for part in parts.values():
+            if isinstance(part, nn.Module):
+                part.load_state_dict(whole.network.state_dict(), strict=False)
+
+    return Blank(parts, whole, finish)
