@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_guard.inference import find_engine
-from stream_guard.magdr.calibration import calibration_file, load_calibration
+from stream_guard.magdr.calibration import Calibration, calibration_file, load_calibration
 from stream_guard.magdr.regions import REGIONS, TARGETS
 from stream_guard.stages.magdr import UNKNOWN_REASONS
 
@@ -56,10 +56,12 @@ quarter of its judged pictures, or for a second.
 - **`unknown` is no pass.** It comes with a reason: {reasons}. It is rejected while the list says so; taken out of the
   list, such content is let in and the report says `undecided`. Pictures without a face do not count where others have
   one, nor do faces that are in sight for less than half a second beside others that were judged.
+- Beside the paper's two detectors, which ask a probe generator, stands a learned one that sees the face alone (`inputs`
+  in the tables): a face is `perturbed` where either says so. `--set magdr.inputs=false` leaves it out.
 - A stream keeps up by `every` (looks a face) and `budget_ms` (milliseconds a picture on average; looks wait for it).
   One look takes several hundred milliseconds of one processor core. `mode: restore` writes into the picture's own
-  planes; its recipe is searched once a face, which takes half a minute of one core (120 looks): it is
-  for files, not for streams.
+  planes; a learned restorer comes first, then a recipe is searched once a face, which takes half a minute of one
+  core (120 looks): it is for files, not for streams.
 """
 
 
@@ -164,7 +166,19 @@ def _calibration() -> str:
         f"## Thresholds\n\n`engines/zoo/magdr/magdr.toml`, made by `{known.command}`. {known.notes}\n\n"
         + _table(heading, rows)
         + "\nThe threshold is the score that one in a hundred clean validation faces exceeds; these are few, so that "
-        "the figures below, of other people and of video, say more.\n"
+        "the figures below, of other people and of video, say more.\n" + _inputs(known)
+    )
+
+
+def _inputs(known: Calibration) -> str:
+    if known.inputs is None:
+        return ""
+    card, figures = find_engine(known.inputs.engine), known.results.get("inputs", {})
+    alarms = [f"{figures[key]:.1%} {key.rpartition('validation_')[2]}" for key in figures if "false_alarms" in key]
+    return (
+        f"\n{card.title} (`{card.name}`): {card.notes} Threshold {known.inputs.threshold:g} on its log-odds, set by "
+        f"`{figures['command']}`: false alarms on {figures['validation_people']} validation people "
+        f"{', '.join(alarms)}; none of {figures['clips']} clips is above it.\n"
     )
 
 
@@ -208,13 +222,19 @@ def _adaptive(parts: dict[str, Any]) -> str:
     if part is None:
         return ""
     rows = [
-        [str(row["iterations"]), row["detector"], _figure(row["recall"]), _figure(row["f1"]), _share(row["disrupted"])]
+        [
+            row.get("knows", "operations"),
+            str(row["iterations"]),
+            row["detector"],
+            *(_figure(row[key]) for key in ("recall", "f1")),
+            _share(row["disrupted"]),
+        ]
         for row in part["rows"]
     ]
     return (
         "### The attack that knows the defence (eq. 3)\n\n"
         + _facts(part)
-        + _table(["iterations", "detector", "recall", "F1", "disrupted"], rows)
+        + _table(["it knows the", "iterations", "detector", "recall", "F1", "disrupted"], rows)
     )
 
 

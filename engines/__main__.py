@@ -18,8 +18,10 @@ from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
 from .generators import train_fomm as fomm
-from .magdr import calibrate
+from .magdr import calibrate, calibrate_inputs
 from .magdr import tables as magdr_tables
+from .magdr import train_perturbation as perturbation
+from .magdr import train_restorer as restorer
 from .magdr import video as magdr_video
 from .purification import command as purification
 from .settings import described
@@ -34,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _export(sub.add_parser("export", help="write a trained network and its card into the zoo"))
     _import(sub.add_parser("import", help="a run folder from a network in the zoo: to measure it, or train on"))
     calibrate.add(sub.add_parser("calibrate", help="set MagDR's detectors on held-out people, for one probe"))
+    calibrate_inputs.add(sub.add_parser("calibrate-inputs", help="set MagDR's detector of perturbed inputs"))
     purify = sub.add_parser("purify", help="a slow second opinion on a video's faces, by Deep Image Prior")
     purification.add(purify)
     purify.set_defaults(run=purification.run)
@@ -84,7 +87,11 @@ def _train(train: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators to tell"
             )
-        if name in TRAINERS or name == fomm.NAME:
+        if name in (perturbation.NAME, restorer.NAME):
+            one.add_argument(
+                "--targets", type=Path, nargs="*", default=[], metavar="DIR", help="run folders of generators to attack"
+            )
+        if name in TRAINERS or name in (fomm.NAME, perturbation.NAME, restorer.NAME):
             one.add_argument("--start", type=Path, metavar="DIR", help="begin with the best weights of this run")
         one.set_defaults(run=commands.train)
 

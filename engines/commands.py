@@ -29,6 +29,8 @@ from .disrupter import train as disrupter
 from .evaluation import run as evaluation
 from .generators import train_fomm as fomm
 from .generators.families import FAMILIES, target_of
+from .magdr import train_perturbation as perturbation
+from .magdr import train_restorer as restorer
 from .parser import train_parser
 from .settings import with_changes
 
@@ -37,8 +39,9 @@ SHEET_CONDITIONS = 8
 
 
 def trainables() -> dict[str, Any]:
-    """Name to the module with its `Settings` and `train`: generators, detectors, the disrupter and the face parser."""
-    return {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter, train_parser.NAME: train_parser}
+    """Name to the module with its `Settings` and `train`: generators, detectors, the disrupter and MagDR's."""
+    others = {module.NAME: module for module in (disrupter, train_parser, perturbation, restorer)}
+    return {**FAMILIES, **TRAINERS, **others}
 
 
 def pack(arguments: argparse.Namespace) -> None:
@@ -81,6 +84,8 @@ def train(arguments: argparse.Namespace) -> None:
         )
     elif arguments.name in TRAINERS:
         module.train(arguments.data, *common, arguments.fakes, arguments.start)
+    elif arguments.name in (perturbation.NAME, restorer.NAME):
+        module.train(arguments.data, *common, arguments.targets, arguments.start)
     elif arguments.name == fomm.NAME:
         module.train(arguments.data, *common, arguments.start)
     else:

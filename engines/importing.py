@@ -23,11 +23,13 @@ from stream_guard.errors import EngineError, UsageError
 from stream_guard.inference.card import Card
 
 from .detectors.architectures import architecture
+from .detectors.learner import Best
 from .detectors.registry import TRAINERS
-from .detectors.train_detector import Best
 from .disrupter import train as disrupter
 from .export import PARITY_ATOL, parity
 from .generators.families import FAMILIES
+from .magdr import train_perturbation, train_restorer
+from .magdr.restorer import Restorer
 from .parser import train_parser
 from .parser.network import FaceParser, Parsing
 from .training import Run, as_settings
@@ -55,17 +57,27 @@ def unship(card: Card, out: Path, data: Path | None = None) -> Run:
     Raises UsageError where the card tells of no run, EngineError where the weights do not give the ONNX model's output.
     """
     name, settings = _made_by(card)
+    blank = _filled(card, name, settings, data)
+    blank.finish()
+    notes = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
+    run = Run(out, dict(settings.__dict__), 0, _steps(card), name=name, notes=notes)
+    run.save(blank.parts)
+    return run
+
+
+def network(card: Card) -> nn.Module:
+    """The network of a card as it was exported, in torch, for gradients. Errors as those of `unship`."""
+    return _filled(card, *_made_by(card), None).whole
+
+
+def _filled(card: Card, name: str, settings: Any, data: Path | None) -> Blank:
     blank = _blank(name, settings, data)
     example = _example(card)
     fill(blank.whole, card.model_path, tuple(example.values()))
     found = parity(blank.whole, example, card.model_path)
     if found > PARITY_ATOL:
         raise EngineError(f"{card.name}: its weights give another output than its ONNX model (by {found:.1e})")
-    blank.finish()
-    notes = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
-    run = Run(out, dict(settings.__dict__), 0, _steps(card), name=name, notes=notes)
-    run.save(blank.parts)
-    return run
+    return blank
 
 
 def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
@@ -170,7 +182,8 @@ def _made_by(card: Card) -> tuple[str, Any]:
     """The trained network's name and settings, as the card tells them."""
     words = card.command.split()
     name = words[words.index("train") + 1] if "train" in words[:-1] else ""
-    kinds: dict[str, Any] = {**FAMILIES, **TRAINERS, disrupter.NAME: disrupter, train_parser.NAME: train_parser}
+    others = {module.NAME: module for module in (disrupter, train_parser, train_perturbation, train_restorer)}
+    kinds: dict[str, Any] = {**FAMILIES, **TRAINERS, **others}
     if name not in kinds or "settings" not in card.results:
         raise UsageError(f"{card.name} was not exported from a training run: its card names no command and no settings")
     return name, as_settings(json.loads(str(card.results["settings"])), kinds[name].Settings, card.name)
@@ -202,7 +215,11 @@ def _blank(name: str, settings: Any, data: Path | None) -> Blank:
     if name == train_parser.NAME:
         parser = FaceParser(settings.width).eval()
         return Blank({"network": parser}, Parsing(parser).eval())
-    best = Best(architecture(name).detector(settings.width, settings.size))
+    if name == train_restorer.NAME:
+        restorer = Restorer(settings.width).eval()
+        return Blank({"mean": train_restorer.averaged(restorer)}, restorer)
+    built = train_perturbation.NETWORK if name == train_perturbation.NAME else name
+    best = Best(architecture(built).detector(settings.width, settings.size))
     best.loss = 0.0
     return Blank({"best": best}, best.detector)
 

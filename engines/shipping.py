@@ -21,6 +21,7 @@ from .export import OPSET, to_onnx, write_card
 from .generators.families import FAMILIES
 from .generators.stargan import CONDITION_NAMES as CONDITION_NAMES
 from .generators.stargan import CONDITIONS as CONDITIONS
+from .magdr import train_perturbation, train_restorer
 from .parser import train_parser
 from .parser.network import OUTPUTS as PARSER_OUTPUTS
 from .parser.network import SIZE as PARSER_SIZE
@@ -62,6 +63,10 @@ def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> P
         return _ship_disrupter(run, found, zoo_name or name, note)
     if name in TRAINERS:
         return _ship_detector(run, found, zoo_name or f"{name}-detector", note)
+    if name == train_perturbation.NAME:
+        return _ship_perturbation(run, found, zoo_name or name, note)
+    if name == train_restorer.NAME:
+        return _ship_restorer(run, found, zoo_name or name, note)
     if name == train_parser.NAME:
         return _ship_parser(run, found, zoo_name or name, note)
     return _ship_probe(run, found, zoo_name or f"{name}-probe", note)
@@ -146,6 +151,62 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "fake, real"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found), **detectors.measured(run)},
+        },
+    )
+    return folder
+
+
+def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
+    """MagDR's detector of perturbed inputs: log-odds of perturbed and clean, of a head crop."""
+    folder, detector = ZOO / zoo_name, train_perturbation.load(run)
+    torch.manual_seed(0)
+    side = detector.size
+    difference = to_onnx(detector, {"image": torch.rand(2, 3, side, side) * 2 - 1}, "logits", folder / "model.onnx")
+    image = {"shape": [-1, 3, side, side], "range": [-1, 1], "meaning": "RGB head crop"}
+    write_card(
+        folder,
+        _common()
+        | {
+            "name": zoo_name,
+            "kind": "perturbation",
+            "title": f"Detector of perturbed inputs, {_millions(detector)} M parameters",
+            "default": zoo_name == train_perturbation.NAME,
+            "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18",
+            "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "command": _command(train_perturbation.Settings(), found),
+            "notes": "Told clean heads from the same heads under PGD and C&W against our own surrogates "
+            f"{_listed(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
+            f"attacks with these weights at hand passes it. {note}".strip(),
+            "inputs": [{"name": "image", **image}],
+            "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "perturbed, clean"}],
+            "results": {"parity_torch_onnx": difference, **_run_facts(found)},
+        },
+    )
+    return folder
+
+
+def _ship_restorer(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
+    """MagDR's learned restorer of head crops."""
+    folder, network = ZOO / zoo_name, train_restorer.load(run)
+    torch.manual_seed(0)
+    difference = to_onnx(network, {"image": torch.rand(2, 3, 128, 128) * 2 - 1}, "restored", folder / "model.onnx")
+    image = {"shape": [-1, 3, 128, 128], "range": [-1, 1]}
+    write_card(
+        folder,
+        _common()
+        | {
+            "name": zoo_name,
+            "kind": "restorer",
+            "title": f"Restorer of perturbed heads, {_millions(network)} M parameters",
+            "default": zoo_name == train_restorer.NAME,
+            "paper": "After Liao et al.: High-Level Representation Guided Denoiser, CVPR 2018; a slim U-Net of our own",
+            "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "command": _command(train_restorer.Settings(), found),
+            "notes": "Learned to undo PGD and C&W against our own surrogates "
+            f"{_listed(found, 'targets')}, in 8 bits and after H.264 and JPEG; says little of others. {note}".strip(),
+            "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}],
+            "outputs": [{"name": "restored", **image, "meaning": "RGB"}],
+            "results": {"parity_torch_onnx": difference, **_run_facts(found)},
         },
     )
     return folder

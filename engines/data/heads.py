@@ -64,6 +64,17 @@ def crop(image: Tensor, theta: Tensor, size: int, mode: str = "bilinear") -> Ten
     return F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)
 
 
+def spread(change: Tensor, side: int) -> Tensor:
+    """A change of head crops (N, 3, S, S) as one of their guard regions (N, 3, side, side)."""
+    inner = round(side * HEAD_SHARE)
+    edge = (side - inner) // 2
+    whole = change.new_zeros(*change.shape[:2], side, side)
+    whole[:, :, edge : edge + inner, edge : edge + inner] = F.interpolate(
+        change, size=(inner, inner), mode="bilinear", align_corners=False
+    )
+    return whole
+
+
 def sample(image: Tensor, grid: Tensor, theta: Tensor) -> Tensor:
     """`crop`, bent: the pixels of (N, C, H, W) at `grid` (N, S, S, 2) of the crop's coordinates. For heads whose crop
     is less than twice as large as the result: it does not pool first."""

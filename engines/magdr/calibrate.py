@@ -153,6 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
         notes="w and lambda are fitted on attacked training people (PGD, C&W); a calibration is valid for these "
         "networks only. Scores of content that no generator here resembles say little.",
         probes={**(known.probes if known else {}), name: calibrated},
+        inputs=known.inputs if known else None,
         results={**(known.results if known else {}), name: results},
     )
     write(calibration, arguments.out)
@@ -232,6 +233,8 @@ def write(calibration: Calibration, path: Path) -> None:
         for part in ("distortion", "consistency"):
             lines += ["", f"[probes.{name}.{part}]"]
             lines += [f"{key} = {json.dumps(value)}" for key, value in probe[part].items()]
+    if data["inputs"] is not None:
+        lines += ["", "[inputs]", *(f"{key} = {json.dumps(value)}" for key, value in data["inputs"].items())]
     for name, results in data["results"].items():
         lines += ["", f"[results.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in results.items())]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from ..attacks.base import Attack, Linf, Model
 from ..attacks.cw import CarliniWagner
 from ..attacks.pgd import PGD
 from ..data import pack
-from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta, spread
 from ..disrupter import delivery
 from ..evaluation.protectors import Engine
 from ..generators.target import Target
@@ -66,11 +66,7 @@ class Split:
     def delivered(self, change: Tensor, channel: Callable[[Crops], Crops]) -> Crops:
         """Head crops after `change` (N, 3, S, S), of the head crop or of the guard region, and the channel."""
         if change.shape[-1] == self.size:
-            side = round(self.guards.shape[-1] * HEAD_SHARE)
-            edge = (self.guards.shape[-1] - side) // 2
-            spread = F.interpolate(change, size=(side, side), mode="bilinear", align_corners=False)
-            change = torch.zeros_like(self.guards)
-            change[:, :, edge : edge + side, edge : edge + side] = spread
+            change = spread(change, self.guards.shape[-1])
         seen = channel(to_bytes((self.guards + change).clamp(0, 1)))
         return to_bytes(self.heads(to_unit(seen)))
 

@@ -18,23 +18,30 @@ import numpy as np
 import torch
 
 from stream_guard.errors import UsageError
+from stream_guard.inference import find_engine
 from stream_guard.magdr import metrics
 from stream_guard.magdr.calibration import ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Detector, Evidence, judge
 from stream_guard.magdr.engines import from_rgb
+from stream_guard.magdr.inputs import open_inputs, value
 from stream_guard.magdr.reconstructor import restore
 
+from .. import importing
 from ..evaluation.figures import detection, l2, mean, share
 from ..evaluation.protectors import open_engine
 from ..evaluation.tables.document import device_words
 from ..shipping import RESULTS
 from . import baselines, faces
-from .adaptive import through_operations
+from .adaptive import Evade, through_operations
 from .calibrate import TRAIN, VALIDATION, Bench, attacked_crops, open_bench
+from .calibrate_inputs import log_odds
 from .faces import Crops
+from .train_perturbation import CLEAN, PERTURBED
 
 Row = dict[str, Any]
 PARTS = ("detection", "restoration", "adaptive")
+OURS = ("DD", "CD", "MagDR", "inputs", "MagDR or inputs")
+"""The paper's two, their sum, the learned detector of inputs, and what the stage says: either."""
 ITERATIONS = (5, 10, 20, 40)
 DISRUPTED = 0.05
 
@@ -70,6 +77,7 @@ class Tables:
         if bench.editor.card.name not in known:
             raise UsageError(f"calibrate the probe {bench.editor.card.name!r} first: python -m engines calibrate")
         self.calibration: ProbeCalibration = known[bench.editor.card.name]
+        self.inputs = load_calibration(arguments.calibration).inputs or load_calibration(None).inputs
         self.people = faces.split(arguments.data, ["test"], arguments.faces, arguments.seed)
         self.known = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
         self.others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
@@ -94,6 +102,7 @@ class Tables:
         for channel in faces.CHANNELS:
             clean = self.clean(channel)
             calm = self.bench.evidence(clean, f"test-clean-{channel}")
+            quiet = self._seen(clean)
             for attack in (*faces.ATTACKS, "disrupter"):
                 crops = self.treated(attack, channel)
                 found = self.bench.evidence(crops, f"test-{attack}-{channel}")
@@ -101,8 +110,9 @@ class Tables:
                 for name, (detect, limit) in networks.items():
                     hit, alarm = detect(crops) > limit, detect(clean) > limit
                     rows.append(self._row(name, attack, channel, hit, alarm, reached))
-                for name in ("DD", "CD", "MagDR"):
-                    flags = self._flags(found, name), self._flags(calm, name)
+                seen = self._seen(crops)
+                for name in OURS:
+                    flags = self._flags(found, seen, name), self._flags(calm, quiet, name)
                     rows.append(self._row(name, attack, channel, *flags, reached))
         return rows
 
@@ -117,13 +127,26 @@ class Tables:
             **reached,
         }
 
-    def _flags(self, evidence: Sequence[Evidence], name: str) -> list[bool]:
+    def _seen(self, crops: Crops) -> list[bool]:
+        """What the learned detector of inputs says of each crop."""
+        if self.inputs is None:
+            raise UsageError("calibrate the detector of perturbed inputs first: python -m engines calibrate-inputs")
+        detector = open_inputs(self.inputs, None, "onnxruntime")
+        try:
+            return [value(odds, self.inputs) >= 0.5 for odds in log_odds(detector, crops)]
+        finally:
+            detector.close()
+
+    def _flags(self, evidence: Sequence[Evidence], seen: Sequence[bool], name: str) -> list[bool]:
         c = self.calibration
         scores = [judge(e, c) for e in evidence]
+        magdr = [s.final > c.threshold for s in scores]
         return {
             "DD": [s.distortion > c.threshold_distortion for s in scores],
             "CD": [s.consistency > c.threshold_consistency for s in scores],
-            "MagDR": [s.final > c.threshold for s in scores],
+            "MagDR": magdr,
+            "inputs": list(seen),
+            "MagDR or inputs": [a or b for a, b in zip(magdr, seen, strict=True)],
         }[name]
 
     def _disruption(self, clean: Crops, crops: Crops) -> Row:
@@ -159,7 +182,7 @@ class Tables:
         held_out = [faces.clean(self.others, c) for c in faces.CHANNELS]
         outputs = baselines.train_classifier(self._output(clean), self._output(attacked), seed)
         detectors: dict[str, baselines.Detect] = {
-            "input classifier": baselines.train_classifier(clean, attacked, seed),
+            "small input classifier": baselines.train_classifier(clean, attacked, seed),
             "auto-encoder error": baselines.reconstruction_error(self.autoencoder()),
             "OTD": lambda crops: outputs(self._output(crops)),
             "nearest neighbours": baselines.neighbours(parser, clean, attacked),
@@ -216,28 +239,33 @@ class Tables:
         return row
 
     def adaptive(self) -> list[Row]:
-        """F1 of each of our detectors against PGD through the operations of eq. 7, by its iterations."""
+        """F1 of each of our detectors by the attack's iterations: through the operations of eq. 7, and evading all."""
         people = faces.Split(self.people.names[: self.a.hunted], self.people.guards[: self.a.hunted])
-        bench, clean = self.bench, self.clean("8bit")[: self.a.hunted]
-        calm = bench.evidence(clean, "test-clean-hunted")
+        clean, bench = self.clean("8bit")[: self.a.hunted], self.bench
+        calm, quiet = bench.evidence(clean, "test-clean-hunted"), self._seen(clean)
         rows = []
-        steps = through_operations(people, bench.target, bench.rows, bench.asked, ITERATIONS, self.a.seed)
-        for iterations, crops in steps:
-            found = bench.evidence(crops, f"test-adaptive-{iterations}")
-            values = self._distance(self._edits(clean), self._edits(crops))
-            for name in ("DD", "CD", "MagDR"):
-                hit, alarm = self._flags(found, name), self._flags(calm, name)
-                row = detection(np.asarray(hit), np.asarray(alarm), self.a.seed)
-                rows.append(
-                    {
-                        "detector": name,
-                        "iterations": iterations,
-                        **row,
-                        "disrupted": share(values >= DISRUPTED, people.names),
-                        "l2": mean(values, people.names),
-                    }
-                )
+        for knows, evade in (("operations", None), ("operations and inputs", self._evade())):
+            steps = through_operations(people, bench.target, bench.rows, bench.asked, ITERATIONS, self.a.seed, evade)
+            for iterations, crops in steps:
+                found, seen = bench.evidence(crops, f"test-adaptive-{iterations}"), self._seen(crops)
+                values = self._distance(self._edits(clean), self._edits(crops))
+                reached = {"disrupted": share(values >= DISRUPTED, people.names), "l2": mean(values, people.names)}
+                for name in OURS:
+                    hit, alarm = self._flags(found, seen, name), self._flags(calm, quiet, name)
+                    row = detection(np.asarray(hit), np.asarray(alarm), self.a.seed)
+                    rows.append({"knows": knows, "detector": name, "iterations": iterations, **row, **reached})
         return rows
+
+    def _evade(self) -> Evade:
+        """The log-odds of the learned detector beyond its threshold, with a gradient."""
+        assert self.inputs is not None
+        network, threshold = importing.network(find_engine(self.inputs.engine)), self.inputs.threshold
+
+        def odds(images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = network(images)
+            return logits[:, PERTURBED] - logits[:, CLEAN] - threshold
+
+        return odds
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ else:
 
 CARD_NAME = "card.toml"
 
-Kind = Literal["disrupter", "generator", "detector", "faces", "parser"]
+Kind = Literal["disrupter", "generator", "detector", "faces", "parser", "perturbation", "restorer"]
 
 
 def _fraction(value: Any) -> Any:

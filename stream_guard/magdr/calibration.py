@@ -101,6 +101,17 @@ class ProbeCalibration(_Part):
         return self.model_copy(update={"conditions": self.conditions[:1], **parts})
 
 
+class InputCalibration(_Part):
+    """The learned detector of perturbed inputs: which network, and where its log-odds count as too much."""
+
+    engine: str
+    """Its name in the zoo."""
+    sha256: str
+    threshold: float
+    slope: float = Field(1.0, gt=0)
+    """A score is sigmoid(slope * (log-odds - threshold))."""
+
+
 class Calibration(_Part):
     """All probes by name, how they were set, and what was measured of them together."""
 
@@ -109,6 +120,8 @@ class Calibration(_Part):
     data: str = ""
     notes: str = ""
     probes: dict[str, ProbeCalibration]
+    inputs: InputCalibration | None = None
+    """None where the probes judge alone."""
     results: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -114,7 +114,7 @@ def judge(evidence: Evidence, calibration: ProbeCalibration) -> Score:
     final = calibration.balance * distortion + consistency
     region = NAMES[int(by_region.argmax())] if evidence.counts.any() else ""
     score = Score(distortion, consistency, final, 0.0, region)
-    return replace(score, value=_sigmoid(calibration.slope * (final - calibration.threshold)))
+    return replace(score, value=sigmoid(calibration.slope * (final - calibration.threshold)))
 
 
 def standardised(distances: Floats, standard: Standard) -> Floats:
@@ -125,7 +125,7 @@ def standardised(distances: Floats, standard: Standard) -> Floats:
     return result
 
 
-def _sigmoid(x: float) -> float:
+def sigmoid(x: float) -> float:
     return float(1 / (1 + np.exp(-min(max(x, -50.0), 50.0))))
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..errors import EngineError, UnknownNameError
 from ..inference import AUTO
-from .calibration import load_calibration
 from .detector import Detector
-from .engines import Parser, Rgb, from_rgb, open_editor, open_parser
+from .engines import Parser, Rgb, from_rgb
+from .panel import open_panel
 from .reconstructor import Recipe, restore
 from .regions import conditional_masks
+from .restorer import LearnedRestorer
 
 LOOKS = 120
 
@@ -26,6 +26,7 @@ class Purifier:
     parser: Parser
     detectors: dict[str, Detector]
     looks: int = LOOKS
+    restorer: LearnedRestorer | None = None
     recipes: dict[tuple[str, int], Recipe] = field(default_factory=dict)
 
     def __call__(self, crop: Rgb, probe: str, track: int) -> Rgb:
@@ -34,7 +35,7 @@ class Purifier:
         masks = conditional_masks(self.parser.classes(from_rgb([crop])[0]))
         if (name, track) not in self.recipes:
             judge = self.detectors[name].quick(masks)
-            found = restore(crop, masks, judge, float("-inf"), self.looks, rounds=1)
+            found = restore(crop, masks, judge, float("-inf"), self.looks, rounds=1, learned=self.restorer)
             self.recipes[name, track] = found.recipe
         return self.recipes[name, track](crop, masks)
 
@@ -47,6 +48,8 @@ class Purifier:
         return {f"{name}, face {track}": str(recipe) for (name, track), recipe in sorted(self.recipes.items())}
 
     def close(self) -> None:
+        if self.restorer is not None:
+            self.restorer.close()
         for detector in self.detectors.values():
             detector.editor.close()
         self.parser.close()
@@ -54,20 +57,6 @@ class Purifier:
 
 def open_purifier(backend: str = AUTO, threads: int = 1) -> Purifier:
     """With every probe of the zoo that the calibration knows. Raises EngineError where there is none."""
-    calibration, parser = load_calibration(), open_parser(None, backend, threads)
-    detectors: dict[str, Detector] = {}
-    try:
-        for name, known in calibration.probes.items():
-            try:
-                editor = open_editor(name, backend, threads)
-            except UnknownNameError:
-                continue
-            detectors[name] = Detector(editor, parser, known)
-        if not detectors:
-            raise EngineError("MagDR's calibration knows no probe of this zoo: run `python -m engines calibrate`")
-    except BaseException:
-        for detector in detectors.values():
-            detector.editor.close()
-        parser.close()
-        raise
-    return Purifier(parser, detectors)
+    panel = open_panel(inputs=False, restores=True, backend=backend, threads=threads)
+    detectors = {detector.editor.card.name: detector for detector in panel.detectors}
+    return Purifier(panel.parser, detectors, restorer=panel.restorer)

@@ -4,9 +4,10 @@ Pre-training has chosen one parameter a category (`pretrained`, in the calibrati
 tries all its categories with that parameter, keeps the three best, tries all parameters of those, and takes the best.
 The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
 
-Differences from the paper, on purpose: a small price for every change of the input (`PRICE`), because blurring more
-always calms the detector more; the patches are four groups of regions, because a layer is searched for each; and the
-whole face is searched before them, as one patch: generators that normalise each picture answer to all of it.
+Before all that the whole face may go through a learned restorer, which the paper has not. Differences from it, on
+purpose: a small price for every change of the input (`PRICE`), because blurring more always calms the detector more;
+the patches are four groups of regions, because a layer is searched for each; and the whole face is searched before
+them, as one patch: generators that normalise each picture answer to all of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ PATCHES: dict[str, tuple[str, ...]] = {
     "hair": ("hair",),
     "around": ("background", "body"),
 }
+
+Learned = Callable[[Rgb], Rgb]
+"""The learned restorer of a whole face."""
 
 Judge = Callable[[Rgb], float]
 """S_final of a face, or a cheaper stand-in; lower is cleaner."""
@@ -57,14 +61,20 @@ class Recipe:
 
     methods: Mapping[str, tuple[Method, ...]]
     looks: int = 0
+    learned: Learned | None = None
+    """What the whole face goes through first, where that calmed the judge."""
 
     def __call__(self, face: Rgb, masks: Masks) -> Rgb:
         """The face with every patch treated, blended by the soft masks (N, S, S)."""
-        return blended(face, masks, self.methods)
+        return blended(face if self.learned is None else self.learned(face), masks, self.methods)
 
     def __str__(self) -> str:
+        first = "learned restorer" if self.learned is not None else ""
+        return "; ".join(part for part in (first, self._operations()) if part) or "nothing"
+
+    def _operations(self) -> str:
         said = {name: ", ".join(str(m) for m in way if m.category != "none") for name, way in self.methods.items()}
-        return "; ".join(f"{name}: {way}" for name, way in said.items() if way) or "nothing"
+        return "; ".join(f"{name}: {way}" for name, way in said.items() if way)
 
 
 @dataclass
@@ -144,14 +154,30 @@ class Restored:
     scores: tuple[float, ...]
 
 
-def restore(face: Rgb, masks: Masks, judge: Judge, limit: float, bound: int, rounds: int = 2) -> Restored:
+def restore(
+    face: Rgb,
+    masks: Masks,
+    judge: Judge,
+    limit: float,
+    bound: int,
+    rounds: int = 2,
+    learned: Learned | None = None,
+) -> Restored:
     """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and about `bound` looks in all.
 
-    A round that leaves the face no calmer is dropped, and ends it. The recipe holds the methods of all rounds.
+    The learned restorer, where there is one, comes first. What leaves the face no calmer is dropped; a round that does
+    not ends it. The recipe holds the methods of all rounds.
     """
-    scores, current = [judge(face)], face
+    scores, looks = [judge(face)], 1
+    if learned is not None and scores[0] > limit:
+        treated, looks = learned(face), 2
+        score = judge(treated)
+        if score < scores[0]:
+            face = treated
+            scores.append(score)
+    learned = learned if len(scores) > 1 else None
+    current = face
     ways: dict[str, tuple[Method, ...]] = {}
-    looks = 1
     for _ in range(rounds):
         if scores[-1] <= limit or looks >= bound:
             break
@@ -165,4 +191,4 @@ def restore(face: Rgb, masks: Masks, judge: Judge, limit: float, bound: int, rou
             break
         current, ways = treated, {**ways, **tried}
         scores.append(score)
-    return Restored(current, Recipe(ways, looks), tuple(scores))
+    return Restored(current, Recipe(ways, looks, learned), tuple(scores))

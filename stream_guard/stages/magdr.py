@@ -6,8 +6,7 @@ import logging
 import statistics
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal
 
@@ -15,13 +14,15 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import ConfigError, EngineError, UnknownNameError
-from ..inference import AUTO, backend_words, list_engines
+from ..inference import AUTO, backend_words
 from ..magdr import plausible
-from ..magdr.calibration import Calibration, load_calibration
 from ..magdr.detector import Detector, Score
-from ..magdr.engines import Parser, Rgb, from_rgb, open_editor, open_parser
+from ..magdr.engines import Rgb, from_rgb
+from ..magdr.inputs import InputDetector, with_inputs
+from ..magdr.panel import Panel, open_panel
 from ..magdr.reconstructor import Recipe, restore
 from ..magdr.regions import Masks, conditional_masks
+from ..magdr.restorer import LearnedRestorer
 from ..media import pixels
 from ..types import Face, Frame, Verdict, head_region
 from .base import Stage, StageOptions
@@ -57,6 +58,9 @@ class MagdrOptions(StageOptions):
         None, description="generators to ask, by name or folder; all that the zoo's calibration knows if not given"
     )
     parser: str | None = Field(None, description="face parser: a name or folder; the zoo's default if not given")
+    inputs: bool = Field(
+        True, description="whether the learned detector of perturbed inputs, where one is calibrated, has a say too"
+    )
     calibration: str | None = Field(
         None, description="file with the detectors' thresholds, made by `python -m engines calibrate`; the zoo's own"
     )
@@ -106,17 +110,6 @@ class _Clock:
         return not self.budget_ms or self.spent_ms <= self.budget_ms * self.pictures
 
 
-@dataclass(slots=True)
-class _Engines:
-    parser: Parser
-    detectors: list[Detector] = field(default_factory=list)
-
-    def close(self) -> None:
-        for detector in self.detectors:
-            detector.editor.close()
-        self.parser.close()
-
-
 class MagdrStage(Stage):
     """Appends one verdict a face in sight to every frame, or one without a track where there is no face."""
 
@@ -128,7 +121,7 @@ class MagdrStage(Stage):
 
     def __init__(self, options: StageOptions | None = None) -> None:
         super().__init__(options)
-        self._engines: _Engines | None = None
+        self._engines: Panel | None = None
         self._known: dict[int, _Known] = {}
         self._clock = _Clock(self.options.budget_ms)
         self._warned = False
@@ -137,7 +130,8 @@ class MagdrStage(Stage):
         self._warned = False
         self.reset()
         try:
-            self._engines = _open(self.options)
+            o, restores = self.options, self.options.mode == "restore"
+            self._engines = open_panel(o.calibration, o.probes, o.parser, o.inputs, restores, o.backend, o.threads)
         except (EngineError, UnknownNameError) as error:
             _log.warning("magdr has no engines, every verdict will be unknown: %s", error)
 
@@ -191,7 +185,7 @@ class MagdrStage(Stage):
             known.reason = self._look(frame, face, known, self._engines)
             self._clock.spent_ms += 1000 * (perf_counter() - started)
 
-    def _look(self, frame: Frame, face: Face, known: _Known, engines: _Engines) -> str:
+    def _look(self, frame: Frame, face: Face, known: _Known, engines: Panel) -> str:
         """Ask the engines; returns why they say nothing, or nothing."""
         crop = pixels.read_rgb(frame.picture, head_region(face.box), engines.parser.size)
         try:
@@ -200,21 +194,26 @@ class MagdrStage(Stage):
             if reason:
                 return reason
             scores = [detector.score(crop, masks) for detector in engines.detectors]
+            seen = engines.inputs.value(self._inputs(frame, face, engines.inputs)) if engines.inputs else None
         except EngineError as error:
             if not self._warned:
                 _log.warning("magdr's engines failed, faces are unknown: %s", error)
             self._warned = True
             return ENGINE_FAILED
         worst: Score = max(scores, key=lambda score: score.value)
-        known.values.append(worst.value)
+        known.values.append(with_inputs(worst, seen).value)
         known.region, known.masks = worst.region, masks
         if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
-            known.recipe = self._search(crop, masks, engines.detectors[scores.index(worst)])
+            known.recipe = self._search(crop, masks, engines.detectors[scores.index(worst)], engines.restorer)
         return ""
 
-    def _search(self, crop: Rgb, masks: Masks, detector: Detector) -> Recipe:
+    @staticmethod
+    def _inputs(frame: Frame, face: Face, inputs: InputDetector) -> Rgb:
+        return pixels.read_rgb(frame.picture, head_region(face.box), inputs.size)
+
+    def _search(self, crop: Rgb, masks: Masks, detector: Detector, learned: LearnedRestorer | None) -> Recipe:
         usual = detector.calibration.usual
-        return restore(crop, masks, detector.quick(masks), usual, self.options.restore_looks).recipe
+        return restore(crop, masks, detector.quick(masks), usual, self.options.restore_looks, learned=learned).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""
@@ -241,43 +240,3 @@ class MagdrStage(Stage):
             return Verdict(self.name, CLEAN, value, track, confidence=1 - value)
         reason = RESTORED if known.recipe is not None else ""
         return Verdict(self.name, PERTURBED, value, track, reason, confidence=value, region=known.region)
-
-
-def _installed(calibration: Calibration) -> list[str]:
-    """The calibrated probes that the zoo has; all of them where it has none, so that the error names them."""
-    have = {card.name for card in list_engines() if card.kind == "generator"}
-    return [name for name in calibration.probes if name in have] or list(calibration.probes)
-
-
-def _open(options: MagdrOptions) -> _Engines:
-    """The parser and every probe that can be asked. Raises EngineError where that is none.
-
-    Probes that the calibration knows and the zoo lacks are no loss unless they were named.
-    """
-    calibration = load_calibration(Path(options.calibration) if options.calibration else None)
-    engines = _Engines(open_parser(options.parser, options.backend, options.threads))
-    failures = []
-    try:
-        for name in options.probes or _installed(calibration):
-            try:
-                editor = open_editor(name, options.backend, options.threads)
-            except (EngineError, UnknownNameError) as error:
-                failures.append(str(error))
-                continue
-            if editor.card.name not in calibration.probes:
-                editor.close()
-                failures.append(f"MagDR has no calibration for the probe {editor.card.name!r}")
-                continue
-            try:
-                engines.detectors.append(Detector(editor, engines.parser, calibration.probes[editor.card.name]))
-            except EngineError as error:
-                editor.close()
-                failures.append(str(error))
-        if not engines.detectors:
-            raise EngineError("no probe can be asked: " + "; ".join(failures or ["none is named"]))
-    except BaseException:
-        engines.close()
-        raise
-    for failure in failures:
-        _log.warning("magdr goes on without a probe: %s", failure)
-    return engines

@@ -13,7 +13,7 @@ from stream_guard.audit.probes import load_probes
 from stream_guard.audit.run import AuditOptions, audit
 from stream_guard.cli import app
 from stream_guard.errors import EngineError
-from stream_guard.magdr import purifier as module
+from stream_guard.magdr import panel
 from stream_guard.magdr.calibration import load_calibration
 from stream_guard.magdr.detector import Detector
 from stream_guard.magdr.engines import open_editor, open_parser
@@ -85,6 +85,6 @@ def test_an_unknown_adversary_lists_those_there_are(tmp_path: Path) -> None:
 
 def test_a_zoo_without_calibrated_probes_is_an_error(engines: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The calibration names a probe that the zoo lacks."""
-    monkeypatch.setattr(module, "load_calibration", lambda: load_calibration(engines["calibration"]))
-    with pytest.raises(EngineError, match="knows no probe of this zoo"):
+    monkeypatch.setattr(panel, "load_calibration", lambda path: load_calibration(engines["calibration"]))
+    with pytest.raises(EngineError, match=r"no probe can be asked: .*'contrast'"):
         open_purifier("onnxruntime")

@@ -12,7 +12,7 @@ from torch import nn
 
 from engines.__main__ import main
 from engines.data import pack
-from engines.detectors import command, deepfakes, degrade, measure, train_detector
+from engines.detectors import command, deepfakes, degrade, learner, measure, train_detector
 from engines.detectors.blending import self_blended
 from engines.detectors.calibration import calibration_error, temperature
 from engines.detectors.detector import FAKE, REAL
@@ -68,7 +68,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def a_short_look(monkeypatch):
-    monkeypatch.setattr(train_detector, "VAL_GROUPS", 3)
+    monkeypatch.setattr(learner, "VAL_GROUPS", 3)
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +98,7 @@ def test_a_detector_learns_an_easy_fake_and_is_calibrated(data):
     settings = train_detector.Settings(width=0.25, size=64, lr=3e-3, batch=16, reuse=1, deepfakes=0.0, blended=0.0)
     torch.manual_seed(0)
     own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
+    own.ready()
     before = own.look(0)
     for _ in range(16):
         own.step()

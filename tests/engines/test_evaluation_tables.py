@@ -16,7 +16,7 @@ from PIL import Image
 from engines.__main__ import main
 from engines.data import pack
 from engines.detectors import registry
-from engines.detectors.train_detector import Best
+from engines.detectors.learner import Best
 from engines.disrupter import train as disrupter_run
 from engines.disrupter.network import Disrupter
 from engines.evaluation.tables import RESULTS, TABLES, command

@@ -173,6 +173,21 @@ class TestReconstructor:
         done = restore(face, halves(), lambda f: float(not np.array_equal(f, face)), -1.0, 60)
         assert np.array_equal(done.face, face)
 
+    def test_a_learned_restorer_comes_first_where_it_calms_the_judge(self) -> None:
+        face, masks = rough(), halves()
+        done = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft())
+        assert done.recipe.learned is not None
+        assert done.scores[1] == roughness(soft())
+        assert str(done.recipe).startswith("learned restorer")
+        assert np.array_equal(done.recipe(face, masks), done.face)
+
+    def test_one_that_does_not_calm_it_is_left_out(self) -> None:
+        done = restore(rough(), halves(), roughness, 0.0, 30, learned=lambda f: rough())
+        assert done.recipe.learned is None
+        assert "learned" not in str(done.recipe)
+        calm = restore(soft(), halves(), roughness, 1000.0, 30, learned=lambda f: rough())
+        assert np.array_equal(calm.face, soft())
+
     def test_a_bound_of_a_few_looks_still_answers(self) -> None:
         assert restore(rough(), halves(), roughness, 0.0, 3).recipe.looks <= 5
 

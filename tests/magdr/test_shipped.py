@@ -19,12 +19,16 @@ from stream_guard.types import Box, head_region
 FACE = Box(184, 64, 267, 177)
 
 
+def head() -> np.ndarray:
+    """The astronaut's head crop at 128 px."""
+    region = head_region(FACE)
+    box = (region.x0, max(region.y0, 0), region.x1, region.y1)
+    return np.asarray(portrait().resize((128, 128), box=tuple(map(float, box))))
+
+
 @pytest.fixture(scope="module")
 def face() -> np.ndarray:
-    """The astronaut's head crop at 128 px."""
-    head = head_region(FACE)
-    box = (head.x0, max(head.y0, 0), head.x1, head.y1)
-    return np.asarray(portrait().resize((128, 128), box=tuple(map(float, box))))
+    return head()
 
 
 def test_the_calibration_is_of_the_engines_that_ship() -> None:

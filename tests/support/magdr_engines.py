@@ -70,6 +70,52 @@ outputs = [{{name = "masks", shape = [-1, {len(CLASSES)}, {SIZE}, {SIZE}]}}]
     return folder
 
 
+def write_inputs(folder: Path, calibration: Path, *, level: float = 0.0) -> Path:
+    """A detector of perturbed inputs that takes bright faces for perturbed, and its place in the calibration.
+
+    Its log-odds are 20 times the mean of the picture in [-1, 1]; `level` is the threshold on that mean.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["column"]),
+        helper.make_node("Mul", ["column", "gains"], ["logits"]),
+    ]
+    constants = {
+        "axes": np.array([1, 2, 3], np.int64),
+        "last": np.array([1], np.int64),
+        "gains": np.array([[20, 0]], np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "inputs",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    data = model.SerializeToString()
+    sha256 = hashlib.sha256(data).hexdigest()
+    (folder / "model.onnx").write_bytes(data)
+    (folder / "card.toml").write_text(
+        f"""
+name = "bright"
+kind = "perturbation"
+title = "Takes bright faces for perturbed"
+file = "model.onnx"
+sha256 = "{sha256}"
+opset = 18
+licence = "Apache-2.0"
+inputs = [{{name = "image", shape = [-1, 3, {SIZE}, {SIZE}]}}]
+outputs = [{{name = "logits", shape = [-1, 2]}}]
+""",
+        encoding="utf-8",
+    )
+    with calibration.open("a", encoding="utf-8") as file:
+        file.write(f'[inputs]\nengine = "{folder}"\nsha256 = "{sha256}"\nthreshold = {20 * level}\n')
+    return folder
+
+
 def write_engines(folder: Path, *, faces: bool = True, threshold: float = 0.0) -> dict[str, Path]:
     """`parser`, `probe` and the file `calibration` that fits them: only what operations change of the output counts."""
     parser = write_parser(folder / "parser", faces=faces)

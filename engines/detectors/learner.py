@@ -1,0 +1,208 @@
+"""What learning to tell two classes of pictures apart shares: remembered groups, a running mean, the best on val.
+
+Making a group costs more than learning from it, so that each is seen `reuse` times, in other company and mirrored at
+random. What counts is the weights' running mean, at its best by the log loss on the val split's people, whose
+temperature is then fitted.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from stream_guard.errors import UsageError
+
+from ..training import Run, load_part, settings_of, stored
+from .architectures import architecture
+from .calibration import temperature
+from .detector import Detector
+from .memory import Memory
+
+GROUP = 8
+"""Pictures that share how they were made and a path; a batch is some of these groups."""
+VAL_GROUPS = 24
+CHECKS = 8
+"""How many times in a call the val split is looked at."""
+MEAN = 0.998
+"""Decay of the weights' running mean: about the last 500 steps, fewer while there are few."""
+
+Group = tuple[Tensor, Tensor]
+"""Pictures (GROUP, 3, size, size) in [-1, 1] and their labels (GROUP,)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    width: float = 1.0
+    """channels, as a share of the published network's"""
+    size: int = 128
+    """side of the network's input in pixels"""
+    batch: int = 32
+    """pictures a step, half of either class; a multiple of 8"""
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    reuse: int = 4
+    """how many batches see a group of pictures; 1 on a GPU"""
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for values that no run can have."""
+        if self.batch < GROUP or self.batch % GROUP:
+            raise UsageError(f"batch={self.batch}: pictures come in groups of {GROUP}, so it must be a multiple")
+        if self.reuse < 1:
+            raise UsageError(f"reuse={self.reuse}: each group is seen at least once, so it must be 1 or more")
+
+
+class Best:
+    """The weights with the least loss on val so far."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.loss, self.step = float("inf"), 0
+        self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
+
+    def offer(self, detector: Detector, loss: float, step: int) -> None:
+        if loss < self.loss:
+            self.loss, self.step = loss, step
+            self.detector.load_state_dict(detector.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "step": self.step, "detector": self.detector.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.loss, self.step = state["loss"], state["step"]
+        self.detector.load_state_dict(state["detector"])
+
+
+@dataclass
+class _Weights:
+    """Takes the best detector's weights out of a run's part; the temperature is fitted anew."""
+
+    detector: Detector
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.detector.load_state_dict(state["detector"])
+        self.detector.temperature.fill_(1.0)
+
+
+class Learner(ABC):
+    """A detector that learns from the groups that `made` gives and is judged on those of `held_out`."""
+
+    def __init__(self, detector: Detector, settings: Settings, device: torch.device) -> None:
+        self.device = device
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.detector = detector.to(device)
+        self.opt = torch.optim.AdamW(self.detector.parameters(), settings.lr, weight_decay=settings.weight_decay)
+        self.mean = AveragedModel(self.detector, avg_fn=running_mean, use_buffers=True)
+        self.memory = Memory(self.made, settings.batch // GROUP, settings.reuse)
+        self.best = Best(self.detector)
+        self.val: list[Group] = []
+
+    @abstractmethod
+    def made(self) -> Group:
+        """A group of the train split."""
+
+    @abstractmethod
+    def held_out(self, rng: torch.Generator) -> Group:
+        """A group of the val split."""
+
+    def ready(self) -> None:
+        """Make the val groups: the same at each look."""
+        rng = torch.Generator().manual_seed(1)
+        self.val = [self.held_out(rng) for _ in range(VAL_GROUPS)]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"detector": self.detector, "opt": self.opt, "mean": self.mean, "best": self.best}
+
+    def start(self, folder: Path) -> None:
+        """Begin with the best weights of another run."""
+        load_part(folder, "best", _Weights(self.detector))  # type: ignore[arg-type]  # loads like a module
+        self.mean.module.load_state_dict(self.detector.state_dict())
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        return self.memory.batch(self.rng)
+
+    def step(self) -> dict[str, float]:
+        x, y = self.batch()
+        self.detector.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.detector(x)
+        loss = F.cross_entropy(logits.float(), y)
+        self.opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
+        self.opt.step()
+        self.mean.update_parameters(self.detector)
+        return {"loss": loss.item(), "right": (logits.argmax(1) == y).float().mean().item()}
+
+    @torch.no_grad()
+    def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:
+        """(logits, labels) of the val groups."""
+        detector.eval()
+        return torch.cat([detector(x) for x, _ in self.val]), torch.cat([y for _, y in self.val])
+
+    def look(self, step: int) -> float:
+        """Log loss of the weights' mean on val; the best are kept."""
+        mean = cast(Detector, self.mean.module)
+        loss = F.cross_entropy(*self.answers(mean)).item()
+        self.best.offer(mean, loss, step)
+        return loss
+
+    def renew(self) -> None:
+        """The val fakes of this call may be others than before: the best weights are judged on them anew."""
+        self.best.detector.temperature.fill_(1.0)
+        self.best.loss = F.cross_entropy(*self.answers(self.best.detector)).item()
+
+    def calibrate(self) -> None:
+        self.best.detector.temperature.fill_(1.0)
+        self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector)))
+
+
+def running_mean(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """The next running mean of one tensor after `count` of them; whole numbers (counters) are taken as they are."""
+    if not mean.is_floating_point():
+        return current
+    decay = min(MEAN, (1 + float(count)) / (10 + float(count)))
+    return mean + (1 - decay) * (current - mean)
+
+
+def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
+    """Learn until the run is over; checkpoints, looks at val, calibrates and saves."""
+    learner.ready()
+    if resume:
+        run.resume(learner.parts)
+        if run.step:
+            learner.renew()
+    learner.rng.manual_seed(settings.seed + run.step)  # a resumed run goes on with other pictures
+    looks = 0
+    mean: dict[str, float] = {}
+    val = float("nan")
+    while not run.over:
+        for group in learner.opt.param_groups:
+            group["lr"] = settings.lr * min(1.0, 0.1 + run.step / 100, 1.45 * (1 - run.progress) + 0.01)
+        report = learner.step()
+        mean = {k: 0.97 * mean.get(k, v) + 0.03 * v for k, v in report.items()}
+        run.tick(mean | ({"val": val} if looks else {}), learner.parts)
+        if run.progress * CHECKS >= looks + 1:
+            looks += 1
+            val = learner.look(run.step)
+    learner.look(run.step)
+    learner.calibrate()
+    run.save(learner.parts)
+    return run
+
+
+def load(folder: Path, kind: type[Settings], network: str = "") -> Detector:
+    """The best weights of a run, calibrated, frozen, in eval mode; `network` where the run is not named after it."""
+    settings = settings_of(folder, kind)
+    detector = architecture(network or stored(folder).name).detector(settings.width, settings.size)
+    holder = Best(detector)
+    load_part(folder, "best", holder)  # type: ignore[arg-type]  # loads like a module
+    return holder.detector

@@ -1,0 +1,151 @@
+"""Trains MagDR's learned restorer: perturbed heads to what generators make of clean ones (after HGD).
+
+Liao et al. (Defense against Adversarial Attacks Using High-Level Representation Guided Denoiser, CVPR 2018) let the
+network that is to be served judge the restoration: here what counts, beside the pixels, is that a surrogate's edit of
+the restored head is its edit of the clean one. Our own disrupter is not among the perturbations unless `own` says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from stream_guard.errors import UsageError
+
+from ..data.origin import described
+from ..detectors.learner import running_mean
+from ..generators.families import target_of
+from ..generators.target import Target
+from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of
+from .perturbed import Perturbing
+from .restorer import Restorer
+
+NAME = "restorer"
+GROUP = 4
+"""Pairs that are made at once, by one attack."""
+KEPT = 300
+"""Groups that are remembered."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    width: int = 24
+    batch: int = 8
+    """pairs a step; a multiple of 4"""
+    lr: float = 1e-3
+    edits: float = 1.0
+    """weight of the edits' distance beside the pixels'"""
+    reuse: int = 8
+    """how many batches see a group of pairs: an attack costs several steps; 1 on a GPU"""
+    untouched: float = 0.15
+    """share of heads that are clean at the input too: those must stay as they are"""
+    own: float = 0.0
+    """share of groups that our own disrupter perturbs"""
+    seed: int = 0
+
+
+class RestorerTrainer:
+    def __init__(self, settings: Settings, data: Path, targets: Sequence[Target], device: torch.device) -> None:
+        self.s, self.device = settings, device
+        self.targets = [target.to(device) for target in targets]
+        self.source = Perturbing.of(data, "train", self.targets, settings.own, device)
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.net = Restorer(settings.width).to(device)
+        self.mean = AveragedModel(self.net, avg_fn=running_mean, use_buffers=True)
+        self.opt = torch.optim.Adam(self.net.parameters(), settings.lr)
+        self.kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
+        self.owed = 0.0
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"net": self.net, "mean": self.mean, "opt": self.opt}
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """(clean, perturbed), each (batch, 3, S, S) in [-1, 1]; pairs are mirrored together."""
+        groups = self.s.batch // GROUP
+        self.owed += groups / self.s.reuse
+        while self.owed >= 1 or len(self.kept) < groups:
+            self.kept.append(tuple((part * 255).round().byte() for part in self.source.pairs(GROUP, self.rng)))  # type: ignore[arg-type]
+            self.owed = max(0.0, self.owed - 1)
+        chosen = [self.kept[k] for k in torch.randperm(len(self.kept), generator=self.rng)[:groups].tolist()]
+        clean, perturbed = (torch.cat([pair[k] for pair in chosen]).float() / 127.5 - 1 for k in (0, 1))
+        u = torch.rand(2, len(clean), generator=self.rng).to(clean.device)[:, :, None, None, None]
+        clean, perturbed = (torch.where(u[0] < 0.5, part.flip(3), part) for part in (clean, perturbed))
+        return clean, torch.where(u[1] < self.s.untouched, clean, perturbed)
+
+    def step(self) -> dict[str, float]:
+        clean, perturbed = self.batch()
+        restored = self.net(perturbed)
+        target = self.targets[int(torch.randint(len(self.targets), (1,), generator=self.rng))]
+        condition = target.sample(len(clean), self.rng).to(self.device)
+        with torch.no_grad():
+            goal, before = target(clean, condition), target(perturbed, condition)
+        edited = target(restored, condition)
+        pixels, edits = F.l1_loss(restored, clean), F.l1_loss(edited, goal)
+        self.opt.zero_grad(set_to_none=True)
+        (pixels + self.s.edits * edits).backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.opt.step()
+        self.mean.update_parameters(self.net)
+        left, there = F.mse_loss(edited, goal).item(), F.mse_loss(before, goal).item()
+        return {"pixels": pixels.item(), "edits": edits.item(), "left": left, "there": there}
+
+
+def train(
+    data: Path,
+    out: Path,
+    minutes: float,
+    resume: bool,
+    device: str,
+    settings: Settings | None = None,
+    targets: Sequence[Path] = (),
+    start: Path | None = None,
+) -> Run:
+    """Train for `minutes` on attacks against the generators in the run folders `targets`. Writes `out`/state.pt."""
+    settings = settings or Settings()
+    if not targets:
+        raise UsageError("a restorer needs generators that judge it: --targets DIR ...")
+    if settings.batch < GROUP or settings.batch % GROUP or settings.reuse < 1:
+        raise UsageError(f"batch must be a multiple of {GROUP} and reuse 1 or more: {settings.batch}, {settings.reuse}")
+    seed_everything(settings.seed)
+    trainer = RestorerTrainer(settings, data, [target_of(t, data) for t in targets], pick_device(device))
+    notes: dict[str, Any] = {"targets": {t.name: noted(t) for t in targets}, "data": described(data)}
+    if start is not None:
+        trainer.net.load_state_dict(load(start).state_dict())
+        trainer.mean.module.load_state_dict(trainer.net.state_dict())
+        notes["start"] = {start.name: noted(start)}
+    run = Run(out, asdict(settings), minutes, name=NAME, notes=notes)
+    if resume:
+        run.resume(trainer.parts)
+    trainer.rng.manual_seed(settings.seed + run.step)
+    mean: dict[str, float] = {}
+    while not run.over:
+        for group in trainer.opt.param_groups:
+            group["lr"] = settings.lr * min(1.0, 0.1 + run.step / 100, 1.45 * (1 - run.progress) + 0.01)
+        report = trainer.step()
+        mean = {k: 0.97 * mean.get(k, v) + 0.03 * v for k, v in report.items()}
+        run.tick(mean, trainer.parts)
+    run.save(trainer.parts)
+    return run
+
+
+def load(folder: Path) -> Restorer:
+    """The running mean of a run's weights, frozen, in eval mode."""
+    network = Restorer(settings_of(folder, Settings).width)
+    load_part(folder, "mean", averaged(network))
+    return network.eval().requires_grad_(False)
+
+
+def averaged(network: Restorer) -> AveragedModel:
+    """The running mean's part of a run, around this very network."""
+    mean = AveragedModel(nn.Identity(), avg_fn=running_mean, use_buffers=True)
+    mean.module = network
+    return mean

@@ -1,0 +1,142 @@
+"""What the detector of perturbed inputs learns from, that it learns, and where its threshold is set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engines.generators.target import Target
+from engines.magdr import calibrate_inputs, train_perturbation, train_restorer
+from engines.magdr.adaptive import through_operations
+from engines.magdr.perturbed import Perturbing
+from engines.magdr.restorer import Restorer
+from engines.training import Run
+from stream_guard.errors import UsageError
+from stream_guard.magdr.calibration import InputCalibration
+from stream_guard.magdr.inputs import value
+
+from .test_magdr import ASKED, people  # noqa: F401 - a fixture
+from .test_parser import heads_with_masks
+
+CPU = torch.device("cpu")
+
+
+class Rippling(nn.Module):
+    """Answers strongly to a fine pattern, so that attacks draw one."""
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        fine = image - torch.nn.functional.avg_pool2d(image, 3, 1, 1)
+        return (image + 8 * fine + condition[:, :1, None, None]).clamp(-1, 1)
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target(Rippling(), "rippling", torch.tensor([[0.0], [0.2]]), ["a", "b"])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return heads_with_masks(tmp_path)
+
+
+def test_pairs_are_the_same_heads_and_only_one_is_perturbed(data: Path, target: Target) -> None:
+    rng = torch.Generator().manual_seed(0)
+    for own in (0.0, 1.0):
+        source = Perturbing.of(data, "train", [target], own, CPU)
+        for _ in range(4):
+            clean, perturbed = source.pairs(4, rng)
+            assert clean.shape == perturbed.shape == (4, 3, 128, 128)
+            for part in (clean, perturbed):
+                torch.testing.assert_close(part * 255, (part * 255).round(), atol=1e-3, rtol=0)
+            apart = (perturbed - clean).square().mean((1, 2, 3))
+            assert bool((apart > 1e-6).all())
+            assert bool((apart < 10 ** (-22 / 10)).all())  # no head is under 22 dB: still the same head
+
+
+def test_without_targets_or_our_own_there_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="need generators to be made against"):
+        train_perturbation.train(data, tmp_path / "run", 1, False, "cpu")
+
+
+def test_it_learns_to_tell_and_is_had_back(
+    data: Path, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_perturbation, "target_of", lambda folder, pack: target)
+    monkeypatch.setattr(train_perturbation, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
+    monkeypatch.setattr("engines.detectors.learner.VAL_GROUPS", 4)
+    monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 40, 1.0)))
+    stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)  # what a glance can learn
+    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, rng: stripes.expand(len(heads), -1, -1, -1))
+    settings = train_perturbation.Settings(width=0.125, size=64, batch=16, lr=3e-3, reuse=8, own=0.0)
+    run = train_perturbation.train(data, tmp_path / "run", 1, False, "cpu", settings, [tmp_path / "generator"])
+    assert run.step == 40
+    detector = train_perturbation.load(tmp_path / "run")
+    clean, perturbed = Perturbing.of(data, "train", [target], 0.0, CPU).pairs(24, torch.Generator().manual_seed(5))
+
+    def odds(rgb: Tensor) -> Tensor:
+        logits = detector(rgb * 2 - 1)
+        return logits[:, train_perturbation.PERTURBED] - logits[:, train_perturbation.CLEAN]
+
+    assert float((odds(perturbed) > odds(clean)).float().mean()) > 0.8
+
+
+def test_the_threshold_keeps_its_share_of_alarms_and_all_clips_clean() -> None:
+    rng = np.random.default_rng(0)
+    scores = {"8bit": rng.normal(-3, 1, 400), "jpeg75": rng.normal(-2, 1, 400)}
+    draft = InputCalibration(engine="e", sha256="0" * 64, threshold=0.0)
+    found, results = calibrate_inputs.calibrated(draft, scores, [], 0.01)
+    shares = [results[f"false_alarms_validation_{name}"] for name in scores]
+    assert max(shares) <= 0.01
+    assert results["validation_people"] == 400
+    loud = np.array([found.threshold + 3.0] * 3)
+    filmed, results = calibrate_inputs.calibrated(draft, scores, [loud], 0.01)
+    assert filmed.threshold > found.threshold + 3
+    assert value(float(loud[0]), filmed) < 0.5
+    assert results["clips"] == 1
+
+
+def test_an_attack_that_knows_it_lowers_its_log_odds(people, target: Target) -> None:  # noqa: F811
+    """The stand-in calls fine patterns perturbed, which is what the attack draws unless it evades."""
+
+    def odds(images: Tensor) -> Tensor:
+        fine = images - torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+        return 4000 * fine.square().mean((1, 2, 3)) - 4
+
+    def found(evade: object) -> tuple[float, float]:
+        ((_, crops),) = through_operations(people, target, [0, 1], ASKED, (8,), 0, evade)  # type: ignore[arg-type]
+        images = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+        rows = torch.tensor([[0.0], [0.2]])[torch.arange(len(images)) % 2]
+        reference = target(people.heads() * 2 - 1, rows)
+        return float(odds(images).mean()), float((target(images, rows) - reference).square().mean())
+
+    (loud, far), (quiet, near) = found(None), found(odds)
+    assert quiet < loud - 1
+    assert 0 < near < far
+
+
+def test_a_restorer_learns_to_undo_what_the_target_notices(
+    data: Path, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_restorer, "target_of", lambda folder, pack: target)
+    monkeypatch.setattr(train_restorer, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
+    monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 60, 1.0)))
+    stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)
+    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, rng: stripes.expand(len(heads), -1, -1, -1))
+    settings = train_restorer.Settings(width=8, lr=3e-3)
+    train_restorer.train(data, tmp_path / "run", 1, False, "cpu", settings, [tmp_path / "generator"])
+    network = train_restorer.load(tmp_path / "run")
+    clean, perturbed = Perturbing.of(data, "test", [target], 0.0, CPU).pairs(2, torch.Generator().manual_seed(5))
+    restored = (network(perturbed * 2 - 1) + 1) / 2
+    before, after = (float((part - clean).square().mean()) for part in (perturbed, restored))
+    assert after < 0.7 * before
+
+
+def test_a_restorer_begins_by_changing_nothing_and_needs_targets(data: Path, tmp_path: Path) -> None:
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    torch.testing.assert_close(Restorer(8)(image), image)
+    with pytest.raises(UsageError, match="needs generators that judge it"):
+        train_restorer.train(data, tmp_path / "run", 1, False, "cpu")
