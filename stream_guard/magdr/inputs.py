@@ -54,14 +54,19 @@ def with_inputs(score: Score, inputs: float | None) -> Score:
 
 
 def open_inputs(
-    calibration: InputCalibration, name: str | None = None, backend: str = AUTO, threads: int = 1
+    calibration: InputCalibration, name: str | None = None, backend: str = AUTO, threads: int = 1, size: int = 0
 ) -> InputDetector:
-    """The engine by name or path, or the one that was calibrated. Raises EngineError where it is another network."""
+    """The engine by name or path, or the one that was calibrated; `size`: of the crops that it must take, 0: any.
+
+    Raises EngineError where it is another network, or takes another crop.
+    """
     card = find_engine(name or calibration.engine, "perturbation")
     if card.sha256 != calibration.sha256:
         raise EngineError(
             f"MagDR was not calibrated for the detector of perturbed inputs {card.name!r} as it is here: run "
             "`python -m engines calibrate-inputs`, or install the engine that it was calibrated for"
         )
-    session = open_session(card, backend, threads=threads)
-    return InputDetector(session, card.input_shape("image")[-1], calibration)
+    own = card.input_shape("image")[-1]
+    if size not in (0, own):
+        raise EngineError(f"the detector of perturbed inputs {card.name!r} takes {own} px, the parser {size}")
+    return InputDetector(open_session(card, backend, threads=threads), own, calibration)

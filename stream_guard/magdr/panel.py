@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,21 +11,39 @@ from ..errors import EngineError, UnknownNameError
 from ..inference import AUTO, list_engines
 from .calibration import Calibration, load_calibration
 from .detector import Detector
-from .engines import Parser, open_editor, open_parser
+from .engines import Parser, Rgb, open_editor, open_parser
 from .inputs import InputDetector, open_inputs
+from .regions import Masks
 from .restorer import LearnedRestorer, open_restorer
 
 _log = logging.getLogger(__name__)
 
+ALARM = 0.02
+"""What a unit of log-odds beyond the threshold of the detector of inputs weighs in units of S_final."""
+
 
 @dataclass(slots=True)
 class Panel:
-    """What was opened; at least one probe."""
+    """What was opened; at least one probe, unless none was wanted."""
 
     parser: Parser
     detectors: list[Detector] = field(default_factory=list)
     inputs: InputDetector | None = None
     restorer: LearnedRestorer | None = None
+
+    def judges(self) -> dict[str, str]:
+        """The names of the networks that have a say, and their sha256."""
+        found = {detector.editor.card.name: detector.editor.card.sha256 for detector in self.detectors}
+        if self.inputs is not None:
+            found[Path(self.inputs.calibration.engine).name] = self.inputs.calibration.sha256
+        return found
+
+    def quick(self, detector: Detector, masks: Masks) -> Callable[[Rgb], float]:
+        """What a restoration must calm: a probe's quick look, and the detector of inputs as far as it is alarmed."""
+        look, inputs = detector.quick(masks), self.inputs
+        if inputs is None:
+            return look
+        return lambda face: look(face) + ALARM * max(0.0, inputs.log_odds([face])[0] - inputs.calibration.threshold)
 
     def close(self) -> None:
         for one in (self.inputs, self.restorer):
@@ -45,7 +63,7 @@ def open_panel(
     backend: str = AUTO,
     threads: int = 1,
 ) -> Panel:
-    """The parser, the probes by name (all that the calibration knows if None), and what else is asked for.
+    """The parser, the probes by name (all that the calibration knows if None, `[]`: none), and what else is asked for.
 
     Networks that the calibration knows and the zoo lacks are told in the log. Raises EngineError where none can judge.
     """
@@ -53,20 +71,20 @@ def open_panel(
     panel = Panel(open_parser(parser, backend, threads))
     failures = []
     try:
-        for name in probes or _installed(known):
+        for name in _installed(known) if probes is None else probes:
             try:
                 panel.detectors.append(_probe(name, panel.parser, known, backend, threads))
             except (EngineError, UnknownNameError) as error:
                 failures.append(str(error))
-        if not panel.detectors:
-            raise EngineError("no probe can be asked: " + "; ".join(failures or ["none is named"]))
         try:
             if known.inputs is not None and inputs:
-                panel.inputs = open_inputs(known.inputs, None, backend, threads)
+                panel.inputs = open_inputs(known.inputs, None, backend, threads, panel.parser.size)
             if restores:
                 panel.restorer = open_restorer(backend, threads)
         except (EngineError, UnknownNameError) as error:
             failures.append(str(error))
+        if not panel.detectors and (probes != [] or panel.inputs is None):
+            raise EngineError("no probe can be asked: " + "; ".join(failures or ["none is named"]))
     except BaseException:
         panel.close()
         raise

@@ -68,6 +68,10 @@ class Recipe:
         """The face with every patch treated, blended by the soft masks (N, S, S)."""
         return blended(face if self.learned is None else self.learned(face), masks, self.methods)
 
+    @property
+    def changes(self) -> bool:
+        return self.learned is not None or bool(self._operations())
+
     def __str__(self) -> str:
         first = "learned restorer" if self.learned is not None else ""
         return "; ".join(part for part in (first, self._operations()) if part) or "nothing"

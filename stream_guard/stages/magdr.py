@@ -11,18 +11,17 @@ from time import perf_counter
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..errors import ConfigError, EngineError, UnknownNameError
 from ..inference import AUTO, backend_words
 from ..magdr import plausible
 from ..magdr.detector import Detector, Score
 from ..magdr.engines import Rgb, from_rgb
-from ..magdr.inputs import InputDetector, with_inputs
+from ..magdr.inputs import with_inputs
 from ..magdr.panel import Panel, open_panel
 from ..magdr.reconstructor import Recipe, restore
 from ..magdr.regions import Masks, conditional_masks
-from ..magdr.restorer import LearnedRestorer
 from ..media import pixels
 from ..types import Face, Frame, Verdict, head_region
 from .base import Stage, StageOptions
@@ -55,7 +54,9 @@ class MagdrOptions(StageOptions):
         "check", description="check: verdicts only; restore: also undo what was found, in the picture's own planes"
     )
     probes: list[str] | None = Field(
-        None, description="generators to ask, by name or folder; all that the zoo's calibration knows if not given"
+        None,
+        description="generators to ask, by name or folder; all that the calibration knows if not given; `[]`: none, "
+        "and the detector of perturbed inputs judges alone, in a few milliseconds",
     )
     parser: str | None = Field(None, description="face parser: a name or folder; the zoo's default if not given")
     inputs: bool = Field(
@@ -79,6 +80,12 @@ class MagdrOptions(StageOptions):
     )
     backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of each engine")
+
+    @model_validator(mode="after")
+    def _somebody_judges(self) -> MagdrOptions:
+        if self.probes == [] and (self.mode == "restore" or not self.inputs):
+            raise ValueError("without probes there is nothing to restore by, and only `inputs` can judge")
+        return self
 
 
 @dataclass(slots=True)
@@ -142,11 +149,11 @@ class MagdrStage(Stage):
     def about(self) -> dict[str, str]:
         if self._engines is None:
             return {}
-        probes = [detector.editor for detector in self._engines.detectors]
+        judges = self._engines.judges()
         return {
-            "engine": ", ".join(probe.card.name for probe in probes),
+            "engine": ", ".join(judges),
             "backend": self._engines.parser.session.backend,
-            "sha256": probes[0].card.sha256,
+            "sha256": next(iter(judges.values())),
         }
 
     def process(self, frame: Frame) -> list[Frame]:
@@ -194,26 +201,22 @@ class MagdrStage(Stage):
             if reason:
                 return reason
             scores = [detector.score(crop, masks) for detector in engines.detectors]
-            seen = engines.inputs.value(self._inputs(frame, face, engines.inputs)) if engines.inputs else None
+            seen = engines.inputs.value(crop) if engines.inputs else None
         except EngineError as error:
             if not self._warned:
                 _log.warning("magdr's engines failed, faces are unknown: %s", error)
             self._warned = True
             return ENGINE_FAILED
-        worst: Score = max(scores, key=lambda score: score.value)
+        worst = max(scores, key=lambda score: score.value, default=Score(0.0, 0.0, 0.0, 0.0, ""))
         known.values.append(with_inputs(worst, seen).value)
         known.region, known.masks = worst.region, masks
         if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
-            known.recipe = self._search(crop, masks, engines.detectors[scores.index(worst)], engines.restorer)
+            known.recipe = self._search(crop, masks, engines, engines.detectors[scores.index(worst)])
         return ""
 
-    @staticmethod
-    def _inputs(frame: Frame, face: Face, inputs: InputDetector) -> Rgb:
-        return pixels.read_rgb(frame.picture, head_region(face.box), inputs.size)
-
-    def _search(self, crop: Rgb, masks: Masks, detector: Detector, learned: LearnedRestorer | None) -> Recipe:
-        usual = detector.calibration.usual
-        return restore(crop, masks, detector.quick(masks), usual, self.options.restore_looks, learned=learned).recipe
+    def _search(self, crop: Rgb, masks: Masks, engines: Panel, detector: Detector) -> Recipe:
+        judge, usual = engines.quick(detector, masks), detector.calibration.usual
+        return restore(crop, masks, judge, usual, self.options.restore_looks, learned=engines.restorer).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""
@@ -238,5 +241,5 @@ class MagdrStage(Stage):
             return Verdict(self.name, UNKNOWN, 0.5, track, known.reason or NOT_LOOKED_AT, measured=False)
         if value < 0.5:
             return Verdict(self.name, CLEAN, value, track, confidence=1 - value)
-        reason = RESTORED if known.recipe is not None else ""
+        reason = RESTORED if known.recipe is not None and known.recipe.changes else ""
         return Verdict(self.name, PERTURBED, value, track, reason, confidence=value, region=known.region)

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stream_guard.errors import EngineError
 from stream_guard.magdr.calibration import InputCalibration, load_calibration
 from stream_guard.magdr.detector import Score
+from stream_guard.magdr.engines import from_rgb
 from stream_guard.magdr.inputs import open_inputs, with_inputs
+from stream_guard.magdr.panel import open_panel
 from stream_guard.stages.magdr import MagdrOptions, MagdrStage
 from stream_guard.stages.reasons import ENGINE_FAILED
 
@@ -97,3 +100,37 @@ def test_an_answer_of_another_shape_is_no_verdict(tmp_path: Path, monkeypatch: p
     (found,) = verdicts(stage, framed(soft()))
     assert (found.label, found.reason) == ("unknown", ENGINE_FAILED)
     stage.close()
+
+
+def test_it_may_judge_alone(tmp_path: Path) -> None:
+    found = {}
+    for name, level in (("low", -0.9), ("high", 0.9)):
+        stage = opened(tmp_path / name, level, probes=[])
+        (found[name],) = verdicts(stage, framed(soft()))
+        assert set(stage.about()) == {"engine", "backend", "sha256"}
+        stage.close()
+    assert (found["low"].label, found["high"].label) == ("perturbed", "clean")
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "restore"}, {"inputs": False}])
+def test_alone_it_cannot_restore_nor_be_left_out(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="without probes"):
+        MagdrOptions.model_validate({"probes": [], **wrong})
+
+
+def test_alone_and_missing_nobody_judges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = write_engines(tmp_path)
+    with pytest.raises(EngineError, match="no probe can be asked"):
+        open_panel(made["calibration"], [], str(made["parser"]), backend="onnxruntime")
+
+
+def test_a_restoration_must_calm_it_too(tmp_path: Path) -> None:
+    made = write_engines(tmp_path)
+    write_inputs(tmp_path / "inputs", made["calibration"], level=0.0)
+    panel = open_panel(made["calibration"], [str(made["probe"])], str(made["parser"]), backend="onnxruntime")
+    masks = panel.parser.look(from_rgb([grey(100)])[0])[2]
+    (detector,) = panel.detectors
+    alone, together = detector.quick(masks), panel.quick(detector, masks)
+    assert together(grey(100)) == alone(grey(100))
+    assert together(grey(160)) > alone(grey(160)) + 0.05
+    panel.close()
