@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from stream_guard.errors import EngineError
+from stream_guard.inference import find_engine
 from stream_guard.magdr.calibration import InputCalibration, load_calibration
 from stream_guard.magdr.detector import Score
 from stream_guard.magdr.engines import from_rgb
@@ -134,3 +135,10 @@ def test_a_restoration_must_calm_it_too(tmp_path: Path) -> None:
     assert together(grey(100)) == alone(grey(100))
     assert together(grey(160)) > alone(grey(160)) + 0.05
     panel.close()
+
+
+def test_what_ships_is_what_was_calibrated() -> None:
+    calibration = load_calibration().inputs
+    assert calibration is not None
+    assert find_engine(None, "perturbation").sha256 == calibration.sha256
+    open_inputs(calibration, None, "onnxruntime").close()
