@@ -94,17 +94,21 @@ class CarliniWagnerL2(Attack):
             distance=x.new_full((n,), torch.inf),
             fled=x.new_full((n,), -torch.inf),
         )
+        at = torch.arange(n, device=x.device)
         for _ in range(self.search_steps):
-            search.next_c(self._descend(models[0], x, labels, search))
+            before = search.c
+            search.next_c(self._descend(models[0], x, labels, search, at))
+            at = torch.nonzero(search.c != before)[:, 0]  # the same c would find the same again
+            if not len(at):
+                break
         return search.image
 
-    def _descend(self, model: Model, x: Tensor, labels: Tensor, search: _Search) -> Tensor:
-        """One run of Adam for each image at its c; returns which reached the confidence."""
+    def _descend(self, model: Model, x: Tensor, labels: Tensor, search: _Search, at: Tensor) -> Tensor:
+        """One run of Adam for each of the images `at`, at its c; returns (N,) which reached the confidence."""
         won = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        at = torch.arange(len(x), device=x.device)
         start = torch.atanh(x * ALMOST)
         origin = torch.tanh(start)
-        w, adam = start.clone(), _Adam(start, self.lr)
+        w, adam = start[at], _Adam(start[at], self.lr)
         before = x.new_full((len(x),), torch.inf)
         for step in range(self.iterations):
             w.requires_grad_(True)

@@ -47,7 +47,7 @@ class Settings:
             raise UsageError("iterations, window and every must be 1 or more, lr above 0 and jitter 0 or more")
 
 
-FAST = Settings(channels=FAST_CHANNELS, skips=FAST_SKIPS, depth=FAST_DEPTH, iterations=400, every=2)
+FAST = Settings(channels=FAST_CHANNELS, skips=FAST_SKIPS, depth=FAST_DEPTH, iterations=500, every=2)
 """For pictures of 64 px, with EarlyStop."""
 
 
@@ -145,7 +145,10 @@ def purify(images: Tensor, judge: Judge, settings: Settings, stop: Stop) -> Puri
 def _fit(images: Tensor, judge: Judge, settings: Settings, stop: Stop) -> Purified:
     rng = torch.Generator().manual_seed(settings.seed)
     network = PriorNetwork(len(images), settings.channels, settings.skips, settings.depth).to(images.device)
+    # A quarter less time on a processor.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types do not know it
     z = noise(len(images), images.shape[-1], rng, settings.depth).to(images.device)
+    z = z.contiguous(memory_format=torch.channels_last)
     goal = (images + 1) / 2
     opt = torch.optim.Adam(network.parameters(), settings.lr)
     steps: list[int] = []

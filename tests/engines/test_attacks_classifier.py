@@ -113,6 +113,27 @@ class TestCarliniWagnerL2:
         found = CarliniWagnerL2(c=(1.0, 1e2), search_steps=2, iterations=60, confidence=1e6)(model, x, y)
         assert (margin(model(found), y) < -1).all()
 
+    def test_a_c_that_cannot_grow_is_not_tried_again(self) -> None:
+        """Out of reach, c is 1, 10 and then 100, however many steps there are; within reach every step halves it."""
+        counts, found = [], []
+        for confidence, steps in ((1e6, 3), (1e6, 8), (0.0, 3), (0.0, 8)):
+            inner, asked = Linear(), []
+            x = images(2)
+            y = labels(inner, x)
+
+            def model(at: torch.Tensor, inner: nn.Module = inner, asked: list[int] = asked) -> torch.Tensor:
+                asked.append(len(at))
+                return inner(at)
+
+            attack = CarliniWagnerL2(
+                c=(1.0, 1e2), search_steps=steps, iterations=10, confidence=confidence, early=False
+            )
+            found.append(attack(model, x, y))
+            counts.append(len(asked))
+        assert counts[0] == counts[1] == 30
+        assert torch.equal(found[0], found[1])
+        assert counts[3] == 80
+
     def test_stopping_early_finds_as_much(self) -> None:
         model, x = small_net(), images(4, 32)
         y = labels(model, x)

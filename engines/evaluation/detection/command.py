@@ -23,8 +23,10 @@ from ...data.origin import described
 from ...training import seed_everything
 from ..machine import machine
 from . import data, defence, library, networks, tables
-from .networks import RECIPES, Trained
+from . import drawn as drawing
+from .networks import Trained
 from .perturbed import ATTACKS, Effort, Perturbed, make
+from .recipes import RECIPES
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
 PARTS = {"library": ("library",), "suite": ("suite",), "prior": ("prior", "table3", "table4", "figure6")}
@@ -41,9 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS, metavar="STEP")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures and networks in pixels")
     parser.add_argument("--minutes", type=float, default=15.0, help="for training one network at most")
+    parser.add_argument("--half", action="store_true", help="train in bfloat16: sooner where the processor has it")
     parser.add_argument("--cw-faces", type=int, default=effort.faces)
     parser.add_argument("--cw-steps", type=int, default=effort.search_steps, help="of the binary search (paper: 5)")
     parser.add_argument("--cw-iterations", type=int, default=effort.iterations, help="of each step (paper: 1000)")
+    parser.add_argument("--cw-confidence", type=float, default=effort.confidence, help="kappa (paper: 200)")
+    parser.add_argument("--near", type=float, default=effort.near, help="a second, small kappa: pictures close by")
+    parser.add_argument("--near-iterations", type=int, default=effort.near_iterations)
     parser.add_argument("--library-faces", type=int, default=8, help="for the comparison with foolbox")
     parser.add_argument("--library-steps", type=int, default=5)
     parser.add_argument("--library-iterations", type=int, default=100)
@@ -52,6 +58,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite-iterations", type=int, default=50)
     parser.add_argument("--suite-queries", type=int, default=500)
     parser.add_argument("--prior-reals", type=int, default=100, help="reals for tables III and IV, and as many fakes")
+    parser.add_argument("--prior-networks", nargs="+", default=["prior", "blurred"], metavar="NAME")
+    parser.add_argument("--drawn-people", type=int, default=80, help="whose drawn pictures a network learns from")
+    parser.add_argument("--prior-people", type=int, default=24, help="of the val split, to choose the threshold on")
     parser.add_argument("--prior-batch", type=int, default=16)
     parser.add_argument("--figure-iterations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -91,13 +100,27 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
         if "networks" not in arguments.steps:
             return None
         path.parent.mkdir(exist_ok=True)
-        first = networks.RECIPES[name].start
+        first = RECIPES[name].start
         start = _network(arguments, pictures, first) if first else None
+        drawn = _drawn(arguments, pictures, start) if start and RECIPES[name].drawn else None
         made = networks.train(
-            name, pictures, arguments.seed, arguments.minutes, say=_say, start=start.detector if start else None
+            name,
+            pictures,
+            arguments.seed,
+            arguments.minutes,
+            say=_say,
+            start=start.detector if start else None,
+            half=arguments.half,
+            drawn=drawn,
         )
         networks.save(made, path)
     return networks.load(path)
+
+
+def _drawn(arguments: argparse.Namespace, pictures: data.Pictures, start: Trained) -> drawing.Drawn:
+    """Of people of the train split, attacked on the network that is trained on from here."""
+    path = arguments.work / f"drawn-train-{start.name}.pt"
+    return drawing.make(pictures.train.first(arguments.drawn_people), pictures.size, start.detector, path)
 
 
 def _attacks(
@@ -112,6 +135,7 @@ def _attacks(
             perturbed[one.name, attack] = make(one, pictures.test, attack, effort, folder)
     if perturbed:
         made["table2"] = tables.table2(trained, pictures.test, perturbed)
+        made["trade"] = tables.trade(trained, pictures.test, perturbed)
         _write(arguments.out, made)
     plain = next((t for t in trained if t.name == "resnet"), None)
     if "library" in arguments.steps and plain is not None:
@@ -123,9 +147,12 @@ def _attacks(
         part = pictures.test.first(arguments.suite_faces)
         made["suite"] = tables.suite(asked, part, arguments.suite_iterations, arguments.suite_queries, arguments.seed)
         _write(arguments.out, made)
-    classifier = next((t for t in trained if t.name == "blurred"), None)
-    if "prior" in arguments.steps and classifier is not None and perturbed:
-        _prior(arguments, pictures, classifier, perturbed, made)
+    if "prior" in arguments.steps and perturbed:
+        for name in ("prior", "table3", "table4", "figure6"):
+            made[name] = []
+        for one in trained:
+            if one.name in arguments.prior_networks:
+                _prior(arguments, pictures, one, perturbed, made)
     made["not_run"] = _not_run(arguments, made)
 
 
@@ -136,15 +163,26 @@ def _prior(
     perturbed: dict[tuple[str, str], Perturbed],
     made: dict[str, Any],
 ) -> None:
+    """Tables III and IV with this classifier behind the prior, added to what is made; figure 6 with the first."""
+    path = arguments.work / f"drawn-val-{classifier.name}.pt"
+    part = pictures.val.first(arguments.prior_people)
+    by = defence.threshold(classifier, drawing.make(part, pictures.size, classifier.detector, path))
     cases = defence.choose(classifier, pictures.test, perturbed, arguments.prior_reals)
-    _say(f"deep image prior on {len(cases.images)} pictures")
+    far = defence.choose(classifier, pictures.test, perturbed, 0, ("cw",))
+    _say(f"deep image prior on {len(cases.images)} and {len(far.images)} pictures")
+    after, facts = defence.defend(classifier, cases, arguments.prior_batch, by)
+    whose = {"network": classifier.name, "title": classifier.recipe.title}
+    made["prior"].append(whose | defence.summary(facts, cases))
     before = tables.p_real(classifier, cases.images)
-    after, facts = defence.defend(classifier, cases, arguments.prior_batch)
-    made["prior"] = defence.summary(facts, cases)
-    made["table3"] = defence.table3(cases, before, after)
-    made["table4"] = defence.table4(cases, before, after)
+    made["table3"] += [whose | row for row in defence.table3(cases, before, after)]
+    made["table4"] += [whose | row for row in defence.table4(cases, before, after)]
+    if len(far.images):
+        after, _ = defence.defend(classifier, far, arguments.prior_batch, by)
+        rows = defence.table4(far, tables.p_real(classifier, far.images), after)
+        made["table4"] += [whose | row | {"beside": True} for row in rows]
     _write(arguments.out, made)
-    made["figure6"] = defence.figure6(classifier, cases, arguments.figure_iterations)
+    if not made["figure6"]:
+        made["figure6"] = defence.figure6(classifier, cases, arguments.figure_iterations, by)
 
 
 def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
@@ -171,7 +209,7 @@ def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, 
         "machine": machine(),
         "data": f"{_stills(arguments.data)}: one head crop of each and one edit of the same crop; split by a hash of "
         "the name, best epoch by the val split",
-        "people": {"train": len(pictures.train), "val": len(pictures.val), "test": len(pictures.test)},
+        "people": {"train": pictures.train.people, "val": len(pictures.val), "test": len(pictures.test)},
         "fakes_by": {name: {"steps": steps} for name, steps in pictures.made_by.items()},
         "size": pictures.size,
         "effort": asdict(_effort(arguments)),
@@ -191,7 +229,14 @@ def _not_run(arguments: argparse.Namespace, made: dict[str, Any]) -> list[str]:
 
 
 def _effort(arguments: argparse.Namespace) -> Effort:
-    return Effort(arguments.cw_faces, arguments.cw_steps, arguments.cw_iterations)
+    return Effort(
+        arguments.cw_faces,
+        arguments.cw_steps,
+        arguments.cw_iterations,
+        arguments.cw_confidence,
+        arguments.near,
+        arguments.near_iterations,
+    )
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -1,8 +1,9 @@
-"""The pictures of tables I to IV: one head crop a person, and one edit of the same crop; made once, kept as 8 bits.
+"""The pictures of tables I to IV: one head crop a person, and edits of the same crop; made once, kept as 8 bits.
 
 Differences from the paper: its 5,000 fakes are of one few-shot generator and other people than its reals; ours are
 edits of the very reals, by several surrogates in turn, so that neither person, camera nor framing tells the classes.
-The split is by person (pack.split_of). Train crops are an eighth larger, for random crops in training.
+The split is by person (pack.split_of). Train crops are an eighth larger, for random crops in training. In val and test
+a person stands once, in train ROUNDS times, each with the edit of another generator.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ CROP = 1.3
 """Sides of the face's box in a crop, as FaceForensics++ has it."""
 MARGIN = 9 / 8
 BATCH = 16
+ROUNDS = 3
+"""Edits of each person to learn from, at most as many as there are generators."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def people(self) -> int:
+        """How many there are, however often they stand here."""
+        return len(set(self.names))
 
     def first(self, count: int) -> Part:
         return Part(self.names[:count], self.by[:count], self.reals[:count], self.fakes[:count])
@@ -72,13 +80,36 @@ class Pictures:
 
 
 def make(data: Path, fakes: Sequence[Path], size: int, seed: int = 0) -> Pictures:
-    """Edit every person of the pack once, with the generators in turn."""
+    """Edit every person of the pack with the generators in turn: once, and those to learn from ROUNDS times."""
     targets = {folder.name: target_of(folder, data) for folder in fakes}
     rng = torch.Generator().manual_seed(seed)
     large = round(size * MARGIN)
     sides = {"train": large, "val": size, "test": size}
     train, val, test = (_part(pack.read(data, [split]), targets, sides[split], split, rng) for split in sides)
+    more = [_again(data, targets, k, large, seed) for k in range(1, min(ROUNDS, len(targets)))]
+    train = joined([train, *more], torch.Generator().manual_seed(seed))
     return Pictures(size, train, val, test, {folder.name: stored(folder).step for folder in fakes})
+
+
+def _again(data: Path, targets: dict[str, Target], later: int, side: int, seed: int) -> Part:
+    """The train split, every person edited by the generator that is so much later in turn."""
+    names = list(targets)
+    turned = {name: targets[name] for name in names[later:] + names[:later]}
+    # The seed of the first round deals the people to the turns as they were.
+    return _part(pack.read(data, ["train"]), turned, side, "train", torch.Generator().manual_seed(seed))
+
+
+def joined(parts: Sequence[Part], rng: torch.Generator) -> Part:
+    """All of them, mixed."""
+    mixed = torch.randperm(sum(map(len, parts)), generator=rng)
+    names = [name for part in parts for name in part.names]
+    by = [name for part in parts for name in part.by]
+    return Part(
+        tuple(names[k] for k in mixed.tolist()),
+        tuple(by[k] for k in mixed.tolist()),
+        torch.cat([part.reals for part in parts])[mixed],
+        torch.cat([part.fakes for part in parts])[mixed],
+    )
 
 
 def _part(heads: list[pack.Head], targets: dict[str, Target], side: int, split: str, rng: torch.Generator) -> Part:
