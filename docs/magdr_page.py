@@ -85,15 +85,15 @@ def page(note: str) -> str:
 
 LIMITS = """## What is not the paper, and what is weak
 
-- **Few clips say how often it is wrong on video** (see above): what is usual was learned from stills and some clips, and
-  the surrogate answers to lighting and colour as it does to perturbations. Measure your own content before you let
+- **Few clips say how often it is wrong on video** (see above): what is usual was learned from stills and a few clips,
+  and the surrogate answers to lighting and colour as it does to perturbations. Measure your own content before you let
   `perturbed` reject it; raise the threshold by `--set magdr.calibration=FILE` with a calibration of your own clips
   (`python -m engines calibrate --clips ...`, `calibrate-inputs --clips ...`).
-- **Most of what is found, the learned detector of inputs finds**, after H.264 crf 23 too, and of our own protection nearly
-  all that it finds; the paper's two add what fine perturbations do to an edit. It was trained on the kinds of attack, and
-  against the very surrogates, that it is measured with (other people, other draws): of attacks unlike these it may find
-  nothing. The small input classifier is the paper's kind of baseline, trained on the 96 people of the calibration: in
-  8 bits it finds all against StarGAN, after the codec next to nothing, and against First Order Motion nothing at all.
+- **Most of what is found, the learned detector of inputs finds**, after H.264 crf 23 too; of our own protection nearly
+  all. The paper's two add what fine perturbations do to an edit. It was trained on these kinds of attack against these
+  very surrogates (other people, other draws): of attacks unlike them it may find nothing. The small input classifier is
+  the paper's kind of baseline, trained on the calibration's 96 people: in 8 bits it finds all against StarGAN, after
+  the codec next to nothing, and against First Order Motion nothing at all.
 - Whoever attacks with the weights of the detector of inputs at hand is not found by it at all after 20 steps; the
   paper's two then still find 13 or 14 of 16 (the adaptive table). That is why it stands beside them.
 - The 14 clips of "On video" are of people that no network here learned from; some may have been among the 13 clips that
@@ -117,8 +117,8 @@ LIMITS = """## What is not the paper, and what is weak
   detectors and the baselines do not find what was made against it, which is low in frequency: the zoo has no
   calibration for that probe, and the learned detector alone finds it.
 - Face replacement did not run: our CycleGAN surrogate has hardly been trained.
-- The adaptive attack knows the operations of the consistency detector, not its masks and thresholds; the second one also
-  knows the weights and the threshold of the detector of inputs.
+- The adaptive attack knows the operations of the consistency detector, not its masks and thresholds; the second one
+  knows the weights and the threshold of the detector of inputs as well.
 - A disrupter that should survive purification would need these operations among the deliveries of its training loop
   (straight through, as in `engines/magdr/adaptive.py`): each step then costs one more image operation, and the same
   budget buys less disruption of unpurified video. It has not been trained.

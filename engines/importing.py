@@ -87,6 +87,9 @@ def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
     """
     graph = onnx.load(model).graph
     stored = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    for node in graph.node:  # an exporter keeps equal weights once, and passes them on
+        if node.op_type == "Identity" and node.input[0] in stored:
+            stored[node.output[0]] = stored[node.input[0]]
     own = whole.state_dict()
     for name, key in _names(stored, own).items():
         if own[key].shape == stored[name].shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines import importing, shipping
+from engines.detectors.architectures import architecture
+from engines.detectors.learner import Best
 from engines.generators.target import Target
 from engines.magdr import calibrate_inputs, train_perturbation, train_restorer
 from engines.magdr.adaptive import through_operations
@@ -16,6 +20,7 @@ from engines.magdr.perturbed import Perturbing
 from engines.magdr.restorer import Restorer
 from engines.training import Run
 from stream_guard.errors import UsageError
+from stream_guard.inference.card import load_card
 from stream_guard.magdr.calibration import InputCalibration
 from stream_guard.magdr.inputs import value
 
@@ -140,3 +145,27 @@ def test_a_restorer_begins_by_changing_nothing_and_needs_targets(data: Path, tmp
     torch.testing.assert_close(Restorer(8)(image), image)
     with pytest.raises(UsageError, match="needs generators that judge it"):
         train_restorer.train(data, tmp_path / "run", 1, False, "cpu")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_both_are_shipped_and_had_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card is one that the runtime takes, and a run made of it holds the same network."""
+    monkeypatch.setattr(shipping, "ZOO", tmp_path / "zoo")
+    detector = train_perturbation.Settings(width=0.125, size=64)
+    best = Best(architecture(train_perturbation.NETWORK).detector(detector.width, detector.size))
+    best.loss = 0.0
+    Run(tmp_path / "p", asdict(detector), 0, name=train_perturbation.NAME).save({"best": best})
+    settings = train_restorer.Settings(width=8)
+    network = Restorer(settings.width).eval()
+    nn.init.normal_(network.head.weight, std=0.01)  # an untrained one would change nothing
+    Run(tmp_path / "r", asdict(settings), 0, name=train_restorer.NAME).save({"mean": train_restorer.averaged(network)})
+    for name, folder, load in (
+        (train_perturbation.NAME, "p", train_perturbation.load),
+        (train_restorer.NAME, "r", train_restorer.load),
+    ):
+        card = load_card(shipping.ship(name, tmp_path / folder))
+        assert (card.kind, card.default) == (name, True)
+        importing.unship(card, tmp_path / f"{folder}-again")
+        image = torch.rand(1, 3, card.input_shape("image")[-1], card.input_shape("image")[-1]) * 2 - 1
+        first, second = (load(tmp_path / one)(image) for one in (folder, f"{folder}-again"))
+        torch.testing.assert_close(first, second, atol=2e-4, rtol=0)
