@@ -49,8 +49,8 @@ def value(log_odds: float, calibration: InputCalibration) -> float:
 
 
 def with_inputs(score: Score, inputs: float | None) -> Score:
-    """The probe's score, or that of the inputs' detector where it is higher."""
-    return score if inputs is None else replace(score, value=max(score.value, inputs))
+    """The probe's score, or that of the inputs' detector where it is higher: of the whole face, it knows no region."""
+    return score if inputs is None or inputs <= score.value else replace(score, value=inputs, region="")
 
 
 def open_inputs(

@@ -208,8 +208,9 @@ class MagdrStage(Stage):
             self._warned = True
             return ENGINE_FAILED
         worst = max(scores, key=lambda score: score.value, default=Score(0.0, 0.0, 0.0, 0.0, ""))
-        known.values.append(with_inputs(worst, seen).value)
-        known.region, known.masks = worst.region, masks
+        told = with_inputs(worst, seen)
+        known.values.append(told.value)
+        known.region, known.masks = told.region, masks
         if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
             known.recipe = self._search(crop, masks, engines, engines.detectors[scores.index(worst)])
         return ""

@@ -49,7 +49,8 @@ def test_either_may_call_a_face_perturbed() -> None:
     score = Score(0.0, 0.0, 0.0, 0.3, "skin")
     assert with_inputs(score, None) is score
     assert with_inputs(score, 0.1).value == 0.3
-    assert with_inputs(score, 0.8).value == 0.8
+    loud = with_inputs(score, 0.8)
+    assert (loud.value, loud.region) == (0.8, "")  # it looks at the whole face
 
 
 def opened(folder: Path, level: float, **options: object) -> MagdrStage:
