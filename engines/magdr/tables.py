@@ -24,7 +24,8 @@ from stream_guard.magdr.calibration import ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Detector, Evidence, judge
 from stream_guard.magdr.engines import from_rgb
 from stream_guard.magdr.inputs import open_inputs, value
-from stream_guard.magdr.reconstructor import restore
+from stream_guard.magdr.reconstructor import Learned, restore
+from stream_guard.magdr.restorer import open_restorer
 
 from .. import importing
 from ..evaluation.figures import detection, l2, mean, share
@@ -206,17 +207,20 @@ class Tables:
         for channel in faces.CHANNELS:
             clean, crops = self.clean("8bit")[:count], self.treated("pgd", channel)[:count]
             ways: dict[str, Callable[[Any], Any]] = baselines.restorers(self.autoencoder(), self.a.seed)
+            learned = open_restorer("onnxruntime")
+            ways |= {"learned restorer": learned} if learned is not None else {}
             made = {name: np.stack([way(crop) for crop in crops]) for name, way in ways.items()}
-            made["MagDR"] = np.stack([self._reconstructed(crop) for crop in crops])
+            made["MagDR, image operations alone"] = np.stack([self._reconstructed(crop, None) for crop in crops])
+            made["MagDR"] = np.stack([self._reconstructed(crop, learned) for crop in crops])
             for name, restored in made.items():
                 rows.append({"method": name, "channel": channel, **self._apart(clean, restored)})
                 print(rows[-1]["method"], channel, rows[-1]["ssim_output"], flush=True)
         return rows
 
-    def _reconstructed(self, crop: Any) -> Any:
+    def _reconstructed(self, crop: Any, learned: Learned | None) -> Any:
         detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks).face
+        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks, learned=learned).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]

@@ -150,6 +150,15 @@ def _sliced(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
     return every[tuple(where)].flip(axis) if step < 0 else every[tuple(where)]
 
 
+def depth_to_space(a: Attributes, v: Sequence[Any]) -> Tensor:
+    """Channels to blocks of pixels; `mode` CRD is torch's pixel shuffle, DCR (ONNX's default) has the block outside."""
+    x, side = v[0], int(a["blocksize"])
+    if a.get("mode", "DCR") == "DCR":
+        n, channels, height, width = x.shape
+        x = x.reshape(n, side * side, channels // side**2, height, width).transpose(1, 2).reshape(x.shape)
+    return functional.pixel_shuffle(x, side)
+
+
 def reshape(a: Attributes, v: Sequence[Any]) -> Tensor:
     """0 copies the size of the input."""
     wanted = ints(v[1])
@@ -272,6 +281,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Concat": lambda a, v: torch.cat(list(v), a["axis"]),
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DepthToSpace": depth_to_space,
     "DequantizeLinear": dequantize,
     "Div": divide,
     "Equal": _one(torch.eq),

@@ -190,6 +190,8 @@ def test_measuring_says_the_time_and_the_error_or_why_not() -> None:
         ("Gemm", {"transB": 1, "alpha": 0.5}, [(2, 7), (3, 7), (3,)]),
         ("Flatten", {"axis": 2}, [(2, 3, 4)]),
         ("Reshape", {}, [(2, 3, 4), [0, -1]]),
+        ("DepthToSpace", {"blocksize": 2, "mode": "CRD"}, [(2, 12, 3, 4)]),
+        ("DepthToSpace", {"blocksize": 2}, [(2, 12, 3, 4)]),
     ],
 )
 def test_an_operator_in_torch_is_that_of_onnx_runtime(operator: str, attributes: dict, inputs: list) -> None:

@@ -40,3 +40,14 @@ def test_another_size_and_another_answer_are_errors() -> None:
 def test_a_zoo_without_one_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "list_engines", lambda: ())
     assert open_restorer() is None
+
+
+def test_the_one_that_ships_leaves_a_clean_face_nearly_alone() -> None:
+    from .test_shipped import head
+
+    restorer = open_restorer("onnxruntime")
+    assert restorer is not None
+    clean = head()
+    away = restorer(clean).astype(float) - clean
+    restorer.close()
+    assert 10 * np.log10(255**2 / np.square(away).mean()) > 28
