@@ -80,7 +80,7 @@ def open_panel(
             if known.inputs is not None and inputs:
                 panel.inputs = open_inputs(known.inputs, None, backend, threads, panel.parser.size)
             if restores:
-                panel.restorer = open_restorer(backend, threads)
+                panel.restorer = open_restorer(backend, threads, panel.parser.size)
         except (EngineError, UnknownNameError) as error:
             failures.append(str(error))
         if not panel.detectors and (probes != [] or panel.inputs is None):

@@ -30,9 +30,15 @@ class LearnedRestorer:
         self.session.close()
 
 
-def open_restorer(backend: str = AUTO, threads: int = 1) -> LearnedRestorer | None:
-    """The zoo's own; None where it has none: image operations alone then restore. Raises EngineError."""
+def open_restorer(backend: str = AUTO, threads: int = 1, size: int = 0) -> LearnedRestorer | None:
+    """The zoo's own; None where it has none: image operations alone then restore.
+
+    Raises EngineError where it takes other crops than those of `size` (0: any).
+    """
     if not any(card.kind == "restorer" and card.default for card in list_engines()):
         return None
     card = find_engine(None, "restorer")
-    return LearnedRestorer(open_session(card, backend, threads=threads), card.input_shape("image")[-1])
+    own = card.input_shape("image")[-1]
+    if size not in (0, own):
+        raise EngineError(f"the restorer {card.name!r} takes {own} px, the parser {size}")
+    return LearnedRestorer(open_session(card, backend, threads=threads), own)

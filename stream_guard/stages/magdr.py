@@ -43,6 +43,9 @@ UNKNOWN_REASONS = (
 not_a_photograph, not_parsed: what it shows; engine_missing: no parser, probe or calibration; engine_failed: one of them
 raised; not_looked_at: `budget_ms` has left no time for this face yet."""
 
+NOBODY = Score(0.0, 0.0, 0.0, 0.0, "")
+"""What the probes say where none is asked."""
+
 YCBCR = np.array([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]], np.float32)
 """RGB to Y, Cb, Cr of BT.709, full range."""
 
@@ -202,18 +205,22 @@ class MagdrStage(Stage):
                 return reason
             scores = [detector.score(crop, masks) for detector in engines.detectors]
             seen = engines.inputs.value(crop) if engines.inputs else None
+            told = with_inputs(max(scores, key=lambda score: score.value, default=NOBODY), seen)
+            known.values.append(told.value)
+            known.region, known.masks = told.region, masks
+            if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
+                worst = max(range(len(scores)), key=lambda k: scores[k].value)
+                known.recipe = self._search(crop, masks, engines, engines.detectors[worst])
         except EngineError as error:
-            if not self._warned:
-                _log.warning("magdr's engines failed, faces are unknown: %s", error)
-            self._warned = True
-            return ENGINE_FAILED
-        worst = max(scores, key=lambda score: score.value, default=Score(0.0, 0.0, 0.0, 0.0, ""))
-        told = with_inputs(worst, seen)
-        known.values.append(told.value)
-        known.region, known.masks = told.region, masks
-        if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
-            known.recipe = self._search(crop, masks, engines, engines.detectors[scores.index(worst)])
+            return self._failed(error)
         return ""
+
+    def _failed(self, error: EngineError) -> str:
+        """Tells the first failure; returns the reason that every one gives."""
+        if not self._warned:
+            _log.warning("magdr's engines failed, faces are unknown: %s", error)
+        self._warned = True
+        return ENGINE_FAILED
 
     def _search(self, crop: Rgb, masks: Masks, engines: Panel, detector: Detector) -> Recipe:
         judge, usual = engines.quick(detector, masks), detector.calibration.usual
@@ -227,7 +234,12 @@ class MagdrStage(Stage):
                 continue
             head, side = head_region(face.box), known.masks.shape[-1]
             crop = pixels.read_rgb(frame.picture, head, side)
-            change = (known.recipe(crop, known.masks).astype(np.float32) - crop) / np.float32(255)
+            try:
+                restored = known.recipe(crop, known.masks)
+            except EngineError as error:
+                known.reason = self._failed(error)
+                continue
+            change = (restored.astype(np.float32) - crop) / np.float32(255)
             pixels.add_perturbation(frame.picture, head, np.einsum("ij,hwj->ihw", YCBCR, change), epsilon=0.5)
 
     def _verdicts(self, frame: Frame) -> Iterator[Verdict]:

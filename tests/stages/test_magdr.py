@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from stream_guard.errors import ConfigError
+from stream_guard.errors import ConfigError, EngineError
 from stream_guard.magdr import plausible
+from stream_guard.magdr.reconstructor import Recipe
 from stream_guard.media import pixels
 from stream_guard.stages import magdr, reasons
 from stream_guard.stages.magdr import LABELS, UNKNOWN_REASONS, MagdrOptions, MagdrStage
@@ -197,6 +198,23 @@ class TestRestore:
         before = pixels.whole_rgb(frame.picture).copy()
         (out,) = stage.process(frame)
         assert np.array_equal(before, pixels.whole_rgb(out.picture))
+
+    def test_a_restorer_that_fails_makes_the_face_unknown_and_ends_nothing(self, tmp_path: Path) -> None:
+        """In the search, and later, when a recipe that was found is applied."""
+
+        def broken(face: np.ndarray) -> np.ndarray:
+            raise EngineError("the device is gone")
+
+        for when in ("searching", "applying"):
+            stage = opened(tmp_path / when, mode="restore", restore_looks=60, every=100)
+            assert stage._engines is not None
+            if when == "searching":
+                stage._engines.restorer = broken  # type: ignore[assignment]
+            else:
+                verdicts(stage, framed(rough()))
+                stage._known[1].recipe = Recipe({}, learned=broken)
+            found = verdicts(stage, framed(rough(1), 1))[0]
+            assert (found.label, found.reason) == ("unknown", reasons.ENGINE_FAILED)
 
     def test_checking_never_writes(self, tmp_path: Path) -> None:
         frame = framed(rough())
