@@ -39,11 +39,15 @@ class Panel:
         return found
 
     def quick(self, detector: Detector, masks: Masks) -> Callable[[Rgb], float]:
-        """What a restoration must calm: a probe's quick look, and the detector of inputs as far as it is alarmed."""
-        look, inputs = detector.quick(masks), self.inputs
+        """What a restoration must calm: a probe's quick look, and the detector of inputs as far as it is alarmed.
+
+        A face that calms the probe more than usual gains nothing by it: that would hide the other's alarm.
+        """
+        look, inputs, usual = detector.quick(masks), self.inputs, detector.calibration.usual
         if inputs is None:
             return look
-        return lambda face: look(face) + ALARM * max(0.0, inputs.log_odds([face])[0] - inputs.calibration.threshold)
+        limit = inputs.calibration.threshold
+        return lambda face: max(look(face), usual) + ALARM * max(0.0, inputs.log_odds([face])[0] - limit)
 
     def close(self) -> None:
         for one in (self.inputs, self.restorer):
