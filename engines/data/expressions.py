@@ -210,14 +210,17 @@ def pixel_grid(size: int, like: Tensor) -> Tensor:
     return torch.stack([x, y], 2).expand(len(like), -1, -1, -1)
 
 
-def spline(nodes: Tensor, values: Tensor, at: Tensor) -> Tensor:
-    """Thin-plate spline through `values` (N, K, 2) at `nodes` (N, K, 2) and 0 at STILL, evaluated `at` (N, P, 2)."""
+def spline(nodes: Tensor, values: Tensor, at: Tensor, stiffness: float = _STIFFNESS) -> Tensor:
+    """Thin-plate spline through `values` (N, K, 2) at `nodes` (N, K, 2) and 0 at STILL, evaluated `at` (N, P, 2).
+
+    A stiffer one passes the values by, and bends less where nodes that lie close disagree.
+    """
     still = nodes.new_tensor(STILL).expand(len(nodes), -1, -1)
     nodes = torch.cat([nodes, still], 1)
     n, k = nodes.shape[:2]
     plane = torch.cat([torch.ones_like(nodes[:, :, :1]), nodes], 2)
     system = nodes.new_zeros(n, k + 3, k + 3)
-    system[:, :k, :k] = _kernel(nodes, nodes) + _STIFFNESS * torch.eye(k, device=nodes.device)
+    system[:, :k, :k] = _kernel(nodes, nodes) + stiffness * torch.eye(k, device=nodes.device)
     system[:, :k, k:], system[:, k:, :k] = plane, plane.transpose(1, 2)
     right = torch.cat([values, values.new_zeros(n, k + 3 - values.shape[1], 2)], 1)
     weights = torch.linalg.solve(system.double(), right.double()).to(nodes)

@@ -12,13 +12,12 @@ from PIL import Image
 
 from engines.data import pack
 from engines.data.action_units import UNITS
-from engines.data.comic import comic, stepped
 from engines.export import PARITY_ATOL, to_onnx
 from engines.generators import train_cyclegan as cyclegan
 from engines.generators import train_ganimation as ganimation
 from engines.generators.families import target_of
 from engines.generators.ganimation import Generator
-from stream_guard.errors import EngineError
+from stream_guard.errors import EngineError, UsageError
 from stream_guard.types import Box
 from tests.engines.test_data import packed
 from tests.engines.test_expressions import face
@@ -193,11 +192,11 @@ def test_the_pool_returns_old_fakes_about_half_of_the_time():
     assert 70 < old < 130
 
 
-def test_a_print_has_few_tones_and_dark_lines():
-    assert stepped(torch.linspace(0, 1, 200)).diff().abs().lt(0.004).float().mean() > 0.5
-    picture = torch.full((1, 3, 64, 64), 0.7)
-    picture[:, :, 30:33, 8:56] = 0.3
-    picture[:, :, 40:] = 0.5
-    printed = comic(picture)
-    assert printed[0, :, 31, 30].mean() < 0.15
-    assert (printed[0, :, 10, 30] - printed[0, :, 55, 30]).abs().max() > 0.1
+def test_a_donor_that_the_pack_does_not_hold_is_refused(faces):
+    with pytest.raises(UsageError, match="'nobody'"):
+        cyclegan.CycleGANTrainer(dataclasses.replace(SMALL["cyclegan"], donor="nobody"), faces, CPU)
+
+
+def test_a_pack_without_landmarks_cannot_replace_faces(packed):
+    with pytest.raises(EngineError, match="no landmarks"):
+        cyclegan.CycleGANTrainer(SMALL["cyclegan"], packed[0], CPU)
