@@ -299,6 +299,40 @@ def test_tables_3_and_4_and_figure_6(
         assert len(panel["p_real"]) == len(panel["p_real_averaged"]) == len(panel["iterations"]) == 4
 
 
+def test_a_second_opinion_passes_what_both_networks_call_real(
+    trained: list[networks.Trained], pictures: Pictures, made: dict[tuple[str, str], perturbed.Perturbed]
+) -> None:
+    used = defence.Defence(trained[1], trained[2], 0.5)
+    assert used.words == {"network": "resnet+blurred", "title": "ResNet, then ResNet (Data Augmented)"}
+    assert defence.Defence(trained[1], trained[1]).words["network"] == "resnet"
+    before, after = torch.tensor([0.9, 0.2, 0.9]), torch.tensor([0.7, 0.9, 0.1])
+    assert used.both(before, after).tolist() == pytest.approx([0.7, 0.2, 0.1])
+    assert defence.Defence(trained[1], trained[1]).both(before, after) is after
+    cases = defence.choose(trained[1], pictures.test, made, reals=4)
+    p = tables.p_real(trained[1], cases.images)
+    whole = defence.table3(cases, p, used.both(p, 1 - p), used.both(p, p))
+    assert [row["defence"] for row in whole][2:] == ["Both networks, no prior", "Baseline"]
+    assert whole[2]["accuracy"] == whole[3]["accuracy"]
+
+
+def test_an_attacker_who_knows_both_networks_has_to_fool_both(
+    trained: list[networks.Trained], pictures: Pictures, tmp_path: Path
+) -> None:
+    used = defence.Defence(trained[1], trained[2], 0.5)
+    pair = defence.known_to_the_attacker(used)
+    x, _ = pictures.test.both()
+    each = [one.detector.logit_real(x) for one in trained[1:3]]
+    torch.testing.assert_close(pair.detector.p_real(x).logit(), torch.minimum(each[0], each[1] - 0.5))
+    torch.testing.assert_close(pair.detector.logit_real(x), (each[0] + each[1] - 0.5) / 2)
+    found = perturbed.make(pair, pictures.test, "fgsm", perturbed.Effort(6, 1, 5, 200.0, 1.0, 3), tmp_path)
+    assert (tmp_path / "resnet+blurred-fgsm.pt").is_file()
+    fakes = pictures.test.only_fakes()[0]
+    assert (pair.detector.logit_real(found.images()) > pair.detector.logit_real(fakes)).float().mean() > 0.9
+    cases = defence.choose(pair, pictures.test, {(pair.name, "fgsm"): found}, 0)
+    assert len(cases.images)
+    assert {name.rpartition(", ")[2] for name in cases.called("{}, both known").categories} == {"both known"}
+
+
 def test_pictures_are_drawn_of_reals_fakes_and_attacked_fakes(
     trained: list[networks.Trained], pictures: Pictures, tmp_path: Path
 ) -> None:

@@ -59,6 +59,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite-queries", type=int, default=500)
     parser.add_argument("--prior-reals", type=int, default=100, help="reals for tables III and IV, and as many fakes")
     parser.add_argument("--prior-networks", nargs="+", default=["prior", "blurred"], metavar="NAME")
+    parser.add_argument(
+        "--first",
+        default="",
+        metavar="NAME",
+        help="a network that is attacked, and asked before those behind the prior",
+    )
     parser.add_argument("--drawn-people", type=int, default=80, help="whose drawn pictures a network learns from")
     parser.add_argument("--prior-people", type=int, default=24, help="of the val split, to choose the threshold on")
     parser.add_argument("--prior-batch", type=int, default=16)
@@ -150,39 +156,74 @@ def _attacks(
     if "prior" in arguments.steps and perturbed:
         for name in ("prior", "table3", "table4", "figure6"):
             made[name] = []
+        first = next((one for one in trained if one.name == arguments.first), None)
         for one in trained:
             if one.name in arguments.prior_networks:
-                _prior(arguments, pictures, one, perturbed, made)
+                by = _threshold(arguments, pictures, one)
+                _prior(arguments, pictures, defence.Defence(one, one, by), perturbed, made)
+                if first is not None and first.name != one.name:
+                    _prior(arguments, pictures, defence.Defence(first, one, by), perturbed, made)
     made["not_run"] = _not_run(arguments, made)
+
+
+def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, behind: Trained) -> float:
+    """Where the network calls a drawn picture real, chosen on the val split."""
+    path = arguments.work / f"drawn-val-{behind.name}.pt"
+    part = pictures.val.first(arguments.prior_people)
+    return defence.threshold(behind, drawing.make(part, pictures.size, behind.detector, path))
 
 
 def _prior(
     arguments: argparse.Namespace,
     pictures: data.Pictures,
-    classifier: Trained,
+    used: defence.Defence,
     perturbed: dict[tuple[str, str], Perturbed],
     made: dict[str, Any],
 ) -> None:
-    """Tables III and IV with this classifier behind the prior, added to what is made; figure 6 with the first."""
-    path = arguments.work / f"drawn-val-{classifier.name}.pt"
-    part = pictures.val.first(arguments.prior_people)
-    by = defence.threshold(classifier, drawing.make(part, pictures.size, classifier.detector, path))
-    cases = defence.choose(classifier, pictures.test, perturbed, arguments.prior_reals)
-    far = defence.choose(classifier, pictures.test, perturbed, 0, ("cw",))
-    _say(f"deep image prior on {len(cases.images)} and {len(far.images)} pictures")
-    after, facts = defence.defend(classifier, cases, arguments.prior_batch, by)
-    whose = {"network": classifier.name, "title": classifier.recipe.title}
-    made["prior"].append(whose | defence.summary(facts, cases))
-    before = tables.p_real(classifier, cases.images)
-    made["table3"] += [whose | row for row in defence.table3(cases, before, after)]
-    made["table4"] += [whose | row for row in defence.table4(cases, before, after)]
-    if len(far.images):
-        after, _ = defence.defend(classifier, far, arguments.prior_batch, by)
-        rows = defence.table4(far, tables.p_real(classifier, far.images), after)
-        made["table4"] += [whose | row | {"beside": True} for row in rows]
+    """Tables III and IV of a defence, added to what is made; figure 6 of the first."""
+    cases = defence.choose(used.first, pictures.test, perturbed, arguments.prior_reals)
+    before = tables.p_real(used.first, cases.images)
+    after, facts = _asked(arguments, used, cases, before)
+    made["prior"].append(used.words | defence.summary(facts, cases))
+    without = None if used.alone else used.both(before, tables.p_real(used.behind, cases.images))
+    made["table3"] += [used.words | row for row in defence.table3(cases, before, after, without)]
+    made["table4"] += [used.words | row for row in defence.table4(cases, before, after)]
+    _write(arguments.out, made)
+    for far, who in _beside(arguments, pictures, used, perturbed):
+        before = tables.p_real(who, far.images)
+        after, _ = _asked(arguments, used, far, tables.p_real(used.first, far.images))
+        made["table4"] += [used.words | row | {"beside": True} for row in defence.table4(far, before, after)]
     _write(arguments.out, made)
     if not made["figure6"]:
-        made["figure6"] = defence.figure6(classifier, cases, arguments.figure_iterations, by)
+        made["figure6"] = defence.figure6(used.behind, cases, arguments.figure_iterations, used.by)
+
+
+def _asked(
+    arguments: argparse.Namespace, used: defence.Defence, cases: defence.Cases, before: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """p_real (N,) of the whole defence, and what it cost."""
+    _say(f"deep image prior on {len(cases.images)} pictures")
+    after, facts = defence.defend(used.behind, cases, arguments.prior_batch, used.by)
+    return used.both(before, after), facts
+
+
+def _beside(
+    arguments: argparse.Namespace,
+    pictures: data.Pictures,
+    used: defence.Defence,
+    perturbed: dict[tuple[str, str], Perturbed],
+) -> list[tuple[defence.Cases, Trained]]:
+    """What is not in the paper's tables, and the network that each was made on: Carlini-Wagner at kappa 200, and
+    attacks that know both networks of a second opinion."""
+    far = defence.choose(used.first, pictures.test, perturbed, 0, ("cw",))
+    found = [(far, used.first)] if len(far.images) else []
+    if used.alone:
+        return found
+    pair, effort = defence.known_to_the_attacker(used), _effort(arguments)
+    folder = arguments.work / "perturbed"
+    known = {(pair.name, attack): make(pair, pictures.test, attack, effort, folder) for attack in ("fgsm", "near")}
+    cases = defence.choose(pair, pictures.test, known, 0)
+    return [*found, (cases.called("{}, both known"), pair)] if len(cases.images) else found
 
 
 def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
