@@ -9,6 +9,7 @@ from typing import Any
 
 import chart
 import paper
+from tabular import table
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "engines" / "evaluation" / "results"
@@ -116,7 +117,7 @@ def in_short(documents: dict[str, Document | None]) -> list[str]:
                 + [_number(row["face_psnr_db"], ".1f", " dB"), _number(row["face_ssim"]["value"], ".3f")]
             )
     heading = ["disrupted pairs", "paper (float)", *(COLUMNS[c] for c in _SHORT), "face PSNR", "SSIM"]
-    return [_markdown(heading, rows), *_pictured(documents), "### Who was asked\n", _networks(documents)]
+    return [table(heading, rows), *_pictured(documents), "### Who was asked\n", _networks(documents)]
 
 
 _SHORT = ("float", "h264_crf23", "h264_crf30", "jpeg75")
@@ -199,13 +200,13 @@ def _networks(documents: dict[str, Document | None]) -> str:
         for g in generators.values()
     ]  # fmt: skip
     heading = ["generator", "family", "parameters", "size", "steps", "minutes", "the disrupter trained against it"]
-    text = _markdown(heading, rows)
+    text = table(heading, rows)
     if detectors:
         seen = [
             [d["name"], d["architecture"], f"{d['parameters'] / 1e6:.2f} M", f"{d['size']} px"]
             for d in detectors.values()
         ]
-        text += "\n" + _markdown(["detector", "architecture", "parameters", "size"], seen) + "\n" + DETECTORS
+        text += "\n" + table(["detector", "architecture", "parameters", "size"], seen) + "\n" + DETECTORS
     return text
 
 
@@ -214,7 +215,7 @@ def _paper(name: str) -> list[str]:
         return []
     heading, rows = paper.PAPER[name]
     remark = paper.REMARKS.get(name)
-    return ["The paper:\n", _markdown(heading, rows), *([remark + "\n"] if remark else [])]
+    return ["The paper:\n", table(heading, rows), *([remark + "\n"] if remark else [])]
 
 
 def _ours(name: str, document: Document | None) -> list[str]:
@@ -253,7 +254,7 @@ def _grid(document: Document, labels: dict[str, str], cell: Cell, psnr: bool = F
         for row in document["rows"]
     ]
     heading = [*labels.values(), *(["face PSNR, SSIM"] if psnr else []), *(COLUMNS[c] for c in columns)]
-    return _markdown(heading, rows)
+    return table(heading, rows)
 
 
 def _word(value: object) -> str:
@@ -294,7 +295,7 @@ def _robustness(document: Document) -> str:
     rows = document["rows"]
     heading = ["", *(f"{r['labels']['generator']}: {r['labels']['method']}" for r in rows)]
     body = [[COLUMNS[c], *(_percent(r["columns"][c]["disrupted"]) for r in rows)] for c in rows[0]["columns"]]
-    return _markdown(heading, body)
+    return table(heading, body)
 
 
 def _flicker(document: Document) -> str:
@@ -309,7 +310,7 @@ def _flicker(document: Document) -> str:
         for row in document["rows"]
     ]
     heading = ["clip", "hold (pictures)", "levels of 255", "energy over the original's", "face PSNR"]
-    return _markdown(heading, body) + (
+    return table(heading, body) + (
         "\nLevels: mean |d_t - warp(d_t-1)|, d being protected minus original. Energy: that of the motion-compensated "
         "temporal difference, protected over original; 1 adds no flicker.\n"
     )
@@ -321,7 +322,7 @@ def _speed(document: Document) -> str:
         figure = row["columns"]["time"]["seconds"]
         low, high = figure["ci95"]
         rows.append([row["labels"]["method"], f"{figure['value']:.4f} s ({low:.4f} to {high:.4f})", str(figure["n"])])
-    return _markdown(["method", "seconds an image", "images"], rows)
+    return table(["method", "seconds an image", "images"], rows)
 
 
 _WHERE = {"generator": "generator"}
@@ -386,9 +387,3 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 def _unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _markdown(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(heading)
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tabular import table
+
 from stream_guard.inference import find_engine
 from stream_guard.magdr.calibration import Calibration, calibration_file, load_calibration
 from stream_guard.magdr.regions import REGIONS, TARGETS
@@ -134,7 +136,7 @@ def _parser() -> str:
         f"## The face parser\n\n{card.title}. IoU on held-out people, by class, at "
         f"{card.input_shape('image')[-1]} px, after {card.results.get('steps')} steps "
         f"({card.results.get('training_minutes')} minutes). {card.notes}\n\n"
-        + _table(["class", "IoU"], rows)
+        + table(["class", "IoU"], rows)
         + "\n`engines/parser/bisenet.py` is the published BiSeNet, equal to the official numbers, and loads its "
         "checkpoint; its order of classes differs and is mapped.\n"
     )
@@ -145,9 +147,9 @@ def _regions() -> str:
     targets = [[f"`{name}`", ", ".join(members)] for name, members in TARGETS.items()]
     return (
         "## Regions\n\n"
-        + _table(["region", "classes"], regions)
+        + table(["region", "classes"], regions)
         + "\nWhich regions an edit may change; any other that changes as much speaks for a perturbation:\n\n"
-        + _table(["edit", "regions"], targets)
+        + table(["edit", "regions"], targets)
     )
 
 
@@ -173,7 +175,7 @@ def _calibration() -> str:
     heading = ["probe", "edits asked", "K", "lambda", "threshold", "false alarms on validation people", "people"]
     return (
         f"## Thresholds\n\n`engines/zoo/magdr/magdr.toml`, made by `{known.command}`. {known.notes}\n\n"
-        + _table(heading, rows)
+        + table(heading, rows)
         + "\nThe threshold is the score that one in a hundred clean validation faces exceeds; these are few, so that "
         "the figures below, of other people and of video, say more.\n" + _inputs(known)
     )
@@ -223,7 +225,7 @@ def _detection(task: str, parts: dict[str, Any]) -> str:
             + [_share(row["false_alarms"]), printed]
         )
     heading = ["channel", "attack", "disrupted", "detector", "precision", "recall", "F1", "false alarms", "paper's F1"]
-    return "### Detection (Table 1)\n\n" + _facts(part) + _table(heading, rows)
+    return "### Detection (Table 1)\n\n" + _facts(part) + table(heading, rows)
 
 
 def _adaptive(parts: dict[str, Any]) -> str:
@@ -243,7 +245,7 @@ def _adaptive(parts: dict[str, Any]) -> str:
     return (
         "### The attack that knows the defence (eq. 3)\n\n"
         + _facts(part)
-        + _table(["it knows the", "iterations", "detector", "recall", "F1", "disrupted"], rows)
+        + table(["it knows the", "iterations", "detector", "recall", "F1", "disrupted"], rows)
     )
 
 
@@ -262,7 +264,7 @@ def _restoration(parts: dict[str, Any]) -> str:
         "### Restoration (Table 2)\n\nAgainst the clean input (I) and the edit of the clean input (O), under PGD; "
         "squared errors in 8-bit levels.\n\n"
         + _facts(part)
-        + _table(["channel", "method", *sides, "still disrupted", "paper's SSIM (O)"], rows)
+        + table(["channel", "method", *sides, "still disrupted", "paper's SSIM (O)"], rows)
     )
 
 
@@ -285,7 +287,7 @@ def _video(document: dict[str, Any] | None) -> str:
     return (
         f"## On video\n\n`{document['command']}`. {document['data']}. Every `perturbed` on a clip that is not "
         "protected is a false alarm.\n\n"
-        + _table(["version", "faces", "labels", "unknown because", "perturbed, of those judged"], rows)
+        + table(["version", "faces", "labels", "unknown because", "perturbed, of those judged"], rows)
     )
 
 
@@ -303,8 +305,3 @@ def _share(figure: dict[str, Any]) -> str:
 def _load(name: str) -> dict[str, Any] | None:
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _table(heading: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(heading)} |", "|" + " --- |" * len(heading)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"

@@ -128,7 +128,7 @@ def test_whether_the_prior_earns_its_cost_is_told(fooling: Any) -> None:
 
 
 def test_figure_6_is_drawn(fooling: Any) -> None:
-    text = fooling.figure6(document())
+    text = fooling.fooling_prior.figure6(document())
     root = ElementTree.fromstring(text)
     assert "(d) real" in text
     assert "stops at 35" in text

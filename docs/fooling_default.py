@@ -1,0 +1,124 @@
+"""What the default detector is worth: the first part of the page on detectors. Used by docs/fooling.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tabular import table
+
+from stream_guard.inference import find_engine
+from stream_guard.stages.classifier import CROP
+
+HERE = Path(__file__).resolve().parent
+
+Row = dict[str, Any]
+
+NOT_SHIPPED = """**No detector is in the zoo**: `detect` needs `engine:`, or `require_engine: false`, with which every
+verdict is `unknown`. `python -m engines export resnet18 --from RUN --as detector` makes a detector the default.
+"""
+
+WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw, also
+after re-encoding and from surrogates it never saw. Of real face swaps it has seen one pair, and passes most of the
+rest. Softness is its weak side. A face that has to be enlarged for it looks soft, and real ones are then often called
+fake (the table of real videos): the stage says `unknown`, with the reason `too_small`, of faces under 98 pixels. Blur
+and low bit rates do the same to larger ones, which is why a person should look at such content before it is turned
+away.
+"""
+
+
+def section(document: Row | None) -> list[str]:
+    parts = ["## The default detector\n"]
+    if document is None or not document["rows"]:
+        return [*parts, "Not measured yet: `python -m engines evaluate detectors`.\n", NOT_SHIPPED]
+    row = document["rows"][0]
+    parts.append(
+        f"{row['network']}, {row['parameters'] / 1e6:.2f} M parameters, {row['settings']['size']} px, {row['steps']} "
+        f"steps, {row['minutes']:g} minutes on a shared CPU. `{document['command']}`\n"
+    )
+    if not (HERE.parent / "engines" / "zoo" / "detector").is_dir():
+        parts.append(NOT_SHIPPED)
+    parts.append(WEAK)
+    heading = ["fakes of", "seen in training", "delivery", "accuracy", "AUROC", "fakes passed", "calibration error"]
+    rows = [
+        [
+            fakes["generator"],
+            "yes" if fakes["seen"] else "no",
+            way,
+            f"{found['accuracy']:.1%} ({found['accuracy_ci95'][0]:.1%} to {found['accuracy_ci95'][1]:.1%})",
+            f"{found['auroc']:.3f}",
+            f"{found['fakes_passed']:.1%}",
+            f"{found['calibration_error']:.3f}",
+        ]
+        for fakes in row["fakes"]
+        for way, found in fakes["by_delivery"].items()
+    ]
+    return [*parts, table(heading, rows), *_sharpness(row), *_videos(row), *_protection(row)]
+
+
+def _sharpness(row: Row) -> list[str]:
+    """What passes as real when pictures of 8 bits are softened or sharpened."""
+    rows = [
+        [name, found["generator"], f"{cell['reals']:.0%}", f"{cell['fakes']:.0%}"]
+        for found in row["fakes"][:2]
+        for name, cell in found.get("passed_by_sharpness", {}).items()
+    ]
+    if not rows:
+        return []
+    return ["### Softness\n", table(["pictures", "fakes of", "reals that pass", "fakes that pass"], rows)]
+
+
+def _videos(row: Row) -> list[str]:
+    """Real deepfakes, frame by frame as they came: the honest part."""
+    rows = [
+        [clip["clip"], "deepfake" if clip["fake"] else "original", clip["split"], f"{clip['passed_as_real']:.0%}"]
+        for clip in row["deepfake_videos"]
+    ]
+    held = [c for c in row["deepfake_videos"] if c["split"] == "test"]
+    right = [c["passed_as_real"] if not c["fake"] else 1 - c["passed_as_real"] for c in held]
+    words = f"On the {len(held)} videos of people it never saw, {sum(right) / len(right):.0%} of the frames are judged "
+    words += "rightly (a coin: 50 %).\n" if held else ""
+    heading = ["real deepfake videos", "kind", "split", "frames that pass as real"]
+    return ["### Real deepfakes\n", words if held else "", table(heading, rows), *_strangers(row)]
+
+
+def _strangers(row: Row) -> list[str]:
+    """Real videos of people it never saw: every fake among them is a false alarm."""
+    videos = row.get("real_videos", [])
+    if not videos:
+        return []
+    passed = [clip["passed_as_real"] for clip in videos]
+    held = sum(share > 0.5 for share in passed)
+    card = find_engine(None, "detector")
+    least = int(card.input_shape("image")[2] / (card.crop or CROP))
+    words = f"Of the frames of {len(videos)} real videos of other people {sum(passed) / len(passed):.0%} pass as real "
+    words += f"(each video weighs alike); of {held} of them most frames do. "
+    large = [c["passed_as_real"] for c in videos if c["face_px"] >= least]
+    words += f"Where faces are at least {least} px wide, so that the stage judges them, most frames pass in "
+    words += (
+        f"{sum(share > 0.5 for share in large)} of {len(large)}; the others it calls `unknown`. The limit is the size "
+    )
+    words += "that the network takes; that it matters so much was seen on these videos.\n"
+    heading = ["real videos", "frames", "face", "frames that pass as real", "mean score"]
+    rows = [
+        [c["clip"], str(c["frames"]), f"{c['face_px']} px", f"{c['passed_as_real']:.0%}", f"{c['p_real_mean']:.2f}"]
+        for c in sorted(videos, key=lambda c: c["face_px"])
+    ]
+    return ["### Real videos\n", words, table(heading, rows)]
+
+
+def _protection(row: Row) -> list[str]:
+    heading = ["reals", "count", "delivery", "unprotected pass", "protected pass", "difference"]
+    rows = [
+        [
+            found["of"],
+            str(found["count"]),
+            way,
+            f"{cell['unprotected']:.1%}",
+            f"{cell['protected']:.1%}",
+            f"{cell['difference_points']:+.1f} points",
+        ]
+        for found in row.get("protection", [])
+        for way, cell in found["passed_as_real"].items()
+    ]
+    return ["### Our own protection\n", table(heading, rows)] if rows else []
