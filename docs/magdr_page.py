@@ -119,7 +119,8 @@ LIMITS = """## What is not the paper, and what is weak
 - Facial reenactment is asked of First Order Motion's surrogate: GANimation's gives way to no attack. The paper's two
   detectors and the baselines do not find what was made against it, which is low in frequency: the zoo has no
   calibration for that probe, and the learned detector alone finds it.
-- Face replacement did not run: our CycleGAN surrogate has hardly been trained.
+- Face replacement is asked of our CycleGAN surrogate, which gives everyone one donor's face, softly. The detector of
+  inputs and the restorer never saw an attack against it.
 - The adaptive attack knows the operations of the consistency detector, not its masks and thresholds; the second one
   knows the weights and the threshold of the detector of inputs as well.
 - A disrupter that should survive purification would need these operations among the deliveries of its training loop
