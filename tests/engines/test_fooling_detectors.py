@@ -7,6 +7,7 @@ import copy
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -375,6 +376,11 @@ def test_the_defence_has_its_threshold_where_drawn_pictures_are_told(
     p = defence.judge(trained[2], by)(x.float() / 127.5 - 1)
     moved = defence.judge(trained[2], by + 1)(x.float() / 127.5 - 1)
     torch.testing.assert_close(p.logit() - moved.logit(), torch.ones_like(p), atol=1e-3, rtol=0)
+    caught = labels[:32] == 0  # all the fakes: then every real may pass
+    assert (
+        defence.threshold(trained[2], drawn.Drawn(x, labels), caught)
+        < trained[2].detector.logit_real(pictures.val.reals.float() / 127.5 - 1).min()
+    )
     right = ((p > 0.5) == (labels == 1)).float().mean()
     assert right >= ((tables.p_real(trained[2], x.float() / 127.5 - 1) > 0.5) == (labels == 1)).float().mean() - 0.02
 
@@ -411,3 +417,29 @@ def test_the_command_writes_what_it_knows(
     again = json.loads((tmp_path / "out.json").read_text())
     assert again["suite"] == [{"kept": True}]
     assert len(again["commands"]) == 2
+
+
+def test_a_second_opinion_is_measured_beside_the_papers_defence(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = argparse.ArgumentParser()
+    command.add(parser)
+    data.save(pictures, tmp_path / "pictures.pt")
+    for name in ("resnet", "blurred"):
+        monkeypatch.setitem(networks.RECIPES, name, replace(networks.RECIPES[name], epochs=1, width=0.0625))
+    monkeypatch.setattr(defence, "FAST", QUICK)
+    monkeypatch.setattr(defence, "defend", partial(defence.defend, settings=QUICK))
+    monkeypatch.setattr(drawn, "make", partial(drawn.make, settings=QUICK))
+    words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(tmp_path / "out.json")]
+    words += ["--networks", "resnet", "blurred", "--steps", "networks", "attacks", "prior", "--cw-faces", "2"]
+    words += ["--cw-steps", "1", "--cw-iterations", "2", "--near-iterations", "2", "--figure-iterations", "10"]
+    words += ["--prior-networks", "blurred", "--first", "resnet", "--prior-people", "2", "--prior-reals", "3"]
+    command.run(parser.parse_args(words))
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [facts["network"] for facts in found["prior"]] == ["blurred", "resnet+blurred"]
+    second = [row["defence"] for row in found["table3"] if row["network"] == "resnet+blurred"]
+    assert second == ["Deep Image Prior", "Deep Image Prior", "Both networks, no prior", "Baseline"]
+    known = [row for row in found["table4"] if row["category"].endswith("both known")]
+    assert known
+    assert all(row["beside"] and row["network"] == "resnet+blurred" for row in known)
+    assert (tmp_path / "drawn-val-resnet.pt").is_file()

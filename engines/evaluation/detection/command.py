@@ -159,18 +159,24 @@ def _attacks(
         first = next((one for one in trained if one.name == arguments.first), None)
         for one in trained:
             if one.name in arguments.prior_networks:
-                by = _threshold(arguments, pictures, one)
-                _prior(arguments, pictures, defence.Defence(one, one, by), perturbed, made)
-                if first is not None and first.name != one.name:
-                    _prior(arguments, pictures, defence.Defence(first, one, by), perturbed, made)
+                for before in [one] if first is None or first.name == one.name else [one, first]:
+                    by = _threshold(arguments, pictures, before, one)
+                    _prior(arguments, pictures, defence.Defence(before, one, by), perturbed, made)
     made["not_run"] = _not_run(arguments, made)
 
 
-def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, behind: Trained) -> float:
-    """Where the network calls a drawn picture real, chosen on the val split."""
-    path = arguments.work / f"drawn-val-{behind.name}.pt"
+def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, first: Trained, behind: Trained) -> float:
+    """Where the network behind the prior calls a drawn picture real, chosen on the val split attacked through `first`.
+
+    Of a second opinion what the first network calls fake is caught, whatever the other says.
+    """
+    path = arguments.work / f"drawn-val-{first.name}.pt"
     part = pictures.val.first(arguments.prior_people)
-    return defence.threshold(behind, drawing.make(part, pictures.size, behind.detector, path))
+    drawn = drawing.make(part, pictures.size, first.detector, path)
+    if first.name == behind.name:
+        return defence.threshold(behind, drawn)
+    shown, _ = drawing.three(part, pictures.size, first.detector)
+    return defence.threshold(behind, drawn, tables.p_real(first, shown) <= 0.5)
 
 
 def _prior(

@@ -30,6 +30,8 @@ from .tables import CHUNK, Row, p_real, share, surrogate
 THRESHOLDS = (0.5, 0.25)
 """p_real from which a picture counts as real; the paper's two."""
 PER_CATEGORY = 10
+CERTAIN = 1e4
+"""A logit beyond all that a network gives."""
 PAPER_SECONDS = 1800.0
 """An image took the paper `a little under 30 minutes` on a Tesla K80."""
 
@@ -101,12 +103,17 @@ def known_to_the_attacker(defence: Defence) -> Trained:
     return Trained(defence.words["network"], defence.first.recipe, pair, {})
 
 
-def threshold(classifier: Trained, drawn: Drawn) -> float:
-    """The logit of `real` from which a drawn picture is called real."""
+def threshold(classifier: Trained, drawn: Drawn, caught: Tensor | None = None) -> float:
+    """The logit of `real` from which a drawn picture is called real.
+
+    `caught` (N,): which of the drawn pictures another network, asked before, has called fake already.
+    """
     late = drawn.late()
     x, real = late.pictures.float() / 127.5 - 1, late.labels == REAL
     with torch.no_grad():
         logits = torch.cat([classifier.detector.logit_real(some) for some in x.split(CHUNK)])
+    if caught is not None:
+        logits = logits.masked_fill(caught.repeat(len(logits) // len(caught)), -CERTAIN)
     return operating.threshold(logits[real], logits[~real])
 
 

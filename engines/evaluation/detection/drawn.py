@@ -50,7 +50,7 @@ def make(part: Part, size: int, detector: Detector, path: Path, settings: Settin
     """Drawn of every picture of the part, from the file where it was made before."""
     if path.exists():
         return _load(path)
-    x, labels = _three(part, size, detector)
+    x, labels = three(part, size, detector)
     print(f"deep image prior draws {len(x)} pictures for {path.name}", flush=True)
     kept = [_drawn(images, settings) for images in x.split(BATCH)]
     pictures = ((torch.cat(kept, 1) + 1) * 127.5).round().byte()
@@ -59,7 +59,7 @@ def make(part: Part, size: int, detector: Detector, path: Path, settings: Settin
     return found
 
 
-def _three(part: Part, size: int, detector: Detector) -> tuple[Tensor, Tensor]:
+def three(part: Part, size: int, detector: Detector) -> tuple[Tensor, Tensor]:
     """Reals, fakes and fakes after FGSM on the detector, and the labels; of larger pictures the middle."""
     x, labels = part.both()
     edge = (x.shape[-1] - size) // 2
