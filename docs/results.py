@@ -31,6 +31,7 @@ GENERATORS = {
     "stargan-probe": "StarGAN (edits)",
     "fomm-probe": "First Order Motion (reenactment)",
     "ganimation-probe": "GANimation (expressions)",
+    "cyclegan-probe": "CycleGAN (face replacement)",
 }
 """The families, as the tables call them: all are our own surrogates."""
 
@@ -72,8 +73,9 @@ def disruption_table() -> str:
         "over the head. Seen: the colour difference to the unprotected delivery that 95 % of the head stays under "
         "(S-CIELAB with CIE94, mean of the faces; 1 is just seen side by side). The last column is on "
         f"{' to '.join(map(str, bounded))} pairs: P, one network for all rows, at "
-        f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, 80 steps a face; P "
-        f"may pass it) at {psnr('bound')}; and PGD-10, which knows no codec, at {psnr('pgd10')}. "
+        f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, 80 steps a face, "
+        f"begun with noise and with P's own perturbation, whatever is seen of it) at {psnr('bound')}; PGD-10, which "
+        f"knows no codec, at {psnr('pgd10')}. "
         f"`{data['command']}`, seed {data['seed']}, {data['device']}.\n"
     )
 

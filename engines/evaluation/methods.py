@@ -46,14 +46,23 @@ def fixed(delta: np.ndarray, region: Callable[[Box], Box], feather: float = pixe
 
 
 def bound(
-    stills: Sequence[Still], generator: nn.Module, conditions: Tensor, psnr_db: float, epsilon: float, seed: int
+    stills: Sequence[Still],
+    generator: nn.Module,
+    conditions: Tensor,
+    psnr_db: float,
+    epsilon: float,
+    seed: int,
+    answer: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Perturb]:
-    """PGD through the codec on each still: what any network with this grid and budget could reach."""
+    """PGD through the codec on each still: what any network with this grid and budget could reach.
+
+    `answer` says what P answers to guard regions (N, 3, SIZE, SIZE) in [0, 1]; it begins with that as well.
+    """
     attack = ThroughDelivery(psnr_db, epsilon, seed=seed)
     out = []
     for start in range(0, len(stills), 6):
         regions = torch.stack([_region(s) for s in stills[start : start + 6]])
-        deltas = attack(generator, regions, conditions).numpy()
+        deltas = attack(generator, regions, conditions, answer(regions) if answer else None).numpy()
         out += [fixed(delta, guard_region) for delta in deltas]
         print(f"bound: {len(out)} of {len(stills)} faces", flush=True)
     return out

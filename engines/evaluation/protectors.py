@@ -34,6 +34,7 @@ from ..data.pack import SIZE, Head
 from ..disrupter import delivery
 from ..disrupter import train as disrupter_run
 from ..disrupter.network import SIZE as NETWORK_SIZE
+from ..disrupter.network import shrink
 from ..export import OPSET, to_onnx, write_card
 from ..generators.target import Target
 from ..shipping import BUDGET_PSNR_DB
@@ -81,6 +82,11 @@ class Engine:
         """(N, 3, G, G) for guard regions (N, S, S, 3) of the size on the card."""
         planes = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         return torch.from_numpy(self.session.run({"face": planes})["delta"]).clamp(-self.epsilon, self.epsilon)
+
+    def answer(self, regions: Tensor) -> Tensor:
+        """(N, 3, G, G) for guard regions (N, 3, S, S) in [0, 1] of any size."""
+        small = shrink(regions, self.card.input_shape("face")[-1])
+        return self.delta((small.permute(0, 2, 3, 1) * 255).round().byte().numpy())
 
     def close(self) -> None:
         self.session.close()
@@ -189,7 +195,7 @@ def bound(
     for start in range(0, len(stills), BATCH):
         part = stills[start : start + BATCH]
         regions = torch.stack([_planes(_read(still, guard_region, SIZE)) for still in part])
-        for delta in attack(list(targets), regions.to(device), rows).cpu():
+        for delta in attack(list(targets), regions.to(device), rows, engine.answer(regions)).cpu():
             treatments.append(Treatment(fixed(delta.numpy(), guard_region), _spread(delta)))
             tick()
     return Treated(name, treatments)

@@ -23,7 +23,7 @@ from ..generators.target import Target
 from ..shipping import EPSILON
 from . import methods
 from .delivered import Still, Tally, measure
-from .protectors import budget_of
+from .protectors import Engine, budget_of, open_engine
 
 PGD_SHARE = 1.18
 """PGD-10's bound on each value, over the root mean square of the budget: it does not fill its box."""
@@ -65,13 +65,16 @@ def table(
     """
     stage = DisruptStage(DisruptOptions(engine=engine, strength=strength))
     stage.open()
-    budget = budget_of(find_engine(engine, "disrupter"))
-    rows = [row for target in targets for row in _of_one(stage, stills, bounded, target, widths, crfs, seed, budget)]
-    stage.close()
-    return rows
+    ours = open_engine(engine)
+    try:
+        return [row for target in targets for row in _of_one(ours, stage, stills, bounded, target, widths, crfs, seed)]
+    finally:
+        ours.close()
+        stage.close()
 
 
 def _of_one(
+    ours: Engine,
     stage: DisruptStage,
     stills: Sequence[Still],
     bounded: int,
@@ -79,12 +82,12 @@ def _of_one(
     widths: Sequence[int],
     crfs: Sequence[int],
     seed: int,
-    budget: float,
 ) -> list[dict[str, Any]]:
     (probe,) = load_probes([f"{target.family}-probe"])
     conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
-    limits = methods.bound(few, target, conditions, budget, EPSILON, seed) if few else []
+    budget = ours.budget_psnr_db
+    limits = methods.bound(few, target, conditions, budget, EPSILON, seed, ours.answer) if few else []
     pgd = [methods.pgd10(still, target, conditions, PGD_SHARE * 2 * rms_of_psnr(budget)) for still in few]
     rows = []
     for width in widths:

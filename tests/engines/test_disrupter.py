@@ -152,6 +152,23 @@ def test_the_bound_disrupts_within_both_budgets(region):
     assert none.max() < 0.0005
 
 
+def test_the_bound_goes_on_from_what_a_network_answered(region):
+    """From an answer it never ends worse than from noise, and keeps to both budgets."""
+    target, rounded, theta = amplifier(), delivery.Channel("none", 0, 96), crop_theta(2, HEAD_SHARE, 0.0, None)
+    first = ThroughDelivery(36.0, 16 / 255, iterations=12)(target, region)
+    short = ThroughDelivery(36.0, 16 / 255, iterations=1)
+    found = [short(target, region), short(target, region, start=first), first]
+    reached = [
+        objective.attempt(target, objective.deliver(region, d, rounded), theta, target.conditions).distance.mean()
+        for d in found
+    ]
+    assert reached[1] > reached[0]
+    assert reached[1] > 0.8 * reached[2]
+    assert (-20 * head_rms(found[1]).log10() >= 36.0 - 1e-3).all()
+    with pytest.raises(UsageError, match="starts from deltas"):
+        short(target, region, start=first[:, :, :8])
+
+
 def test_the_bound_takes_several_generators_or_a_network_and_its_conditions(region):
     bound = ThroughDelivery(36.0, 16 / 255, iterations=2)
     assert bound([amplifier(), amplifier(4.0)], region).shape == (2, 3, GRID, GRID)
