@@ -74,15 +74,6 @@ class Residual(nn.Module):
         return F.relu(x + self.body(x))
 
 
-def _deep(channels: int, blocks: int) -> nn.Sequential:
-    """A level below the coarsest, which sees the whole face; it begins by adding nothing, so that a trained P may grow
-    it."""
-    last = nn.Conv2d(channels, channels, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # a convolution without a bias has none
-    return nn.Sequential(_conv(channels, channels, 2), *(Residual(channels) for _ in range(blocks)), last)
-
-
 class Disrupter(nn.Module):
     """P(x): face (N, 3, 128, 128) RGB in [0, 1] to delta (N, 3, 64, 64), YCbCr levels / 255, |delta| <= epsilon.
 
@@ -90,16 +81,13 @@ class Disrupter(nn.Module):
     under `psnr_db`: what P draws beyond that is scaled down, face by face.
     """
 
-    def __init__(
-        self, epsilon: float = 16 / 255, width: int = 32, psnr_db: float = 36.5, colour: float = 1.0, depth: int = 0
-    ) -> None:
+    def __init__(self, epsilon: float = 16 / 255, width: int = 32, psnr_db: float = 36.5, colour: float = 1.0) -> None:
         super().__init__()
         w1, w2, w3 = width, width * 2, width * 3
         self.epsilon, self.psnr_db, self.colour = epsilon, psnr_db, colour
         self.stem = nn.Sequential(_conv(12, w1), _conv(w1, w1))
         self.down1 = nn.Sequential(_conv(w1, w2, 2), Residual(w2))
         self.down2 = nn.Sequential(_conv(w2, w3, 2), Residual(w3), Residual(w3))
-        self.deep = _deep(w3, depth) if depth else None
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(w3, w3, 1), nn.ReLU(), nn.Conv2d(w3, w3, 1))
         self.up2 = _conv(w3 + w2, w2)
         self.up1 = _conv(w2 + w1, w1)
@@ -119,8 +107,6 @@ class Disrupter(nn.Module):
         a = self.stem(F.pixel_unshuffle(face * 2 - 1, 2))
         b = self.down1(a)
         c = self.down2(b)
-        if self.deep is not None:
-            c = c + F.interpolate(self.deep(c), scale_factor=2.0, mode="nearest")
         c = c + self.context(c)
         b = self.up2(torch.cat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], 1))
         a = self.up1(torch.cat([F.interpolate(b, scale_factor=2.0, mode="nearest"), a], 1))

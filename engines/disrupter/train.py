@@ -33,8 +33,6 @@ SLACK = 1.25
 class Settings:
     width: int = 32
     """channels of P at its finest scale"""
-    depth: int = 0
-    """residual blocks of P on an 8 x 8 grid, which sees the whole face (0: no such level)"""
     epsilon_levels: float = 16.0
     """hard bound on a value of the perturbation, in levels of 255"""
     psnr_db: float = 36.5
@@ -226,8 +224,8 @@ def train(
 ) -> Run:
     """Train P for `minutes` against named targets and detectors. `notes` are kept in the run, for the card.
 
-    A new run begins with the weights of the run `start`, where one is named (`begin_with`). Such a run, and one that is
-    resumed without `plan_minutes`, is at its final budget from the first step: the strength anneals once.
+    A new run begins with the weights of the run `start`, where one is named. Such a run, and one that is resumed
+    without `plan_minutes`, is at its final budget from the first step: the strength anneals once.
     """
     settings = settings or Settings()
     seed_everything(settings.seed)
@@ -241,7 +239,7 @@ def train(
     )
     run = Run(out, asdict(settings), minutes, name=NAME, notes=dict(notes or {}))
     if start is not None:
-        begin_with(start, trainer.p)
+        load_part(start, "p", trainer.p)
     if resume:
         run.resume(trainer.parts)
     anneal, trainer.steps = start is None and (bool(settings.plan_minutes) or run.step == 0), run.step
@@ -255,16 +253,6 @@ def train(
         run.tick(mean, trainer.parts)
     run.save(trainer.parts)
     return run
-
-
-def begin_with(folder: Path, network: Disrupter) -> None:
-    """Fill P from another run; a P that had no deep level grows one, which adds nothing yet."""
-    if network.deep is not None and not settings_of(folder, Settings).depth:
-        whole, network.deep = network.deep, None
-        load_part(folder, "p", network)
-        network.deep = whole
-    else:
-        load_part(folder, "p", network)
 
 
 def numbers(text: str) -> list[float]:
@@ -291,7 +279,7 @@ def share_done(run: Run, settings: Settings) -> float:
 
 
 def network_of(settings: Settings) -> Disrupter:
-    return Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db, settings.colour, settings.depth)
+    return Disrupter(settings.epsilon_levels / 255, settings.width, settings.psnr_db, settings.colour)
 
 
 def load(folder: Path) -> Disrupter:

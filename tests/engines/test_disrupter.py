@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
@@ -12,12 +10,9 @@ from torch import nn
 from engines.attacks.through_delivery import ThroughDelivery
 from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
-from engines.disrupter import train as trainer
 from engines.disrupter.budget import head_rms, rms_of_psnr
 from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, visibility_mask
-from engines.disrupter.train import Settings
 from engines.generators.target import Target
-from engines.training import Run
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
@@ -54,21 +49,6 @@ def test_the_network_keeps_its_hard_budget_and_size():
     assert delta.shape == (2, 3, GRID, GRID)
     assert delta.abs().max() <= 8 / 255 + 1e-7
     assert 0.3e6 <= sum(p.numel() for p in network.parameters()) <= 1e6
-
-
-def test_a_trained_network_grows_a_level_that_adds_nothing_yet(tmp_path):
-    torch.manual_seed(0)
-    small, grown = (trainer.network_of(Settings(width=8, depth=depth)) for depth in (0, 2))
-    Run(tmp_path, asdict(Settings(width=8)), 0, name=trainer.NAME).save({"p": small})
-    trainer.begin_with(tmp_path, grown)
-    face = torch.rand(2, 3, SIZE, SIZE)
-    assert torch.equal(grown(face), small(face))
-    grown(face).square().mean().backward()
-    assert grown.deep[-1].weight.grad.abs().max() > 0
-    Run(tmp_path, asdict(Settings(width=8, depth=2)), 0, name=trainer.NAME).save({"p": grown})
-    again = trainer.network_of(Settings(width=8, depth=2))
-    trainer.begin_with(tmp_path, again)
-    assert all(torch.equal(a, b) for a, b in zip(grown.parameters(), again.parameters(), strict=True))
 
 
 def test_no_face_is_under_its_psnr_and_the_hard_budget_bites_first():
