@@ -11,6 +11,8 @@ import chart
 import paper
 from tabular import table
 
+from stream_guard.inference import find_engine
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "engines" / "evaluation" / "results"
 
@@ -232,8 +234,15 @@ def _ours(name: str, document: Document | None) -> list[str]:
 def _facts(document: Document) -> str:
     return (
         f"{document['faces']} held-out faces ({document['data']}); seed {document['seed']}; {document['device']}; "
-        f"{document['seconds']:.0f} s. `{document['command']}`\n"
+        f"{document['seconds']:.0f} s. `{document['command']}`{_earlier(document)}\n"
     )
+
+
+def _earlier(document: Document) -> str:
+    """Says so where the disrupter that was measured is not the one that ships."""
+    measured = document["disrupter"]["sha256"]
+    ships = find_engine(None, "disrupter").sha256
+    return "" if measured == ships else f" **With an earlier disrupter** ({measured[:8]}; {ships[:8]} ships)."
 
 
 def _not_run(document: Document) -> str:

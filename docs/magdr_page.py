@@ -120,9 +120,9 @@ LIMITS = """## What is not the paper, and what is weak
   detectors and the baselines do not find what was made against it, which is low in frequency: the zoo has no
   calibration for that probe, and the learned detector alone finds it.
 - Face replacement is asked of our CycleGAN surrogate, which gives everyone one donor's face, softly. The detector of
-  inputs and the restorer never saw an attack against it: of PGD's pictures the former finds 15 %, of C&W's 94 %. There the
-  paper's consistency detector does the work (92 %), until H.264 crf 23 leaves it 42 %. The zoo has no calibration for
-  that probe: a look would take twice as long.
+  inputs and the restorer never saw an attack against it: of PGD's pictures the former finds 15 %, of C&W's 94 %.
+  There the paper's consistency detector does the work (92 %), until H.264 crf 23 leaves it 42 %. The zoo has no
+  calibration for that probe: a look would take twice as long.
 - The adaptive attack knows the operations of the consistency detector, not its masks and thresholds; the second one
   knows the weights and the threshold of the detector of inputs as well.
 - A disrupter that should survive purification would need these operations among the deliveries of its training loop

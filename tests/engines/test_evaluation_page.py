@@ -18,6 +18,7 @@ import paper  # noqa: E402
 
 from engines.evaluation.channels import CHANNELS  # noqa: E402
 from engines.evaluation.tables import TABLES  # noqa: E402
+from stream_guard.inference import find_engine  # noqa: E402
 
 
 def figure(value: float) -> dict:
@@ -35,6 +36,7 @@ def document(name: str, rows: list[dict], **more: object) -> dict:
         "faces": 24,
         "face_px": 256,
         "seconds": 100.0,
+        "disrupter": {"name": "disrupter", "sha256": find_engine(None, "disrupter").sha256},
         "generators": [{**generator, "parameters": 500_000, "size": 128}],
         "detectors": [],
         "rows": rows,
@@ -42,6 +44,12 @@ def document(name: str, rows: list[dict], **more: object) -> dict:
         "notes": [],
         **more,
     }
+
+
+def test_a_table_of_an_earlier_disrupter_says_so(table8):
+    assert "earlier" not in evidence._facts(table8)
+    text = evidence._facts(table8 | {"disrupter": {"name": "disrupter", "sha256": "0123456789abcdef"}})
+    assert "**With an earlier disrupter** (01234567; " in text
 
 
 def disrupted(method: str, value: float, **labels: object) -> dict:
