@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from stream_guard import __version__
 from stream_guard.cli import app
+from stream_guard.commands.stopping import interrupted_by_term
 from stream_guard.errors import ExitCode
 
 from .support import media, plugin, troubles
@@ -287,6 +288,15 @@ def test_an_audit_that_is_terminated_leaves_no_temporary_file(here: Path, monkey
     assert (run.returncode, out, err) == (ExitCode.STOPPED, "", "stream-guard: stopped\n")
     assert [name.name for name in scratch.iterdir() if name.name.startswith("stream-guard-")] == []
     assert left(here) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_not_the_one_for_which_python_ends_with_130(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt) as found, interrupted_by_term():
+        signal.raise_signal(number)
+    assert found.type is not KeyboardInterrupt
+    assert signal.getsignal(number) is before
 
 
 def test_metrics_are_served_while_it_runs(here: Path) -> None:

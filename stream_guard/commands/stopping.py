@@ -40,6 +40,11 @@ def stopping() -> Iterator[threading.Event]:
         restore()
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt itself: where that passes code that an extension runs, Python ends with
+    130 whatever the command says."""
+
+
 @contextmanager
 def interrupted_by_term() -> Iterator[None]:
     """SIGTERM as Ctrl-C, for a command without an event to watch: its temporary files go, and it ends as stopped."""
@@ -48,10 +53,11 @@ def interrupted_by_term() -> Iterator[None]:
         return
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
+        raise Interrupted
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
