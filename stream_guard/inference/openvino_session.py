@@ -9,6 +9,7 @@ from ..errors import EngineError
 from .feeds import Shape, check_feeds
 from .reshaping import model_ports
 from .session import Array
+from .signal_stack import kept_signal_stack
 
 
 class OpenVinoSession:
@@ -25,9 +26,10 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            core = openvino.Core()
-            compiled = core.compile_model(core.read_model(model=model, weights=b""), "CPU", settings)
-            self._request = compiled.create_infer_request()
+            with kept_signal_stack():
+                core = openvino.Core()
+                compiled = core.compile_model(core.read_model(model=model, weights=b""), "CPU", settings)
+                self._request = compiled.create_infer_request()
         except Exception as error:  # its errors have no common base of their own
             raise EngineError(f"OpenVINO can't load the model: {_last_line(error)}") from error
         # A port may carry several names here; the file says which one is meant.
@@ -49,7 +51,8 @@ class OpenVinoSession:
             raise EngineError(f"OpenVINO failed: {_last_line(error)}") from error
 
     def close(self) -> None:
-        self._request = None
+        with kept_signal_stack():
+            self._request = None
 
 
 def _last_line(error: Exception) -> str:
