@@ -128,11 +128,20 @@ class Run:
     _logged: float = field(default_factory=time.monotonic)
     name: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What an older checkpoint is taken to have for settings that it did not know yet."""
     _noted: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.notes:
             self._noted = [{**self.notes, "from_step": 0}]
+
+    @classmethod
+    def of(cls, folder: Path, settings: Any, minutes: float, name: str, notes: dict[str, Any] | None = None) -> Run:
+        """A run of a dataclass of settings, all of which have defaults."""
+        run = cls(folder, dataclasses.asdict(settings), minutes, name=name, notes=notes or {})
+        run.defaults = dataclasses.asdict(type(settings)())
+        return run
 
     @property
     def spent_seconds(self) -> float:
@@ -159,9 +168,10 @@ class Run:
         state = stored(self.folder)
         if self.name and state.name != self.name:
             raise UsageError(f"{self.folder} holds a run of {state.name!r}, not of {self.name!r}: use another --out")
-        if json.dumps(state.settings, sort_keys=True) != json.dumps(self.settings, sort_keys=True):
+        before = {**self.defaults, **state.settings}
+        if json.dumps(before, sort_keys=True) != json.dumps(self.settings, sort_keys=True):
             raise UsageError(
-                f"{self.folder} was trained with other settings ({_changes(state.settings, self.settings)}): "
+                f"{self.folder} was trained with other settings ({_changes(before, self.settings)}): "
                 "use the same settings, or another --out"
             )
         if lacking := sorted(set(parts) - set(state.parts)):

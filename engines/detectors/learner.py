@@ -50,6 +50,8 @@ class Settings:
     weight_decay: float = 0.02
     reuse: int = 4
     """how many batches see a group of pictures; 1 on a GPU"""
+    half: bool = False
+    """convolutions in bfloat16 on a processor too: sooner where it has instructions for that, but for ResNet50"""
     seed: int = 0
 
     def check(self) -> None:
@@ -95,9 +97,10 @@ class Learner(ABC):
     """A detector that learns from the groups that `made` gives and is judged on those of `held_out`."""
 
     def __init__(self, detector: Detector, settings: Settings, device: torch.device) -> None:
-        self.device = device
+        self.device, self.half = device, settings.half or device.type == "cuda"
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.detector = detector.to(device)
+        # Several times as fast on a processor.
+        self.detector = detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.opt = torch.optim.AdamW(self.detector.parameters(), settings.lr, weight_decay=settings.weight_decay)
         self.mean = AveragedModel(self.detector, avg_fn=running_mean, use_buffers=True)
         self.memory = Memory(self.made, settings.batch // GROUP, settings.reuse)
@@ -132,7 +135,8 @@ class Learner(ABC):
     def step(self) -> dict[str, float]:
         x, y = self.batch()
         self.detector.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             logits = self.detector(x)
         loss = F.cross_entropy(logits.float(), y)
         self.opt.zero_grad(set_to_none=True)

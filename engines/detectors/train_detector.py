@@ -8,7 +8,7 @@ split is left for measure.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +105,4 @@ def train(
     if start is not None:
         trainer.start(start)
         notes["start"] = {start.name: noted(start)}
-    return learner.fit(trainer, Run(out, asdict(settings), minutes, name=name, notes=notes), settings, resume)
+    return learner.fit(trainer, Run.of(out, settings, minutes, name, notes), settings, resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +237,7 @@ def train(
         {name: detector.to(place).eval().requires_grad_(False) for name, detector in detectors.items()},
         place,
     )
-    run = Run(out, asdict(settings), minutes, name=NAME, notes=dict(notes or {}))
+    run = Run.of(out, settings, minutes, NAME, dict(notes or {}))
     if start is not None:
         load_part(start, "p", trainer.p)
     if resume:

@@ -11,7 +11,7 @@ This family never trains a disrupter: it is kept to test the transfer to a kind 
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = CycleGANTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes, name=NAME)
+    run = Run.of(out, settings, minutes, NAME)
     if resume:
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)

@@ -11,7 +11,7 @@ motion_block=64 motion_max=1024 motion_blocks=5 lr=2e-4 batch=20 adversarial=1.
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = FOMMTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes, name=NAME, notes=notes(settings, start))
+    run = Run.of(out, settings, minutes, NAME, notes(settings, start))
     if start is not None:
         load_part(start, "ema", trainer.net)
         load_part(start, "ema", trainer.ema)

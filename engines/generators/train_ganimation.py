@@ -12,7 +12,7 @@ critic=5 conv_dim=64 adversary_dim=64 lr=1e-4 condition_gain=1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = GANimationTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes, name=NAME)
+    run = Run.of(out, settings, minutes, NAME)
     if resume:
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)

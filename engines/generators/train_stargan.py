@@ -6,7 +6,7 @@ architecture visible edits within minutes; the optional adversarial phase (hinge
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = StarGANTrainer(settings, data, pick_device(device))
-    run = Run(out, asdict(settings), minutes, name="stargan")
+    run = Run.of(out, settings, minutes, "stargan")
     if resume:
         run.resume(trainer.parts)
     while not run.over:

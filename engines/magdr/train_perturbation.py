@@ -8,7 +8,7 @@ does not replace it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def train(
     if start is not None:
         trainer.start(start)
         notes["start"] = {start.name: noted(start)}
-    return learner.fit(trainer, Run(out, asdict(settings), minutes, name=NAME, notes=notes), settings, resume)
+    return learner.fit(trainer, Run.of(out, settings, minutes, NAME, notes), settings, resume)
 
 
 def load(folder: Path) -> Detector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def train(
         trainer.net.load_state_dict(load(start).state_dict())
         trainer.mean.module.load_state_dict(trainer.net.state_dict())
         notes["start"] = {start.name: noted(start)}
-    run = Run(out, asdict(settings), minutes, name=NAME, notes=notes)
+    run = Run.of(out, settings, minutes, NAME, notes)
     if resume:
         run.resume(trainer.parts)
     trainer.rng.manual_seed(settings.seed + run.step)

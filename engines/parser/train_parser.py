@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -116,7 +116,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     seed_everything(settings.seed)
     place = pick_device(device)
     trainer = Trainer(settings, Heads(pack.read(data, ["train"], with_mask=True), place), place)
-    run = Run(out, asdict(settings), minutes, name=NAME)
+    run = Run.of(out, settings, minutes, NAME)
     if resume:
         run.resume(trainer.parts)
     while not run.over:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -89,13 +90,14 @@ def generator(data, tmp_path_factory):
     torch.manual_seed(0)
     masked = stargan.Settings(conv_dim=4, size=64, batch=1, adversary_dim=4)
     network = stargan.Generator(masked.conv_dim)
-    run = Run(out, stargan.asdict(masked), 0.0, name="stargan")
+    run = Run(out, asdict(masked), 0.0, name="stargan")
     run.save({"g": network})
     return out
 
 
-def test_a_detector_learns_an_easy_fake_and_is_calibrated(data):
-    settings = train_detector.Settings(width=0.25, size=64, lr=3e-3, batch=16, reuse=1, deepfakes=0.0, blended=0.0)
+@pytest.mark.parametrize("half", [False, True])
+def test_a_detector_learns_an_easy_fake_and_is_calibrated(data, half):
+    settings = train_detector.Settings(0.25, 64, 16, lr=3e-3, reuse=1, half=half, deepfakes=0.0, blended=0.0)
     torch.manual_seed(0)
     own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
     own.ready()

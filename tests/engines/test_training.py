@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -39,6 +40,19 @@ def test_other_settings_are_refused(tmp_path):
     Run(tmp_path, {"lr": 1}, 1.0).save(parts)
     with pytest.raises(UsageError, match="was trained with"):
         Run(tmp_path, {"lr": 2}, 1.0).resume(parts)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    lr: float = 1.0
+    half: bool = False
+
+
+def test_a_setting_that_a_run_did_not_know_yet_is_taken_to_be_its_default(tmp_path):
+    Run(tmp_path, {"lr": 1.0}, 1.0, name="one").save(_parts())
+    Run.of(tmp_path, _Settings(), 1.0, "one").resume(_parts())
+    with pytest.raises(UsageError, match="half was False, now True"):
+        Run.of(tmp_path, _Settings(half=True), 1.0, "one").resume(_parts())
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
