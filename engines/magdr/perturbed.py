@@ -32,6 +32,14 @@ LIT_OTHERWISE = 0.5
 """Share of groups whose brightness, contrast and colour balance are drawn anew before anything is perturbed."""
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What an attack was made against: one of the targets, and the `condition` (n, C) of each head."""
+
+    target: Target
+    condition: Tensor
+
+
 @dataclass
 class Perturbing:
     """Pairs of a split. `own` is the share of pairs that our disrupter perturbs; the rest falls to the targets."""
@@ -47,22 +55,32 @@ class Perturbing:
 
     def pairs(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """(clean, perturbed), each (n, 3, size, size) in [0, 1], 8 bits: the same crops after the same way."""
-        guards = self._guards(n, rng)
+        return self.aimed_pairs(n, rng)[:2]
+
+    def aimed_pairs(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Aim | None]:
+        """The same, and what was attacked; None where our disrupter perturbed."""
+        guards, aim = self._guards(n, rng), None
         as_they_are = _chance(rng) < AS_THEY_ARE
         if not self.targets or _chance(rng) < self.own:
             changed = self._protected(guards, rng)
         else:
             heads = crop(guards, crop_theta(n, HEAD_SHARE, 0.0, None), self.size).clamp(0, 1)
-            change = self._attack(heads, rng)
+            aim = self.aim(n, rng)
+            change = self._attack(heads, aim, rng)
             if as_they_are:
-                return _round(heads), _round(heads + change)
+                return _round(heads), _round(heads + change), aim
             changed = guards + spread(change, guards.shape[-1])
         both = _round(torch.cat([guards, changed]))
         if not as_they_are:
             both = _way(guards.shape[-1], rng)(both)
         theta = crop_theta(n, HEAD_SHARE, 0.06, rng)
         clean, perturbed = (crop(part, theta, self.size).clamp(0, 1) for part in both.chunk(2))
-        return _round(clean), _round(perturbed)
+        return _round(clean), _round(perturbed), aim
+
+    def aim(self, n: int, rng: torch.Generator) -> Aim:
+        """One of the targets, and a condition of its own for each of n heads."""
+        target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
+        return Aim(target, target.sample(n, rng).to(self.pictures.stills.device))
 
     def _guards(self, n: int, rng: torch.Generator) -> Tensor:
         """(n, 3, S, S) in [0, 1]: guard regions of stills, or of frames."""
@@ -77,16 +95,11 @@ class Perturbing:
         done = self.pictures.protector((guards * 255).round().byte()).float() / 255
         return guards + (0.7 + 0.8 * _chance(rng)) * (done - guards)
 
-    def _attack(self, heads: Tensor, rng: torch.Generator) -> Tensor:
-        """(n, 3, size, size): the change on [0, 1] of one attack on one target, each head under a condition of its own.
-
-        Its strength is drawn too: 0.7 to 1.2 of what the attack made.
-        """
-        target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
-        condition = target.sample(len(heads), rng).to(heads.device)
+    def _attack(self, heads: Tensor, aim: Aim, rng: torch.Generator) -> Tensor:
+        """(n, 3, size, size): the change on [0, 1] of one attack; its strength is drawn: 0.7 to 1.2 of what it made."""
         x = heads * 2 - 1
         with torch.enable_grad():
-            made = _some_attack(rng)(lambda image: target(image, condition), x)
+            made = _some_attack(rng)(lambda image: aim.target(image, aim.condition), x)
         return (0.7 + 0.5 * _chance(rng)) * (made - x) / 2
 
 

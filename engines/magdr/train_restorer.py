@@ -2,7 +2,8 @@
 
 Liao et al. (Defense against Adversarial Attacks Using High-Level Representation Guided Denoiser, CVPR 2018) let the
 network that is to be served judge the restoration: here what counts, beside the pixels, is that a surrogate's edit of
-the restored head is its edit of the clean one. Our own disrupter is not among the perturbations unless `own` says so.
+the restored head is its edit of the clean one, above all the edit that was attacked. Our own disrupter is not among the
+perturbations unless `own` says so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..detectors.learner import running_mean
 from ..generators.families import target_of
 from ..generators.target import Target
 from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of
-from .perturbed import Perturbing
+from .perturbed import Aim, Perturbing
 from .restorer import Restorer
 
 NAME = "restorer"
@@ -33,6 +34,11 @@ GROUP = 4
 """Pairs that are made at once, by one attack."""
 KEPT = 300
 """Groups that are remembered."""
+
+Kept = tuple[Tensor, Tensor, Aim | None]
+"""Clean and perturbed heads (GROUP, 3, S, S) of 8 bits, and what was attacked."""
+Group = tuple[Tensor, Tensor, Aim]
+"""The same in [-1, 1], and the edits that judge them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Settings:
     """weight of the edits' distance beside the pixels'"""
     reuse: int = 8
     """how many batches see a group of pairs: an attack costs several steps; 1 on a GPU"""
+    elsewhere: float = 0.25
+    """share of groups that are judged by any edit of any surrogate instead of the one that was attacked"""
     untouched: float = 0.15
     """share of heads that are clean at the input too: those must stay as they are"""
     own: float = 0.0
@@ -61,34 +69,38 @@ class RestorerTrainer:
         self.net = Restorer(settings.width).to(device)
         self.mean = AveragedModel(self.net, avg_fn=running_mean, use_buffers=True)
         self.opt = torch.optim.Adam(self.net.parameters(), settings.lr)
-        self.kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
+        self.kept: deque[Kept] = deque(maxlen=KEPT)
         self.owed = 0.0
 
     @property
     def parts(self) -> dict[str, Any]:
         return {"net": self.net, "mean": self.mean, "opt": self.opt}
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """(clean, perturbed), each (batch, 3, S, S) in [-1, 1]; pairs are mirrored together."""
-        groups = self.s.batch // GROUP
-        self.owed += groups / self.s.reuse
-        while self.owed >= 1 or len(self.kept) < groups:
-            self.kept.append(tuple((part * 255).round().byte() for part in self.source.pairs(GROUP, self.rng)))  # type: ignore[arg-type]
+    def groups(self) -> list[Group]:
+        """A batch; the pairs of a group are mirrored together."""
+        count = self.s.batch // GROUP
+        self.owed += count / self.s.reuse
+        while self.owed >= 1 or len(self.kept) < count:
+            clean, perturbed, aim = self.source.aimed_pairs(GROUP, self.rng)
+            self.kept.append((_bytes(clean), _bytes(perturbed), aim))
             self.owed = max(0.0, self.owed - 1)
-        chosen = [self.kept[k] for k in torch.randperm(len(self.kept), generator=self.rng)[:groups].tolist()]
-        clean, perturbed = (torch.cat([pair[k] for pair in chosen]).float() / 127.5 - 1 for k in (0, 1))
-        u = torch.rand(2, len(clean), generator=self.rng).to(clean.device)[:, :, None, None, None]
+        return [self._group(*self.kept[k]) for k in torch.randperm(len(self.kept), generator=self.rng)[:count].tolist()]
+
+    def _group(self, clean: Tensor, perturbed: Tensor, aim: Aim | None) -> Group:
+        clean, perturbed = clean.float() / 127.5 - 1, perturbed.float() / 127.5 - 1
+        u = torch.rand(3, GROUP, generator=self.rng).to(clean.device)[:, :, None, None, None]
         clean, perturbed = (torch.where(u[0] < 0.5, part.flip(3), part) for part in (clean, perturbed))
-        return clean, torch.where(u[1] < self.s.untouched, clean, perturbed)
+        if aim is None or float(u[2, 0]) < self.s.elsewhere:
+            aim = self.source.aim(GROUP, self.rng)
+        return clean, torch.where(u[1] < self.s.untouched, clean, perturbed), aim
 
     def step(self) -> dict[str, float]:
-        clean, perturbed = self.batch()
+        groups = self.groups()
+        clean, perturbed = (torch.cat([group[k] for group in groups]) for k in (0, 1))  # type: ignore[misc]
         restored = self.net(perturbed)
-        target = self.targets[int(torch.randint(len(self.targets), (1,), generator=self.rng))]
-        condition = target.sample(len(clean), self.rng).to(self.device)
         with torch.no_grad():
-            goal, before = target(clean, condition), target(perturbed, condition)
-        edited = target(restored, condition)
+            goal, before = _edited(clean, groups), _edited(perturbed, groups)
+        edited = _edited(restored, groups)
         pixels, edits = F.l1_loss(restored, clean), F.l1_loss(edited, goal)
         self.opt.zero_grad(set_to_none=True)
         (pixels + self.s.edits * edits).backward()
@@ -97,6 +109,16 @@ class RestorerTrainer:
         self.mean.update_parameters(self.net)
         left, there = F.mse_loss(edited, goal).item(), F.mse_loss(before, goal).item()
         return {"pixels": pixels.item(), "edits": edits.item(), "left": left, "there": there}
+
+
+def _edited(images: Tensor, groups: Sequence[Group]) -> Tensor:
+    """What each group's target makes of its part of the images."""
+    parts = images.split(GROUP)
+    return torch.cat([aim.target(part, aim.condition) for part, (_, _, aim) in zip(parts, groups, strict=True)])
+
+
+def _bytes(rgb: Tensor) -> Tensor:
+    return (rgb * 255).round().byte()
 
 
 def train(

@@ -16,7 +16,7 @@ from engines.detectors.learner import Best
 from engines.generators.target import Target
 from engines.magdr import calibrate_inputs, train_perturbation, train_restorer
 from engines.magdr.adaptive import through_operations
-from engines.magdr.perturbed import Perturbing
+from engines.magdr.perturbed import Aim, Perturbing
 from engines.magdr.restorer import Restorer
 from engines.training import Run
 from stream_guard.errors import UsageError
@@ -62,6 +62,23 @@ def test_pairs_are_the_same_heads_and_only_one_is_perturbed(data: Path, target: 
             assert bool((apart < 10 ** (-22 / 10)).all())  # no head is under 22 dB: still the same head
 
 
+def test_a_pair_knows_what_was_attacked(data: Path, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def attack(self: Perturbing, heads: Tensor, aim: Aim, rng: torch.Generator) -> Tensor:
+        asked.append(aim)
+        return torch.full_like(heads, 0.1)
+
+    monkeypatch.setattr(Perturbing, "_attack", attack)
+    rng = torch.Generator().manual_seed(0)
+    _, _, aim = Perturbing.of(data, "train", [target], 0.0, CPU).aimed_pairs(4, rng)
+    assert aim is asked[0]
+    assert aim is not None
+    assert aim.target is target
+    assert len(aim.condition) == 4
+    assert Perturbing.of(data, "train", [target], 1.0, CPU).aimed_pairs(4, rng)[2] is None
+
+
 def test_without_targets_or_our_own_there_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="need generators to be made against"):
         train_perturbation.train(data, tmp_path / "run", 1, False, "cpu")
@@ -75,7 +92,7 @@ def test_it_learns_to_tell_and_is_had_back(
     monkeypatch.setattr("engines.detectors.learner.VAL_GROUPS", 4)
     monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 40, 1.0)))
     stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)  # what a glance can learn
-    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, rng: stripes.expand(len(heads), -1, -1, -1))
+    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, aim, rng: stripes.expand(len(heads), -1, -1, -1))
     settings = train_perturbation.Settings(width=0.125, size=64, batch=16, lr=3e-3, reuse=8, own=0.0)
     run = train_perturbation.train(data, tmp_path / "run", 1, False, "cpu", settings, [tmp_path / "generator"])
     assert run.step == 40
@@ -130,7 +147,7 @@ def test_a_restorer_learns_to_undo_what_the_target_notices(
     monkeypatch.setattr(train_restorer, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
     monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 60, 1.0)))
     stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)
-    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, rng: stripes.expand(len(heads), -1, -1, -1))
+    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, aim, rng: stripes.expand(len(heads), -1, -1, -1))
     settings = train_restorer.Settings(width=8, lr=3e-3)
     train_restorer.train(data, tmp_path / "run", 1, False, "cpu", settings, [tmp_path / "generator"])
     network = train_restorer.load(tmp_path / "run")
