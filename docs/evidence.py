@@ -183,10 +183,8 @@ def _pictured(documents: dict[str, Document | None]) -> list[str]:
     )
 
 
-DETECTORS = """`detector3`, which ships, had 97 minutes of one core. The others had 14 (ResNet50), 18
-(multi-attentional) and 26 (Xception), beside other work, and are weak: their columns say what a weak detector makes of
-it.
-"""
+DETECTORS = """`detector3`, which ships, had 97 minutes of one core. The others had 20 (multi-attentional), 22 (Xception) and 24
+(ResNet50) beside other work."""
 
 
 def _networks(documents: dict[str, Document | None]) -> str:

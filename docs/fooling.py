@@ -190,7 +190,7 @@ def _adversarial(document: Row) -> str:
 def _of(table: list[Row], name: str) -> tuple[Row, list[Row]]:
     """The network's row, and those of the networks that learned from no attack."""
     return next(row for row in table if row["network"] == name), [
-        row for row in table if row["network"] not in ("adversarial", "prior")
+        row for row in table if row["network"] not in ("adversarial", "prior", "drawn")
     ]
 
 

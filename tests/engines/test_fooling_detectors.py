@@ -433,7 +433,17 @@ def test_a_second_opinion_is_measured_beside_the_papers_defence(
     words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(tmp_path / "out.json")]
     words += ["--networks", "resnet", "blurred", "--steps", "networks", "attacks", "prior", "--cw-faces", "2"]
     words += ["--cw-steps", "1", "--cw-iterations", "2", "--near-iterations", "2", "--figure-iterations", "10"]
-    words += ["--prior-networks", "blurred", "--first", "resnet", "--prior-people", "2", "--prior-reals", "3"]
+    words += [
+        "--prior-networks",
+        "blurred",
+        "--second",
+        "resnet",
+        "blurred",
+        "--prior-people",
+        "2",
+        "--prior-reals",
+        "3",
+    ]
     command.run(parser.parse_args(words))
     found = json.loads((tmp_path / "out.json").read_text())
     assert [facts["network"] for facts in found["prior"]] == ["blurred", "resnet+blurred"]
@@ -442,4 +452,4 @@ def test_a_second_opinion_is_measured_beside_the_papers_defence(
     known = [row for row in found["table4"] if row["category"].endswith("both known")]
     assert known
     assert all(row["beside"] and row["network"] == "resnet+blurred" for row in known)
-    assert (tmp_path / "drawn-val-resnet.pt").is_file()
+    assert (tmp_path / "drawn-val-resnet-2.pt").is_file()

@@ -58,12 +58,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite-iterations", type=int, default=50)
     parser.add_argument("--suite-queries", type=int, default=500)
     parser.add_argument("--prior-reals", type=int, default=100, help="reals for tables III and IV, and as many fakes")
-    parser.add_argument("--prior-networks", nargs="+", default=["prior", "blurred"], metavar="NAME")
+    parser.add_argument("--prior-networks", nargs="*", default=["prior", "blurred"], metavar="NAME")
     parser.add_argument(
-        "--first",
-        default="",
-        metavar="NAME",
-        help="a network that is attacked, and asked before those behind the prior",
+        "--second",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FIRST", "BEHIND"),
+        help="a second opinion: the network that is attacked and asked first, and the one asked behind the prior",
     )
     parser.add_argument("--drawn-people", type=int, default=80, help="whose drawn pictures a network learns from")
     parser.add_argument("--prior-people", type=int, default=24, help="of the val split, to choose the threshold on")
@@ -125,7 +127,7 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
 
 def _drawn(arguments: argparse.Namespace, pictures: data.Pictures, start: Trained) -> drawing.Drawn:
     """Of people of the train split, attacked on the network that is trained on from here."""
-    path = arguments.work / f"drawn-train-{start.name}.pt"
+    path = arguments.work / f"drawn-train-{start.name}-{arguments.drawn_people}.pt"
     return drawing.make(pictures.train.first(arguments.drawn_people), pictures.size, start.detector, path)
 
 
@@ -156,12 +158,12 @@ def _attacks(
     if "prior" in arguments.steps and perturbed:
         for name in ("prior", "table3", "table4", "figure6"):
             made[name] = []
-        first = next((one for one in trained if one.name == arguments.first), None)
-        for one in trained:
-            if one.name in arguments.prior_networks:
-                for before in [one] if first is None or first.name == one.name else [one, first]:
-                    by = _threshold(arguments, pictures, before, one)
-                    _prior(arguments, pictures, defence.Defence(before, one, by), perturbed, made)
+        by_name = {one.name: one for one in trained}
+        for first, behind in [(name, name) for name in arguments.prior_networks] + arguments.second:
+            if first in by_name and behind in by_name:
+                pair = by_name[first], by_name[behind]
+                by = _threshold(arguments, pictures, *pair)
+                _prior(arguments, pictures, defence.Defence(*pair, by), perturbed, made)
     made["not_run"] = _not_run(arguments, made)
 
 
@@ -170,7 +172,7 @@ def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, first: Tr
 
     Of a second opinion what the first network calls fake is caught, whatever the other says.
     """
-    path = arguments.work / f"drawn-val-{first.name}.pt"
+    path = arguments.work / f"drawn-val-{first.name}-{arguments.prior_people}.pt"
     part = pictures.val.first(arguments.prior_people)
     drawn = drawing.make(part, pictures.size, first.detector, path)
     if first.name == behind.name:

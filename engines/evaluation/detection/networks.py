@@ -124,6 +124,7 @@ def train(
         "epochs_run": len(found),
         "best_epoch": done,
         "val_auroc": [round(v, 4) for v in found],
+        "drawn_pictures": len(drawn.labels) if drawn is not None and recipe.drawn else 0,
         "bias_shifted_by": round(by, 4),
         "seconds": round(time.monotonic() - started, 1),
         "parameters": sum(p.numel() for p in detector.parameters()),
