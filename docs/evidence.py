@@ -183,8 +183,9 @@ def _pictured(documents: dict[str, Document | None]) -> list[str]:
     )
 
 
-DETECTORS = """`detector3`, which ships, had 97 minutes of one core. The others had 20 (multi-attentional), 22 (Xception) and 24
-(ResNet50) beside other work."""
+DETECTORS = """`detector3`, which ships, had 97 minutes of one core. The others had 20 (multi-attentional), 22
+(Xception) and 24 (ResNet50), beside other work.
+"""
 
 
 def _networks(documents: dict[str, Document | None]) -> str:

@@ -24,7 +24,7 @@ the plain ResNet is asked first, and it is the one that attackers know; another 
 either calls fake is fake. The network for what the prior draws is not robust by itself: it learned from
 drawn pictures of 400 train people (real, fake and attacked), the adversarially trained one from those of 80. `both
 known` (*) are attacks on the two together, by one who still knows of no prior. Where attackers know the first
-network alone, two networks without a prior do about as well: the prior earns its cost where they know both.
+network alone, two networks and no prior do about as well: the prior earns its cost where they know both.
 """
 
 
