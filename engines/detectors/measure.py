@@ -48,6 +48,9 @@ PROBES: dict[str, Callable[[Tensor], Tensor]] = {
 
 BATCH = 32
 
+JUDGED = 98
+"""Side in pixels of the smallest face that the stage `detect` judges with the zoo's engine."""
+
 
 def report(
     runs: Sequence[File],
@@ -66,7 +69,7 @@ def report(
     clips = deepfakes.read(data)
     targets = {folder.name: target_of(folder, data).to(at) for folder in fakes}
     made = {name: heads_and_fakes(pictures, target, faces) for name, target in targets.items()}
-    guarded = protected_pairs(pictures, faces)
+    guarded = protected_pairs(pictures, faces, videos)
     rows = []
     for run in runs:
         found, detector = stored(run), detector_of(run).to(at)
@@ -169,12 +172,19 @@ def auroc(real: np.ndarray, fake: np.ndarray) -> float:
     return float((below + not_above).mean() / (2 * len(fake)))
 
 
-def protected_pairs(pictures: Pictures, faces: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
-    """Head crops (N, 3, 128, 128) in [0, 1] as they are and as the zoo's disrupter leaves them, by kind of picture."""
+def protected_pairs(
+    pictures: Pictures, faces: int = 0, videos: Sequence[deepfakes.DeepfakeClip] = ()
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Head crops (N, 3, 128, 128) in [0, 1] as they are and as the zoo's disrupter leaves them, by kind of picture.
+
+    Of the videos those whose faces are large enough to be judged.
+    """
     kinds = {"stills": pictures.stills[: faces or None]}
     if pictures.frames is not None:
         step = max(1, len(pictures.frames) // (faces or 96))
         kinds["frames of clips"] = pictures.frames[::step]
+    if large := [clip.frames for clip in videos if clip.face_px >= JUDGED]:
+        kinds["frames of real videos"] = torch.from_numpy(np.concatenate(large)).permute(0, 3, 1, 2)
     return {
         name: tuple(  # type: ignore[misc]  # two of them
             crop(guard.float() / 255, crop_theta(len(guard), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)

@@ -263,6 +263,17 @@ def test_frames_of_real_deepfakes(shared, tmp_path):
         deepfakes.real_videos([tmp_path / "nothing"], still_detector())
 
 
+def test_real_videos_are_protected_too_where_their_faces_are_judged(data):
+    frames = np.stack([_head(k)[:192, :192] for k in range(3)])
+    clips = [deepfakes.DeepfakeClip(name, False, frames, px) for name, px in (("large", 120), ("small", 60))]
+    found = measure.protected_pairs(Pictures(data, ["test"], torch.device("cpu")), 2, clips)
+    assert set(found) == {"stills", "frames of real videos"}
+    before, after = found["frames of real videos"]
+    assert before.shape == after.shape == (3, 3, 128, 128)
+    assert bool((before != after).any())
+    assert "frames of real videos" not in measure.protected_pairs(Pictures(data, ["test"], torch.device("cpu")), 2)
+
+
 def test_the_figures_go_into_the_card_of_that_very_run(data, generator, tmp_path):
     kind, out = trainer("resnet18"), tmp_path / "figures.json"
     settings = kind.Settings(width=0.125, size=64, batch=8)
