@@ -107,8 +107,17 @@ def _strangers(row: Row) -> list[str]:
     return ["### Real videos\n", words, table(heading, rows)]
 
 
+PROTECTION = """A real face must pass protected as it does unprotected, and a fake must not pass because somebody
+protected it: `fakes of ...` were edited first and protected by our own disrupter afterwards (on 200 people).
+**The second does not hold yet**: protection adds fine colour, which the detector takes for a photograph's, so that it
+lets pass two to five times as many of StarGAN's and GANimation's fakes and half as many again of the others'; and of
+real stills that were wrongly called fake some pass. `train resnet18 --set laundered=0.35` shows it both; tried for 13
+minutes it helped against StarGAN's, cost accuracy on First Order Motion's, and does not ship.
+"""
+
+
 def _protection(row: Row) -> list[str]:
-    heading = ["reals", "count", "delivery", "unprotected pass", "protected pass", "difference"]
+    heading = ["pictures", "count", "delivery", "unprotected pass", "protected pass", "difference"]
     rows = [
         [
             found["of"],
@@ -121,4 +130,4 @@ def _protection(row: Row) -> list[str]:
         for found in row.get("protection", [])
         for way, cell in found["passed_as_real"].items()
     ]
-    return ["### Our own protection\n", table(heading, rows)] if rows else []
+    return ["### Our own protection\n", PROTECTION, table(heading, rows)] if rows else []

@@ -25,7 +25,7 @@ from . import deepfakes
 from .calibration import calibration_error
 from .degrade import Path, blur, resize
 from .detector import Detector
-from .pictures import Pictures, edited
+from .pictures import Pictures, edited, laundered
 from .registry import detector_of
 
 SIDE = 192
@@ -70,6 +70,7 @@ def report(
     targets = {folder.name: target_of(folder, data).to(at) for folder in fakes}
     made = {name: heads_and_fakes(pictures, target, faces) for name, target in targets.items()}
     guarded = protected_pairs(pictures, faces, videos)
+    guarded |= {f"fakes of {name}": laundered_pairs(pictures, target, faces) for name, target in targets.items()}
     rows = []
     for run in runs:
         found, detector = stored(run), detector_of(run).to(at)
@@ -185,17 +186,30 @@ def protected_pairs(
         kinds["frames of clips"] = pictures.frames[::step]
     if large := [clip.frames for clip in videos if clip.face_px >= JUDGED]:
         kinds["frames of real videos"] = torch.from_numpy(np.concatenate(large)).permute(0, 3, 1, 2)
-    return {
-        name: tuple(  # type: ignore[misc]  # two of them
-            crop(guard.float() / 255, crop_theta(len(guard), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)
-            for guard in (found, pictures.protector(found))
-        )
-        for name, found in kinds.items()
-    }
+    return {name: _as_they_are_and_protected(pictures, found) for name, found in kinds.items()}
+
+
+def laundered_pairs(pictures: Pictures, target: Target, faces: int = 0) -> tuple[Tensor, Tensor]:
+    """Head crops (N, 3, 128, 128) in [0, 1] of the target's edits, as they are and protected afterwards."""
+    stills = pictures.stills[: faces or None]
+    condition = target.conditions[torch.arange(len(stills)).to(target.conditions.device) % len(target.conditions)]
+    made = [
+        laundered(stills[k : k + BATCH], target, condition[k : k + BATCH].to(stills.device))[1]
+        for k in range(0, len(stills), BATCH)
+    ]
+    return _as_they_are_and_protected(pictures, torch.cat(made))
+
+
+def _as_they_are_and_protected(pictures: Pictures, guards: Tensor) -> tuple[Tensor, Tensor]:
+    before, after = (
+        crop(part.float() / 255, crop_theta(len(part), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)
+        for part in (guards, pictures.protector(guards))
+    )
+    return before, after
 
 
 def of_protected(detector: Detector, kind: str, before: Tensor, after: Tensor) -> dict[str, Any]:
-    """How many reals pass unprotected and protected, by delivery, and how many answers differ."""
+    """How many pass as real unprotected and protected, by delivery, and how many answers differ."""
     columns = {}
     for name, way in DELIVERIES.items():
         plain, guarded = (passing(detector, rgb, way) > 0.5 for rgb in (before, after))

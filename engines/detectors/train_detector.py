@@ -41,6 +41,8 @@ class Settings(learner.Settings):
     """share of groups of edits whose reals are made as soft as their fakes first, so that softness tells nothing"""
     protected: float = 0.0
     """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
+    laundered: float = 0.0
+    """share of groups of edits in which reals and fakes are protected afterwards: that must not make a fake pass"""
 
 
 class DetectorTrainer(Learner):
@@ -64,7 +66,13 @@ class DetectorTrainer(Learner):
             rgb = pictures.heads(GROUP // 2, target.size, rng)
             rgb = torch.cat([rgb, self_blended(rgb, rng)])
         if rgb is None:
-            real, fake = pictures.pairs(GROUP // 2, target, rng, protected).chunk(2)
+            after = self.s.laundered and float(torch.rand(1, generator=rng)) < self.s.laundered
+            pairs = (
+                pictures.laundered_pairs(GROUP // 2, target, rng)
+                if after
+                else pictures.pairs(GROUP // 2, target, rng, protected)
+            )
+            real, fake = pairs.chunk(2)
             matched = float(torch.rand(1, generator=rng)) < self.s.matched
             rgb = torch.cat([as_soft_as(real, fake) if matched else real, fake])
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
@@ -100,7 +108,7 @@ def train(
     seed_everything(settings.seed)
     trainer = DetectorTrainer(name, settings, data, [target_of(folder, data) for folder in fakes], pick_device(device))
     notes: dict[str, Any] = {"fakes": {folder.name: noted(folder) for folder in fakes}, "data": described(data)}
-    if settings.protected:
+    if settings.protected or settings.laundered:
         notes["protected_by"] = trainer.pictures.protector.about()
     if start is not None:
         trainer.start(start)

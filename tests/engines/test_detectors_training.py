@@ -274,6 +274,18 @@ def test_real_videos_are_protected_too_where_their_faces_are_judged(data):
     assert "frames of real videos" not in measure.protected_pairs(Pictures(data, ["test"], torch.device("cpu")), 2)
 
 
+def test_fakes_are_protected_afterwards_in_their_place(data):
+    pictures = Pictures(data, ["test"], torch.device("cpu"))
+    before, after = measure.laundered_pairs(pictures, tinted(), 2)
+    assert before.shape == after.shape == (2, 3, 128, 128)
+    changed = (after - before).abs()
+    assert 0 < float(changed.mean()) < 0.05  # protected, and still the edit
+    assert float(before[:, 1:].mean()) < 0.8 * float(before[:, 0].mean())  # the tint is there
+    real, fake = pictures.laundered_pairs(3, tinted(), torch.Generator().manual_seed(0)).chunk(2)
+    assert float(fake[:, 1].mean()) < 0.8 * float(real[:, 1].mean())
+    assert float((fake[:, 0] - real[:, 0]).abs().mean()) < 0.05  # the same crops
+
+
 def test_the_figures_go_into_the_card_of_that_very_run(data, generator, tmp_path):
     kind, out = trainer("resnet18"), tmp_path / "figures.json"
     settings = kind.Settings(width=0.125, size=64, batch=8)
@@ -288,6 +300,7 @@ def test_the_figures_go_into_the_card_of_that_very_run(data, generator, tmp_path
     assert 0 <= found["protected_stills_passed_as_real_crf23"] <= 1
     kinds = {part["of"]: part for part in made["rows"][0]["protection"]}
     assert kinds["stills"]["count"] == 2
+    assert kinds["fakes of stargan-x"]["count"] == 2
     assert set(kinds["stills"]["passed_as_real"]["8 bits"]) >= {"unprotected", "protected", "difference_points"}
     kind.train(data, tmp_path / "s", 0.0, False, "cpu", settings, [generator])
     assert command.measured(tmp_path / "s", out) == {}
