@@ -219,21 +219,13 @@ def _paper(name: str) -> list[str]:
     return ["The paper:\n", table(heading, rows), *([remark + "\n"] if remark else [])]
 
 
-ALONE = {
-    "table5": "Those trained with one detector went on from the one that ships, for 2.5 minutes of one core.\n",
-    "table6": "Those trained on one family went on from the one that ships, for 4 minutes of one core: little time, "
-    "and yet on StarGAN three times the mean L2 of the one that serves all.\n",
-    "table7": "Those trained on one condition went on from the one that ships, for 2.5 minutes of one core.\n",
-}
-
-
 def _ours(name: str, document: Document | None) -> list[str]:
     if document is None:
         return [f"Ours: not run yet (`python -m engines evaluate {name}`).\n"]
     made = [_LAYOUTS[name](document) if document["rows"] else "Nothing could be measured.\n"]
     made += [_not_run(document)] if document["not_run"] else []
     made += [note + "\n" for note in dict.fromkeys(document["notes"]) if note]
-    made += [ALONE[name]] if name in ALONE else []
+    made += [paper.ALONE[name]] if name in paper.ALONE else []
     if name == "robustness" and document["rows"]:
         made.append("![disrupted pairs by what happens to the picture](tables-robustness.svg)\n")
     return ["Ours, against our own surrogates:\n", *made, _facts(document)]
