@@ -108,11 +108,12 @@ def _strangers(row: Row) -> list[str]:
 
 
 PROTECTION = """A real face must pass protected as it does unprotected, and a fake must not pass because somebody
-protected it: `fakes of ...` were edited first and protected by our own disrupter afterwards (on 200 people).
-**The second does not hold yet**: protection adds fine colour, which the detector takes for a photograph's, so that it
-lets pass two to five times as many of StarGAN's and GANimation's fakes and half as many again of the others'; and of
-real stills that were wrongly called fake some pass. `train resnet18 --set laundered=0.35` shows it both; tried for 13
-minutes it helped against StarGAN's, cost accuracy on First Order Motion's, and does not ship.
+protected it: `fakes of ...` were edited first, put back into their pictures (which keeps more of the pictures' grain
+than the tables above) and then protected by our own disrupter (200 people). **The second does not hold yet**: it lets
+pass two to five times as many of StarGAN's and GANimation's fakes and half as many again of the others', and of real
+stills that were wrongly called fake some. Probably the detector takes what P adds for a photograph's grain; that was
+not tested. `train resnet18 --set laundered=0.35` shows it both; tried for 13 minutes it helped against StarGAN's, did
+not against First Order Motion's, and does not ship.
 """
 
 

@@ -25,7 +25,7 @@ from . import deepfakes
 from .calibration import calibration_error
 from .degrade import Path, blur, resize
 from .detector import Detector
-from .pictures import Pictures, edited, laundered
+from .pictures import Pictures, edited, with_edits
 from .registry import detector_of
 
 SIDE = 192
@@ -194,7 +194,7 @@ def laundered_pairs(pictures: Pictures, target: Target, faces: int = 0) -> tuple
     stills = pictures.stills[: faces or None]
     condition = target.conditions[torch.arange(len(stills)).to(target.conditions.device) % len(target.conditions)]
     made = [
-        laundered(stills[k : k + BATCH], target, condition[k : k + BATCH].to(stills.device))[1]
+        with_edits(stills[k : k + BATCH], target, condition[k : k + BATCH].to(stills.device))
         for k in range(0, len(stills), BATCH)
     ]
     return _as_they_are_and_protected(pictures, torch.cat(made))

@@ -60,11 +60,11 @@ class Pictures:
     def laundered_pairs(self, n: int, target: Target, rng: torch.Generator) -> Tensor:
         """As `pairs`, of stills, but reals and edits are both protected by the zoo's disrupter afterwards."""
         chosen = torch.randint(len(self.stills), (n,), generator=rng)
-        guards = laundered(self.stills[chosen.to(self.device)], target, target.sample(n, rng).to(self.device))
+        guards = self.stills[chosen.to(self.device)]
+        fakes = with_edits(guards, target, target.sample(n, rng).to(self.device))
         theta = crop_theta(n, HEAD_SHARE, 0.12, rng, flip=True)
-        return torch.cat(
-            [crop(part.float() / 255, theta, target.size).clamp(0, 1) for part in map(self.protector, guards)]
-        )
+        done = [self.protector(part).float() / 255 for part in (guards, fakes)]
+        return torch.cat([crop(part, theta, target.size).clamp(0, 1) for part in done])
 
     def deepfake_pairs(self, n: int, size: int, rng: torch.Generator) -> Tensor | None:
         """(2 n, 3, size, size): n frames of originals, then n of deepfakes of the same people; None without any."""
@@ -73,12 +73,12 @@ class Pictures:
         return torch.cat([random_crops(part, n, size, rng) for part in self.deepfakes])
 
 
-def laundered(guards: Tensor, target: Target, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """Guard regions (N, 3, S, S) uint8 as they are, and with the target's edit of the head in its place."""
+def with_edits(guards: Tensor, target: Target, condition: Tensor) -> Tensor:
+    """Guard regions (N, 3, S, S) uint8 with the target's edit of each head in its place."""
     whole = guards.float() / 255
     head = crop(whole, crop_theta(len(guards), HEAD_SHARE, 0.0, None), target.size).clamp(0, 1)
     changed = whole + spread(edited(target, head, condition) - head, guards.shape[-1])
-    return guards, (changed.clamp(0, 1) * 255).round().byte()
+    return (changed.clamp(0, 1) * 255).round().byte()
 
 
 def random_crops(source: Tensor, n: int, size: int, rng: torch.Generator) -> Tensor:
