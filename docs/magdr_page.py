@@ -106,8 +106,9 @@ LIMITS = """## What is not the paper, and what is weak
   it takes the edit's SSIM from .52 to .76, where .90 was hoped for, and image operations alone to .55: these
   perturbations are low in frequency. The search that follows it asks whether the face is calm, not whether the edit
   is right, and gives a little of that back (.73). An auto-encoder reaches .72, but blurs the input for it. It still
-  rose when its time was over. Our own disrupter's effect on First Order Motion, which the restorer never saw, it undoes wholly on two clips: 53 and 90 % of the pairs to none; image operations alone had left
-  an earlier disrupter 10 and 38 % of 58 and 89.
+  rose when its time was over. Our own disrupter's effect on First Order Motion, which the restorer never saw, it
+  undoes wholly on two clips: 53 and 90 % of the pairs to none; image operations alone had left an earlier disrupter
+  10 and 38 % of 58 and 89.
 - Drawings are known by flat areas alone: shaded ones pass for photographs.
 - The generators asked are our own surrogates, slim and stiff; the paper's were full-size. Its figures stand beside ours
   for orientation only. Its Table 2 is cut in our copy: MagDR's own column is missing, and nothing is said of it.
