@@ -25,10 +25,13 @@ from .architectures import architecture
 from .calibration import temperature
 from .detector import Detector
 from .memory import Memory
+from .widening import widened
 
 GROUP = 8
 """Pictures that share how they were made and a path; a batch is some of these groups."""
 VAL_GROUPS = 24
+WARM_UP = 400
+"""Steps in which the learning rate rises: fewer undo much of what a run began with."""
 CHECKS = 8
 """How many times in a call the val split is looked at."""
 MEAN = 0.998
@@ -84,12 +87,13 @@ class Best:
 
 @dataclass
 class _Weights:
-    """Takes the best detector's weights out of a run's part; the temperature is fitted anew."""
+    """Takes the best weights out of a run's part, widened if need be; the temperature is fitted anew."""
 
     detector: Detector
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.detector.load_state_dict(state["detector"])
+        rng = torch.Generator().manual_seed(0)
+        self.detector.load_state_dict(widened(state["detector"], self.detector.state_dict(), rng))
         self.detector.temperature.fill_(1.0)
 
 
@@ -125,7 +129,7 @@ class Learner(ABC):
         return {"detector": self.detector, "opt": self.opt, "mean": self.mean, "best": self.best}
 
     def start(self, folder: Path) -> None:
-        """Begin with the best weights of another run."""
+        """Begin with the best weights of another run of the same network, of this width or a whole part of it."""
         load_part(folder, "best", _Weights(self.detector))  # type: ignore[arg-type]  # loads like a module
         self.mean.module.load_state_dict(self.detector.state_dict())
 
@@ -190,7 +194,7 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
     val = float("nan")
     while not run.over:
         for group in learner.opt.param_groups:
-            group["lr"] = settings.lr * min(1.0, 0.1 + run.step / 100, 1.45 * (1 - run.progress) + 0.01)
+            group["lr"] = settings.lr * min(1.0, (1 + run.step) / WARM_UP, 1.45 * (1 - run.progress) + 0.01)
         report = learner.step()
         mean = {k: 0.97 * mean.get(k, v) + 0.03 * v for k, v in report.items()}
         run.tick(mean | ({"val": val} if looks else {}), learner.parts)

@@ -47,11 +47,21 @@ class Perturbing:
     pictures: Pictures
     targets: Sequence[Target]
     own: float
+    half: bool = False
+    """whether attacks run the targets in bfloat16"""
     size: int = 128
 
     @classmethod
-    def of(cls, data: Path, split: str, targets: Sequence[Target], own: float, device: torch.device) -> Perturbing:
-        return cls(Pictures(data, [split], device), targets, own)
+    def of(
+        cls,
+        data: Path,
+        split: str,
+        targets: Sequence[Target],
+        own: float,
+        device: torch.device,
+        half: bool = False,
+    ) -> Perturbing:
+        return cls(Pictures(data, [split], device), targets, own, half)
 
     def pairs(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """(clean, perturbed), each (n, 3, size, size) in [0, 1], 8 bits: the same crops after the same way."""
@@ -98,8 +108,8 @@ class Perturbing:
     def _attack(self, heads: Tensor, aim: Aim, rng: torch.Generator) -> Tensor:
         """(n, 3, size, size): the change on [0, 1] of one attack; its strength is drawn: 0.7 to 1.2 of what it made."""
         x = heads * 2 - 1
-        with torch.enable_grad():
-            made = _some_attack(rng)(lambda image: aim.target(image, aim.condition), x)
+        with torch.enable_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            made = _some_attack(rng)(lambda image: aim.target(image, aim.condition).float(), x)
         return (0.7 + 0.5 * _chance(rng)) * (made - x) / 2
 
 

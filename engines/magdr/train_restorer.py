@@ -57,6 +57,8 @@ class Settings:
     """share of heads that are clean at the input too: those must stay as they are"""
     own: float = 0.0
     """share of groups that our own disrupter perturbs"""
+    half: bool = False
+    """networks in bfloat16 on a processor too: up to twice as fast where it has instructions for that"""
     seed: int = 0
 
 
@@ -64,7 +66,8 @@ class RestorerTrainer:
     def __init__(self, settings: Settings, data: Path, targets: Sequence[Target], device: torch.device) -> None:
         self.s, self.device = settings, device
         self.targets = [target.to(device) for target in targets]
-        self.source = Perturbing.of(data, "train", self.targets, settings.own, device)
+        self.half = settings.half or device.type == "cuda"
+        self.source = Perturbing.of(data, "train", self.targets, settings.own, device, self.half)
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.net = Restorer(settings.width).to(device)
         self.mean = AveragedModel(self.net, avg_fn=running_mean, use_buffers=True)
@@ -97,10 +100,11 @@ class RestorerTrainer:
     def step(self) -> dict[str, float]:
         groups = self.groups()
         clean, perturbed = (torch.cat([group[k] for group in groups]) for k in (0, 1))  # type: ignore[misc]
-        restored = self.net(perturbed)
-        with torch.no_grad():
-            goal, before = _edited(clean, groups), _edited(perturbed, groups)
-        edited = _edited(restored, groups)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            restored = self.net(perturbed).float()
+            with torch.no_grad():
+                goal, before = _edited(clean, groups), _edited(perturbed, groups)
+            edited = _edited(restored, groups)
         pixels, edits = F.l1_loss(restored, clean), F.l1_loss(edited, goal)
         self.opt.zero_grad(set_to_none=True)
         (pixels + self.s.edits * edits).backward()
@@ -114,7 +118,7 @@ class RestorerTrainer:
 def _edited(images: Tensor, groups: Sequence[Group]) -> Tensor:
     """What each group's target makes of its part of the images."""
     parts = images.split(GROUP)
-    return torch.cat([aim.target(part, aim.condition) for part, (_, _, aim) in zip(parts, groups, strict=True)])
+    return torch.cat([aim.target(part, aim.condition).float() for part, (_, _, aim) in zip(parts, groups, strict=True)])
 
 
 def _bytes(rgb: Tensor) -> Tensor:

@@ -79,6 +79,19 @@ def test_a_pair_knows_what_was_attacked(data: Path, target: Target, monkeypatch:
     assert Perturbing.of(data, "train", [target], 1.0, CPU).aimed_pairs(4, rng)[2] is None
 
 
+def test_an_attack_in_half_precision_gets_as_far(data: Path, target: Target) -> None:
+    def distance(half: bool) -> float:
+        source = Perturbing.of(data, "train", [target], 0.0, CPU, half)
+        clean, perturbed, aim = source.aimed_pairs(4, torch.Generator().manual_seed(3))
+        assert aim is not None
+        with torch.no_grad():
+            edits = [target(part * 2 - 1, aim.condition) for part in (clean, perturbed)]
+        assert all(part.dtype == torch.float32 for part in (clean, perturbed))
+        return float((edits[1] - edits[0]).square().mean())
+
+    assert distance(True) > 0.5 * distance(False) > 0
+
+
 def test_without_targets_or_our_own_there_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="need generators to be made against"):
         train_perturbation.train(data, tmp_path / "run", 1, False, "cpu")
@@ -140,15 +153,16 @@ def test_an_attack_that_knows_it_lowers_its_log_odds(people, target: Target) -> 
     assert 0 < near < far
 
 
+@pytest.mark.parametrize("half", [False, True])
 def test_a_restorer_learns_to_undo_what_the_target_notices(
-    data: Path, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half: bool, data: Path, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_restorer, "target_of", lambda folder, pack: target)
     monkeypatch.setattr(train_restorer, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
     monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 60, 1.0)))
     stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)
     monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, aim, rng: stripes.expand(len(heads), -1, -1, -1))
-    settings = train_restorer.Settings(width=8, lr=3e-3)
+    settings = train_restorer.Settings(width=8, lr=3e-3, half=half)
     train_restorer.train(data, tmp_path / "run", 1, False, "cpu", settings, [tmp_path / "generator"])
     network = train_restorer.load(tmp_path / "run")
     clean, perturbed = Perturbing.of(data, "test", [target], 0.0, CPU).pairs(2, torch.Generator().manual_seed(5))
