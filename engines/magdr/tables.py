@@ -220,7 +220,8 @@ class Tables:
     def _reconstructed(self, crop: Any, learned: Learned | None) -> Any:
         detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks, learned=learned).face
+        judge, c = detector.quick(masks), self.calibration
+        return restore(crop, masks, judge, c.usual, self.a.looks, learned=learned, enough=c.threshold).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]

@@ -24,6 +24,7 @@ from stream_guard.errors import UsageError
 from ..data.origin import described
 from ..detectors.learner import running_mean
 from ..generators.families import target_of
+from ..generators.fomm.losses import ssim
 from ..generators.target import Target
 from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of
 from .perturbed import Aim, Perturbing
@@ -49,6 +50,8 @@ class Settings:
     lr: float = 1e-3
     edits: float = 1.0
     """weight of the edits' distance beside the pixels'"""
+    similar: float = 0.3
+    """weight of 1 - SSIM between the edits: it sees faint patterns in smooth skin, which the distance does not"""
     reuse: int = 8
     """how many batches see a group of pairs: an attack costs several steps; 1 on a GPU"""
     elsewhere: float = 0.25
@@ -106,13 +109,20 @@ class RestorerTrainer:
                 goal, before = _edited(clean, groups), _edited(perturbed, groups)
             edited = _edited(restored, groups)
         pixels, edits = F.l1_loss(restored, clean), F.l1_loss(edited, goal)
+        similar = ssim((edited + 1) / 2, (goal + 1) / 2)
         self.opt.zero_grad(set_to_none=True)
-        (pixels + self.s.edits * edits).backward()
+        (pixels + self.s.edits * edits + self.s.similar * (1 - similar)).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.opt.step()
         self.mean.update_parameters(self.net)
         left, there = F.mse_loss(edited, goal).item(), F.mse_loss(before, goal).item()
-        return {"pixels": pixels.item(), "edits": edits.item(), "left": left, "there": there}
+        return {
+            "pixels": pixels.item(),
+            "edits": edits.item(),
+            "ssim": similar.item(),
+            "left": left,
+            "there": there,
+        }
 
 
 def _edited(images: Tensor, groups: Sequence[Group]) -> Tensor:

@@ -166,11 +166,13 @@ def restore(
     bound: int,
     rounds: int = 2,
     learned: Learned | None = None,
+    enough: float | None = None,
 ) -> Restored:
     """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and about `bound` looks in all.
 
-    The learned restorer, where there is one, comes first. What leaves the face no calmer is dropped; a round that does
-    not ends it. The recipe holds the methods of all rounds.
+    The learned restorer, where there is one, comes first; after it at most `enough` (None: `limit`) ends it, since
+    image operations calm a face that it restored further, but take the edit away from the clean one. What leaves the
+    face no calmer is dropped; a round that does not ends it. The recipe holds the methods of all rounds.
     """
     scores, looks = [judge(face)], 1
     if learned is not None and scores[0] > limit:
@@ -179,6 +181,7 @@ def restore(
         if score < scores[0]:
             face = treated
             scores.append(score)
+            limit = limit if enough is None else max(limit, enough)
     learned = learned if len(scores) > 1 else None
     current = face
     ways: dict[str, tuple[Method, ...]] = {}

@@ -223,8 +223,9 @@ class MagdrStage(Stage):
         return ENGINE_FAILED
 
     def _search(self, crop: Rgb, masks: Masks, engines: Panel, detector: Detector) -> Recipe:
-        judge, usual = engines.quick(detector, masks), detector.calibration.usual
-        return restore(crop, masks, judge, usual, self.options.restore_looks, learned=engines.restorer).recipe
+        judge, known = engines.quick(detector, masks), detector.calibration
+        looks, learned = self.options.restore_looks, engines.restorer
+        return restore(crop, masks, judge, known.usual, looks, learned=learned, enough=known.threshold).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""

@@ -181,6 +181,16 @@ class TestReconstructor:
         assert str(done.recipe).startswith("learned restorer")
         assert np.array_equal(done.recipe(face, masks), done.face)
 
+    def test_what_it_calmed_enough_is_searched_no_further(self) -> None:
+        face, masks, calm = rough(), halves(), roughness(soft())
+        done = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft(), enough=calm)
+        assert np.array_equal(done.face, soft())
+        assert (str(done.recipe), done.recipe.looks) == ("learned restorer", 2)
+        further = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft(), enough=0.9 * calm)
+        assert further.recipe.looks > 2
+        unaided = restore(face, masks, roughness, 0.0, 30, enough=roughness(face))
+        assert unaided.recipe.looks > 2  # without a learned restorer only `limit` counts
+
     def test_one_that_does_not_calm_it_is_left_out(self) -> None:
         done = restore(rough(), halves(), roughness, 0.0, 30, learned=lambda f: rough())
         assert done.recipe.learned is None
