@@ -115,7 +115,7 @@ METRICS = (
         Counter, "dts_repaired", "Copied packets whose decoding time was repeated or ran backwards and was repaired."
     ),
     Metric(Counter, "packets_copied", "Packets of audio, subtitles and data copied unchanged."),
-    Metric(Counter, "encoded_bytes", "Bytes written to the output."),
+    Metric(Counter, "encoded_bytes", "Bytes written to the outputs and the recording."),
     Metric(
         Counter,
         "frames_dropped",

@@ -29,6 +29,8 @@ Origin = Literal["config", "api", "hook"]
 LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
 """How long a worker may be silent: building an engine may hold everything up, running may not."""
 DONE = (LivePhase.ENDED, LivePhase.FAILED)
+MOST_DOUBLED = 32
+"""Waits double so many times at most: beyond, a float would run over."""
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +214,8 @@ class Stream:
             )
             self._fail(f"{words}; given up ({tried})")
             return
-        wait = min(settings.backoff.first * 2 ** len(self._recent), settings.backoff.most)
+        doubled = min(len(self._recent), MOST_DOUBLED)
+        wait = min(settings.backoff.first * 2**doubled, settings.backoff.most)
         wait *= 1 - settings.backoff.jitter * random.random()
         self._recent.append(now)
         self.restarts += 1

@@ -89,9 +89,9 @@ class Delivery:
 
     @property
     def report(self) -> Any:
-        """Bytes written to all outputs, also of sinks that are closed."""
+        """Bytes written to all outputs and recordings, also of sinks that are closed."""
         sink = self._sink
-        return self._totals.with_present(None if sink is None else written(sink.outputs))
+        return self._totals.with_present(None if sink is None else written(sink))
 
     def _loop(self) -> None:
         while True:
@@ -195,6 +195,6 @@ class Delivery:
         self._forget(sink)
 
     def _forget(self, sink: LiveWriter) -> None:
-        self._totals.end(written(sink.outputs))
+        self._totals.end(written(sink))
         self._ended_outputs = tuple({**output, "state": "closed"} for output in sink.outputs)
         self._sink = None

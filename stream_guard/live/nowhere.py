@@ -16,6 +16,10 @@ class Nowhere:
     def outputs(self) -> tuple[dict[str, Any], ...]:
         return ()
 
+    @property
+    def recording(self) -> None:
+        return None
+
     def fits(self, source: LiveReader) -> str:
         return ""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from ..media.live import LiveWriter
 from ..outcome import FOLLOWED
 
 
@@ -25,9 +25,10 @@ class Totals:
         return SimpleNamespace(**(self._ended + Counter(_counters(report))))
 
 
-def written(outputs: Iterable[Mapping[str, Any]]) -> SimpleNamespace:
-    """What the outputs of a sink have taken, as a report."""
-    return SimpleNamespace(bytes=sum(int(output.get("bytes", 0)) for output in outputs))
+def written(sink: LiveWriter) -> SimpleNamespace:
+    """What the outputs of a sink and its recording have taken, as a report."""
+    everywhere = [*sink.outputs, *([sink.recording] if sink.recording else [])]
+    return SimpleNamespace(bytes=sum(int(str(output.get("bytes", 0))) for output in everywhere))
 
 
 def _counters(report: Any) -> dict[str, int]:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from stream_guard.daemon.api import create_app, serve_app
 from stream_guard.daemon.control import StreamState
-from stream_guard.daemon.hooks import Hooks, hooks_router
+from stream_guard.daemon.hooks import Hooks, hooks_router, screening
 from stream_guard.daemon.hooks.messages import Answer, Call
+from stream_guard.daemon.hooks.patterns import screening_name
 from stream_guard.daemon.hooks.screening import judge
 from stream_guard.daemon.settings import DaemonSettings, HookSettings, Http, StreamDefaults, StreamSettings
 from tests.daemon import hook_calls as calls
@@ -187,6 +188,35 @@ def test_content_that_is_rejected_ends_and_is_refused_or_routed(screen: str, sta
         assert answer.status == status
         assert control.streams() == []
         assert (screen == "route") == ("Location" in answer.headers)
+
+
+@pytest.mark.parametrize("gone", ["failed", "ended", "stopped"])
+def test_nothing_is_published_unseen_when_its_screening_ends(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screening, "PATIENCE", 2)
+    with hooked(h=calls.settings("srs", screen="reject")) as (hooks, control):
+        hooks.handle("h", calls.srs("on_publish"))
+        if gone == "stopped":
+            control.stop_stream("key.screen")
+        else:
+            control.put(control.stream("key.screen").model_copy(update={"phase": gone}))
+        wait_until(lambda: control.streams() == [])
+        assert allowed(hooks.handle("h", calls.srs("on_publish")))  # nothing spoke against the content
+
+
+def test_names_of_screening_streams_are_the_daemons_own() -> None:
+    with hooked(h=calls.settings("srs", screen="off")) as (hooks, control):
+        assert not allowed(hooks.handle("h", calls.srs("on_publish", stream="key.screen")))
+        control.start_stream(StreamSettings(name="key.screen", source="rtmp://h/x"), "hook")
+        hooks.handle("h", calls.srs("on_publish"))
+        hooks.handle("h", calls.srs("on_unpublish"))
+        assert [state.name for state in control.streams()] == ["key.screen"]  # not started for `key`
+
+
+def test_two_long_names_are_screened_apart() -> None:
+    names = {screening_name("a" * 57 + end) for end in ("", "b", "c", "bcdefgh")}
+    assert len(names) == 4
+    assert all(len(name) <= 64 and name.endswith(".screen") for name in names)
+    assert screening_name("key") == "key.screen"
 
 
 def test_screening_alone_and_screening_that_only_looks() -> None:

@@ -6,6 +6,8 @@ import io
 import itertools
 import threading
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from stream_guard.live.snapshots import Snapshots
 from stream_guard.live.spec import Limits, LiveEvent, LivePhase, OnGap
 from stream_guard.live.splice import LEAD_SECONDS, Splice
 from stream_guard.live.state import State
-from stream_guard.live.totals import Totals
+from stream_guard.live.totals import Totals, written
 from stream_guard.live.verdicts import EVERY_SECONDS, TRACKS, VerdictChanges
 from stream_guard.media import SourceReport, stand_in
 from stream_guard.metrics import Metrics, families
@@ -318,6 +320,12 @@ def test_totals_add_up_over_sources() -> None:
     totals.end(SourceReport(corrupt_packets=3))
     assert totals.with_present(SourceReport(corrupt_packets=2, corrupt_frames=1)).corrupt_packets == 5
     assert totals.with_present(None).corrupt_packets == 3
+
+
+@pytest.mark.parametrize(("recording", "total"), [(None, 5), ({"bytes": 4}, 9)])
+def test_what_is_written_is_outputs_and_recording(recording: dict[str, int] | None, total: int) -> None:
+    sink = SimpleNamespace(outputs=({"bytes": 3}, {"bytes": 2}), recording=recording)
+    assert written(cast(Any, sink)).bytes == total
 
 
 def test_phases_end_where_they_end_and_the_same_words_are_told_once() -> None:

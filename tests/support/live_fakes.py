@@ -134,6 +134,10 @@ class FakeLiveSink:
         state = {"url": "rtmp://there/***", "state": "open", "bytes": 10 * len(self.items)}
         return (state | {"reconnects": 0, "dropped": 0, "error": ""},)
 
+    @property
+    def recording(self) -> dict[str, Any] | None:
+        return None
+
     def fits(self, source: Any) -> str:
         return "" if source.size == self.size else f"the picture is now {source.size}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import urlsplit
 
@@ -11,6 +12,10 @@ from .messages import Fields, Place, fields_of, query_of
 
 _PLACEHOLDER = re.compile(r"\{(app|name|query)\}")
 _NAME = re.compile(NAME)
+MOST = 64
+"""Characters of a stream's name."""
+SCREEN = ".screen"
+"""How the names of streams end that look at what is published beside its protection; a publisher's may not."""
 
 
 def check_name(place: Place) -> None:
@@ -20,6 +25,8 @@ def check_name(place: Place) -> None:
             "the published name cannot become a stream's: letters, digits and . _ - only, at most 64, a letter or "
             "digit first"
         )
+    if place.name.endswith(SCREEN):
+        raise ConfigError(f"names that end in {SCREEN} are the daemon's own; publish under another name")
 
 
 def fill(pattern: str, place: Place) -> str:
@@ -46,7 +53,10 @@ def screening_settings(hook: HookSettings, place: Place) -> StreamSettings:
 
 
 def screening_name(name: str) -> str:
-    return f"{name[:57]}.screen"
+    """Long names are cut, and keep a digest so that no two share one."""
+    if len(name) + len(SCREEN) > MOST:
+        name = f"{name[:48]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name + SCREEN
 
 
 def leads_to(url: str, place: Place) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from ...errors import StreamGuardError
-from ..control import Control, MissingError
+from ..control import Control, MissingError, StreamState
 
 Policy = Mapping[str, Collection[str]]
 """By stage, the labels that speak against the content: `reject` of the pipeline."""
 UNKNOWN = "unknown"
+OVER = frozenset({"ended", "failed"})
+PATIENCE = 5
+"""Looks that find nobody screening any more before a publication ends for it: by itself it may be ending too."""
 ENOUGH = 25
 """Verdicts other than `unknown` before anything is decided."""
 SHARE = 0.5
@@ -48,9 +52,17 @@ def judge(verdicts: Mapping[str, int], policy: Policy) -> str:
 class Screening:
     """A thread, started with the first stream to watch, that reads the streams' status every `every_seconds`."""
 
-    def __init__(self, control: Control, on_reject: Callable[[str, str], None], every_seconds: float = 1.0) -> None:
-        self._control, self._on_reject, self._every = control, on_reject, every_seconds
+    def __init__(
+        self,
+        control: Control,
+        on_reject: Callable[[str, str], None],
+        on_blind: Callable[[str], None],
+        every_seconds: float = 1.0,
+    ) -> None:
+        """`on_blind(name)`: what is published as `name` goes on, the stream that looked at it is over or gone."""
+        self._control, self._on_reject, self._on_blind, self._every = control, on_reject, on_blind, every_seconds
         self._watched: dict[str, tuple[str, Policy]] = {}
+        self._blind: Counter[str] = Counter()
         self._rejected: dict[str, _Rejected] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -67,6 +79,7 @@ class Screening:
     def forget(self, name: str) -> None:
         with self._lock:
             self._watched.pop(name, None)
+            self._blind.pop(name, None)
 
     def rejected(self, name: str) -> str:
         """Why what was published as `name` was rejected in the last minutes; empty where it was not."""
@@ -90,19 +103,39 @@ class Screening:
                 self._look(name, stream, policy)
 
     def _look(self, name: str, stream: str, policy: Policy) -> None:
-        try:
-            verdicts = self._control.stream(stream).status.get("verdicts")
-        except MissingError:
-            self.forget(name)
-            return
+        state = self._state(stream)
+        verdicts = state.status.get("verdicts") if state is not None else None
         reason = judge(verdicts, policy) if isinstance(verdicts, dict) else ""
         if not reason:
+            self._see(name, stream, state is not None and state.phase not in OVER)
             return
+        self.forget(name)
         with self._lock:
-            self._watched.pop(name, None)
             if len(self._rejected) < MOST_REMEMBERED:
                 self._rejected[name] = _Rejected(reason, time.monotonic() + REMEMBERED_SECONDS)
         try:
             self._on_reject(name, reason)
         except StreamGuardError as error:
             log.error("stream %s was rejected (%s) but could not be stopped: %s", name, reason, error)
+
+    def _state(self, stream: str) -> StreamState | None:
+        try:
+            return self._control.stream(stream)
+        except MissingError:
+            return None
+
+    def _see(self, name: str, stream: str, there: bool) -> None:
+        """Nothing is published unseen: once nobody has looked for `PATIENCE` looks, `on_blind` says so."""
+        with self._lock:
+            if name not in self._watched:
+                return
+            self._blind[name] = 0 if there else self._blind[name] + 1
+            if self._blind[name] < PATIENCE:
+                return
+        self.forget(name)
+        if stream == name:
+            return  # what looked is all that there was
+        try:
+            self._on_blind(name)
+        except StreamGuardError as error:
+            log.error("stream %s is screened no longer but could not be stopped: %s", name, error)

@@ -30,7 +30,7 @@ from .messages import (
     same,
 )
 from .patterns import check_name, fill, keys_of, leads_to, screening_name, screening_settings, stream_settings
-from .screening import Screening
+from .screening import OVER, Screening
 
 DIALECTS: Mapping[str, ModuleType] = {
     "nginx-rtmp": nginx_rtmp,
@@ -38,7 +38,6 @@ DIALECTS: Mapping[str, ModuleType] = {
     "srs": srs,
     "ovenmediaengine": ovenmediaengine,
 }
-OVER = frozenset({"ended", "failed"})
 DRAINING = "draining"
 """A stream started now begins when the one of before, of the same name, has ended."""
 
@@ -68,7 +67,9 @@ class Hooks:
         self._publishers: dict[str, frozenset[str]] = {}
         """By stream, the connections that publish it. A second one that the server itself refuses comes and goes."""
         self._outputs: dict[str, tuple[str, ...]] = {}
-        self._screening = Screening(control, self._reject)
+        self._looking: dict[str, str] = {}
+        """By stream, the one that was started beside it to look at the same."""
+        self._screening = Screening(control, self._reject, self._blind)
 
     def update(self, settings: Mapping[str, HookSettings]) -> None:
         """Take new settings; streams that run keep theirs."""
@@ -170,6 +171,7 @@ class Hooks:
         try:
             if settings.outputs:
                 self._control.start_stream(screening_settings(settings, place), "hook")
+                self._looking[place.name] = watched
         except StreamGuardError as error:
             if settings.screen != "allow":
                 raise
@@ -180,6 +182,11 @@ class Hooks:
     def _reject(self, name: str, reason: str) -> None:
         with self._lock(name):
             log.warning("stream %s is rejected and ends: %s", name, reason)
+            self._end(name)
+
+    def _blind(self, name: str) -> None:
+        with self._lock(name):
+            log.warning("stream %s ends: nothing looks at it any more, and its hook screens what is published", name)
             self._end(name)
 
     def _phase(self, name: str) -> str:
@@ -197,7 +204,8 @@ class Hooks:
         self._screening.forget(name)
         self._outputs.pop(name, None)
         self._publishers.pop(name, None)
-        for stream in (name, screening_name(name)):
+        looking = self._looking.pop(name, None)
+        for stream in (name, looking) if looking else (name,):
             try:
                 if self._control.stream(stream).origin == "hook":
                     self._control.stop_stream(stream)

@@ -68,7 +68,7 @@ class LiveReader(Protocol):
 
 
 class LiveWriter(Protocol):
-    """One encode, many outputs: `LiveSink`. All methods from one thread, but `outputs`, which any may ask.
+    """One encode, many outputs: `LiveSink`. All methods from one thread; any may ask for `outputs` and `recording`.
 
     LiveSink(source: LiveSource, outputs: Sequence[LiveOutput], settings: EncoderSettings, *, record: str = "",
     retry: Backoff = Backoff(), on_event: Callable[[str, str], None] = ...). Copies what it needs: the source may be
@@ -78,6 +78,11 @@ class LiveWriter(Protocol):
     @property
     def outputs(self) -> tuple[dict[str, object], ...]:
         """Each: {"url": redacted, "state": "open"|"waiting"|"failed", "bytes", "reconnects", "dropped", "error"}."""
+        ...
+
+    @property
+    def recording(self) -> dict[str, object] | None:
+        """The same of the recording; None without one."""
         ...
 
     def fits(self, source: LiveReader) -> str:
