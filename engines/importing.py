@@ -30,6 +30,7 @@ from .export import PARITY_ATOL, parity
 from .generators.families import FAMILIES
 from .magdr import train_perturbation, train_restorer
 from .magdr.restorer import Restorer
+from .packing import PACKED
 from .parser import train_parser
 from .parser.network import FaceParser, Parsing
 from .training import Run, as_settings
@@ -87,8 +88,10 @@ def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
     """
     graph = onnx.load(model).graph
     stored = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
-    for node in graph.node:  # an exporter keeps equal weights once, and passes them on
-        if node.op_type == "Identity" and node.input[0] in stored:
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0].endswith(PACKED):
+            stored[node.output[0]] = stored.pop(node.input[0]).float()
+        elif node.op_type == "Identity" and node.input[0] in stored:  # equal weights are kept once, and passed on
             stored[node.output[0]] = stored[node.input[0]]
     own = whole.state_dict()
     for name, key in _names(stored, own).items():

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..errors import EngineError
 from .feeds import Shape
-from .reshaping import parsed
+from .reshaping import parsed, unpacked
 from .session import Array, Session
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -77,7 +77,7 @@ def _half(model: bytes) -> bytes:
 
     try:
         half = float16.convert_float_to_float16(
-            onnx.load_model_from_string(model),
+            unpacked(model),
             keep_io_types=True,
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *KEPT],
         )
@@ -95,7 +95,7 @@ def _quantised(model: bytes, calibration: Path | None) -> bytes:
             "int8 needs pictures to measure the ranges of values: give a folder of faces with --calibration, "
             "or choose --precision fp16"
         )
-    proto = onnx.load_model_from_string(model)
+    proto = unpacked(model)
     with tempfile.TemporaryDirectory(prefix="stream-guard-int8-") as folder:
         target = Path(folder) / "int8.onnx"
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
 
 from ..errors import EngineError
 
@@ -64,4 +66,25 @@ def parsed(model: bytes) -> onnx.ModelProto:
         raise EngineError("can't load the model: the file is not an ONNX model") from error
     if not proto.graph.output:
         raise EngineError("can't load the model: it is empty, or cut off")
+    return proto
+
+
+def unpacked(model: bytes) -> onnx.ModelProto:
+    """With weights in float32 that the file keeps in float16 behind a Cast: converters look for weights, not Casts."""
+    proto = parsed(model)
+    weights = {w.name: w for w in proto.graph.initializer if w.data_type == onnx.TensorProto.FLOAT16}
+    kept = []
+    for node in proto.graph.node:
+        to = [a.i for a in node.attribute if a.name == "to"]
+        if node.op_type != "Cast" or node.input[0] not in weights or to != [onnx.TensorProto.FLOAT]:
+            kept.append(node)
+            continue
+        values = numpy_helper.to_array(weights[node.input[0]]).astype(np.float32)
+        proto.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+    used = {name for node in kept for name in node.input}
+    stale = [w for w in weights.values() if w.name not in used]
+    for weight in stale:
+        proto.graph.initializer.remove(weight)
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
     return proto
