@@ -44,8 +44,9 @@ every key with its default. `--check` reads it, tells every mistake with its lin
   are small or capital, `-` in a key is `_`, a list's items go by number (`STREAM_GUARD__STREAMS__0__STALL=3`), and the
   value is read as YAML (`STREAM_GUARD__URLS__HOSTS='[127.0.0.1]'`).
 - **Secrets**: `${{NAME}}` in any text is the environment's variable NAME, `$$` a plain `$`. `url_file`, `source_file`,
-  `secret_file`, `webhook_secret_file` and `publish_token_file` name a file that holds the value. What stands in a URL
-  after the host's first path is shown nowhere: neither in the log, nor in an error, an answer or a label.
+  `secret_file`, `webhook_secret_file` and `publish_token_file` name a file that holds the value. Of a URL,
+  beside the host, the first part of the path is shown where more parts follow. All else is shown nowhere: neither in
+  the log, nor in an error, an answer or a label.
 - **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
   are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
   A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.

@@ -33,7 +33,15 @@ Counters start at 0 with each run. Reasons come from the stages ([stages](stages
 
 `stream-guard serve` shows the metrics above for every worker on one page, `/metrics`, with the label `stream`
 (`jobs` for all file jobs; `other` beyond `metrics.max_streams`; no label with `metrics.stream_label: false`). Counters
-survive the restart of a worker; a stream that was removed keeps its counters for ten minutes more. Beside them stand:
+survive the restart of a worker; a stream that was removed keeps its counters for ten minutes more.
+
+Of a file job, the counters of pictures, faces, verdicts, packets, damage and bytes grow when a segment is whole, and
+where it is screened or protected in one go, when all of it is: what an attempt had begun when it was stopped, killed or
+failed is done anew by the next one and counted then, so that all attempts together count the file once. Histograms are
+of the work itself, also where it was done twice. A job that starts anew, because its input, settings or engines changed
+or a segment was damaged, counts anew.
+
+Beside them stand:
 
 {metrics.table(metrics.DAEMON_METRICS[1:])}
 An alert that every installation wants: `increase(stream_guard_unprotected_frames_total[5m]) > 0`.

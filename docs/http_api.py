@@ -71,12 +71,15 @@ header names loopback, so that no web page can reach it under a name of its own.
 and bodies that are not `application/json`, are refused always. Hooks at `/hooks/NAME` check secrets of their own.
 
 What a request names as `pipeline` is a bundled one, one that the configuration names, or a `.yaml` file below one of
-`urls.file_roots`; no other file is opened.
+`urls.file_roots`. What its `options`, or such a file, name for a stage to open (`disrupt.engine`, `detect.engine`,
+`faces.detector`, `magdr.parser`, `magdr.probes`, `magdr.calibration`, and whatever reads like a path) is a name of the
+zoo, what the configuration itself sets there, or a file or folder below a root, by its absolute path; so are the model
+and the engines that these name in turn. No other file is opened, and a refusal does not tell whether it is there.
 
 ## Errors
 
-Each status from 400 on has one shape; what was sent is never repeated, and of URLs only the host and the path without
-its last part are shown. `allowed`, `what_to_do` and `problems` are there where they help.
+Each status from 400 on has one shape; what was sent is never repeated, and of URLs only the host is shown, and the
+first part of the path where more follow. `allowed`, `what_to_do` and `problems` are there where they help.
 
 ```json
 {{"error": {{"code": "invalid", "message": "body.on_gap: Input should be 'slate', 'freeze' or 'close'",

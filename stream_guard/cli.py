@@ -34,8 +34,7 @@ engines = typer.Typer(no_args_is_help=True, help="The networks that come with th
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        emit(f"stream-guard {__version__}")
-        raise typer.Exit
+        guarded(emit)(f"stream-guard {__version__}")
 
 
 @app.callback()

@@ -9,10 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .document import Document, KeyPath, Mark, read_document
+from .document import Document, KeyPath, Mark, parse_value, read_document
 from .errors import ConfigError, UnknownNameError, UsageError
 from .resources import bundled
 from .stages.base import Stage, StageOptions
@@ -108,9 +107,9 @@ def parse_set(text: str) -> Override:
     if not equals or not key.strip():
         raise UsageError(f"--set {text!r}: give it as STAGE.OPTION=VALUE, such as --set faces.every=4")
     try:
-        return Override(key.strip(), yaml.safe_load(value), f"--set {text}")
-    except (yaml.YAMLError, ValueError) as exc:
-        raise UsageError(f"--set {text!r}: {value!r} is not a YAML value") from exc
+        return Override(key.strip(), parse_value(value), f"--set {text}")
+    except ConfigError as exc:
+        raise UsageError(f"--set {text!r}: {value!r} is {exc}") from exc
 
 
 def pipelines_dir() -> Path:

@@ -12,6 +12,10 @@ from .errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1 << 20
+DEEPEST = 64
+"""Levels of lists and mappings: whatever reads the data afterwards goes down them by recursion."""
+_UNREADABLE = (ValueError, LookupError, AttributeError, ArithmeticError)
+"""What PyYAML lets through of values that do not fit their tag: `!!bool maybe`, `!!int ''`, `!!timestamp x`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ def read_document(path: Path, what: str = "pipeline") -> Document:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise ConfigError(f"cannot read the {what} {str(path)!r}: {exc.strerror or exc}") from exc
+    except (OSError, ValueError) as exc:  # a ValueError for a path that no file can have, with a NUL in it
+        raise ConfigError(f"cannot read the {what} {str(path)!r}: {getattr(exc, 'strerror', None) or exc}") from exc
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes: this is not a {what} file")
     try:
@@ -63,8 +67,9 @@ def read_document(path: Path, what: str = "pipeline") -> Document:
 
 def parse_document(text: str, origin: str) -> Document:
     """Parse one YAML document; `origin` is the file name in the messages."""
-    loader = yaml.SafeLoader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         document = Document(None, origin)
         if root is not None:
@@ -75,21 +80,49 @@ def parse_document(text: str, origin: str) -> Document:
         raise ConfigError(f"{_mark(origin, exc.problem_mark)}: not valid YAML: {_yaml_words(exc)}") from exc
     except yaml.YAMLError as exc:
         raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(exc).split())}") from exc
-    except ValueError as exc:  # a date or number that PyYAML recognises and Python refuses, such as 2024-13-45
+    except _UNREADABLE as exc:  # an escape in a text that names no character, such as "\UFFFFFFFF"
         raise ConfigError(f"{origin}: not valid YAML: {exc}") from exc
+    except RecursionError:
+        raise ConfigError(f"{origin}: lists and mappings lie more than {DEEPEST} deep in one another") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def parse_value(text: str) -> Any:
-    """One value as YAML reads it: 8080 is a number, true a truth value. Raises ConfigError."""
+    """One value as a file could hold it: 8080 is a number, true a truth value.
+
+    Raises ConfigError, which does not repeat the value: it may be a secret of the environment.
+    """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as exc:
-        raise ConfigError("not a YAML value") from exc
+        return parse_document(text, "value").data
+    except ConfigError as exc:
+        raise ConfigError("not a YAML value that a file could hold") from exc
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where the value stands that does not fit its tag, or that looks like a date and is none.
+
+    Nor does it take numbers beyond 64 bits: Python itself does not write those of some thousand digits out.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and value.bit_length() > 63:
+                words = "a number of more than 64 bits has no use here"
+                raise yaml.constructor.ConstructorError(None, None, words, node.start_mark)
+            return value
+        except _UNREADABLE as exc:
+            kind = node.tag.rpartition(":")[2]
+            words = f"this cannot be read as a value of the kind {kind!r}; put quotes around it if it is meant as text"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from exc
 
 
 def _walk(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> None:
+    if len(path) > DEEPEST:
+        mark = _mark(document.origin, node.start_mark)
+        raise ConfigError(f"{mark}: lists and mappings lie more than {DEEPEST} deep in one another")
     if id(node) in seen:  # an alias may also point at its own parent, which would never end
         raise ConfigError(f"{_mark(document.origin, node.start_mark)}: anchors and aliases (&, *) have no use here")
     seen.add(id(node))

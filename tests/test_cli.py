@@ -131,6 +131,7 @@ def test_an_existing_output_is_kept(here: Path) -> None:
             ("--set", "protect.mis=1"),
             "--set protect.mis=1: unknown option 'mis' of stage 'protect'; did you mean 'miss'?",
         ),
+        (("--set", "find.every=!!bool maybe"), "--set 'find.every=!!bool maybe': '!!bool maybe' is not a YAML value"),
         (("--engine", "magic"), "--engine magic: the pipeline has no stage 'disrupt'; its stages: find, protect"),
         (("--metrics-port", "9"), "metrics cannot be served on 300.1.1.1:9"),
     ],

@@ -117,7 +117,13 @@ def test_what_is_left_out_has_a_default() -> None:
         ("- find\n", "p.yaml:1:1: a pipeline is a mapping with name and stages; got list"),
         ("", "p.yaml: a pipeline is a mapping with name and stages; got nothing"),
         ("1: mine\n", "p.yaml:1:1: a key is a plain word here; put quotes around it if it is meant as one"),
-        ("name: 2024-13-45\nstages: [find]\n", "p.yaml: not valid YAML: month must be in 1..12"),
+        (
+            "name: 2024-13-45\nstages: [find]\n",
+            "p.yaml:1:7: not valid YAML: this cannot be read as a value of the kind 'timestamp'; put quotes around it "
+            "if it is meant as text",
+        ),
+        ("name: mine\nqueue: !!int ''\n", "p.yaml:2:8: not valid YAML: this cannot be read as a value of the kind"),
+        ("name: " + "[" * 2000, "p.yaml: lists and mappings lie more than 64 deep in one another"),
         (
             "name: mine\nstages: [broken]\n",
             f"p.yaml:2:10: stage 'broken' of a plugin 1.0 ({FAKES}:NoSuchStage) cannot be loaded: AttributeError: "
@@ -184,7 +190,10 @@ def test_set_values_are_yaml(text: str, value: object) -> None:
     assert (override.key, override.value) == ("a.b", value)
 
 
-@pytest.mark.parametrize("text", ["a.b", "=2", "a.b=[1", "a.b=2024-13-45"])
+UNREADABLE = ("a.b=[1", "a.b=2024-13-45", "a.b=!!bool maybe", "a.b=!!int ''", "a.b=!!timestamp x", "a.b=" + "[" * 2000)
+
+
+@pytest.mark.parametrize("text", ["a.b", "=2", *UNREADABLE])
 def test_a_set_that_cannot_be_read(text: str) -> None:
     with pytest.raises(UsageError, match="--set"):
         parse_set(text)

@@ -34,7 +34,8 @@ def report_file(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[Au
 
 def _write(file: AtomicFile, result: AuditResult) -> None:
     with writing(file.path):
-        Path(file.temporary).write_text(render(result), encoding="utf-8")
+        # File names may hold bytes that no letters stand for.
+        Path(file.temporary).write_text(render(result), encoding="utf-8", errors="backslashreplace")
     file.commit()
 
 

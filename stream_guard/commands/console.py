@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -9,11 +10,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TextIO
 
 import typer
 
-from ..errors import ExitCode, StoppedError, StreamGuardError
+from ..errors import ExitCode, SinkError, StoppedError, StreamGuardError
 
 P = ParamSpec("P")
 
@@ -21,8 +22,8 @@ DEBUG_VARIABLE = "STREAM_GUARD_DEBUG"
 
 
 def say(text: str) -> None:
-    """A line for a person, on stderr."""
-    print(f"stream-guard: {text}", file=sys.stderr, flush=True)
+    """A line for a person, on stderr; lost where that takes none, as after a terminal was closed."""
+    _tell(f"stream-guard: {text}")
 
 
 def warn(text: str) -> None:
@@ -30,13 +31,47 @@ def warn(text: str) -> None:
 
 
 def emit(text: str) -> None:
-    """A line of the result, on stdout."""
-    print(text, flush=True)
+    """A line of the result, on stdout. Raises SinkError where that takes none."""
+    try:
+        _put(sys.stdout, text)
+    except (OSError, ValueError) as exc:  # a closed stream is a ValueError
+        _give_up_stdout()
+        reason = getattr(exc, "strerror", None) or exc
+        raise SinkError(
+            f"the result cannot be written to standard output ({reason}), and the rest of it is lost; "
+            "send it to a file with room, or to a program that reads all of it"
+        ) from exc
 
 
 def emit_json(data: Any) -> None:
-    """The result as one JSON object on stdout; what JSON does not know (fractions, paths) is written as text."""
-    emit(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+    """The result as one JSON object on stdout; what JSON does not know (fractions, paths) is written as text.
+
+    In ASCII, so that file names in any encoding come out as JSON, whatever encoding stdout has.
+    """
+    emit(json.dumps(data, indent=2, default=str))
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        _put(sys.stderr, text)
+
+
+def _put(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # Python's word for a descriptor that was closed before it started
+        raise ValueError("it is closed")
+    try:
+        print(text, file=stream, flush=True)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def _give_up_stdout() -> None:
+    """What is left in its buffer goes nowhere: Python would try again at its end, fail, and exit with 120."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class _Spoken(logging.Handler):
@@ -73,7 +108,7 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
             code = _failed(exc)
         except KeyboardInterrupt:
             code = _failed(StoppedError("stopped"))
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as exc:
             code = _surprised(exc)
@@ -84,7 +119,7 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
 
 def _failed(exc: StreamGuardError) -> ExitCode:
     if debugging():
-        traceback.print_exc()
+        _tell(traceback.format_exc().rstrip())
     say(f"{'' if isinstance(exc, StoppedError) else 'error: '}{exc}")
     return exc.exit_code
 
@@ -92,7 +127,7 @@ def _failed(exc: StreamGuardError) -> ExitCode:
 def _surprised(exc: Exception) -> ExitCode:
     """An error that nobody foresaw: ours to mend, so the message asks for a report."""
     if debugging():
-        traceback.print_exc()
+        _tell(traceback.format_exc().rstrip())
     say(f"error: unexpected {type(exc).__name__}: {exc}")
     say("this is a mistake in Stream Guard: please report it with the output of `stream-guard --debug ...`")
     return ExitCode.ERROR

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from ..errors import EngineError, UsageError
 from .console import emit, say
+from .terminal import console, on_terminal
 
 if TYPE_CHECKING:
     from ..inference.backends import Backend
@@ -112,10 +112,9 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def _reporting(name: str) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
+    if not on_terminal():
         yield _lines(name)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -127,7 +126,7 @@ def _reporting(name: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[phase]}", style="dim"),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("building", total=None, left="", phase="")
 
         def report(progress: Progress) -> None:

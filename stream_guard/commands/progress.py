@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .console import say
+from .terminal import console, on_terminal
 
 if TYPE_CHECKING:
     from ..outcome import Progress
@@ -22,7 +22,7 @@ def reporting(quiet: bool) -> Iterator[Report]:
     """A function to call with each Progress."""
     if quiet:
         yield lambda progress: None
-    elif sys.stderr.isatty():
+    elif on_terminal():
         with _bar() as report:
             yield report
     else:
@@ -44,7 +44,6 @@ def _lines() -> Report:
 
 @contextmanager
 def _bar() -> Iterator[Report]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -58,7 +57,7 @@ def _bar() -> Iterator[Report]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=None, fps=0.0, faces=0)
 
         def report(progress: Progress) -> None:

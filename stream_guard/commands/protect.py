@@ -159,8 +159,6 @@ def _config(pipeline: str, overrides: list[Override]) -> PipelineConfig:
 def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: bool, quiet: bool) -> ExitCode:
     """Say what was done and what was not; a cut-off input is an error unless the user expected it."""
     partial = bool(report.truncation) and not keep_partial
-    if as_json:
-        emit_json({"output": output, **report.to_json()})
     if not quiet:
         say(summary(report, output))
     for text in shortcomings(report):
@@ -171,6 +169,8 @@ def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: b
             f"{'error: ' if partial else ''}{report.truncation}; {kept}"
             + ("; give --keep-partial if that is what you want" if partial else "")
         )
+    if as_json:  # last: where stdout takes nothing, the user has been told of the output all the same
+        emit_json({"output": output, **report.to_json()})
     return ExitCode.ERROR if partial else ExitCode.DONE
 
 

@@ -17,7 +17,7 @@ import typer
 
 from ..errors import ExitCode, UsageError
 from .console import debugging, say
-from .stopping import stopping
+from .stopping import STOPS, stopping
 
 NEEDED = ("fastapi", "uvicorn", "h11")
 
@@ -46,7 +46,7 @@ def serve(
         settings = load_settings(config, os.environ)
         say(f"{config or 'the defaults'}: good; {len(settings.streams)} streams, {len(settings.hooks)} hooks")
         return ExitCode.DONE
-    with stopping() as stop, _hung_up() as again:
+    with stopping(STOPS) as stop, _hung_up() as again:
         _log_lines()
         run(config, os.environ, stop, again, say)
     return ExitCode.DONE

@@ -100,11 +100,16 @@ def check_host(
 
 
 def parse_allowed(text: str) -> _Allowed:
-    """One entry of `urls.hosts`: `name`, `*.name`, address or network, each with `:port` if wished."""
+    """One entry of `urls.hosts`: `name`, `*.name`, address or network, each with `:port` if wished.
+
+    Raises ConfigError for what is none of these.
+    """
     entry, port = text.strip().lower(), None
     with_port = re.fullmatch(r"(\[[^\]]*\]|[^:]*):([0-9]{1,5})", entry)
     if with_port:
         entry, port = with_port[1], int(with_port[2])
+        if not 1 <= port <= 65535:
+            raise ConfigError(f"urls.hosts: {text!r} has the port {port}; a port is a number from 1 to 65535")
     if entry.startswith("[") and entry.endswith("]"):
         entry = entry[1:-1]
     try:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..document import Document, read_document
 from ..errors import ConfigError, StreamGuardError
 from ..media.live import LIVE_ENCODER, check_places
 from ..media.settings import check_settings
 from ..otlp import check_endpoint
-from .addresses import Resolver
+from .addresses import Resolver, parse_allowed
 from .aggregate import OTHER, OWNER
 from .api.access import check_certificate, check_listening
-from .files import check_file
 from .hooks.messages import Place
 from .hooks.patterns import stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
-from .settings import NAME, DaemonSettings, HookSettings, StreamSettings, Urls
+from .settings import DaemonSettings, HookSettings, StreamSettings, Urls
 from .specs import live_spec, pipeline_config
-from .urls import check_options, check_url
+from .urls import Purpose, check_options, check_scheme, check_url, is_file
 
+T = TypeVar("T")
 RESERVED = frozenset({OTHER, OWNER})
 """What the label `stream` says of series that are no stream's."""
 
@@ -51,10 +50,10 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> DaemonSe
     if written is None or mistakes:
         raise ConfigError("\n".join(mistakes))
     settings = _layered(written)
-    _check(settings, document, mistakes)
+    checked = _checked(settings, document, mistakes)
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
-    return settings
+    return checked
 
 
 def _layered(written: DaemonSettings) -> DaemonSettings:
@@ -66,32 +65,44 @@ def _layered(written: DaemonSettings) -> DaemonSettings:
     return written.model_copy(update={"streams": streams, "hooks": hooks})
 
 
-def _check(settings: DaemonSettings, document: Document, mistakes: list[str]) -> None:
-    """What no single value shows: names used twice, pipelines that do not exist, URLs that are not allowed."""
+def _checked(settings: DaemonSettings, document: Document, mistakes: list[str]) -> DaemonSettings:
+    """What no single value shows: names used twice, pipelines that do not exist, URLs that are not allowed.
 
-    def tried(action: Callable[[], object], *place: str | int) -> None:
+    Answers with the settings in which the streams' files have the names that were checked.
+    """
+
+    def tried(action: Callable[[], T], *place: str | int) -> T | None:
         try:
-            action()
+            return action()
         except UnresolvedError as exc:
             log.warning("%s: %s; it is tried nevertheless", document.mark(place), exc)
         except StreamGuardError as exc:
             mistakes.extend(f"{document.mark(place)}: {line}" for line in str(exc).splitlines())
+        return None
 
     tried(lambda: check_listening(settings.http), "http")
     if settings.http.tls is not None:
         tried(partial(check_certificate, settings.http.tls), "http", "tls")
+    for index, scheme in enumerate(settings.urls.schemes):
+        tried(partial(check_scheme, scheme), "urls", "schemes", index)
+    for index, host in enumerate(settings.urls.hosts):
+        tried(partial(parse_allowed, host), "urls", "hosts", index)
     tried(lambda: _check_roots(settings.urls.file_roots), "urls", "file_roots")
     tried(lambda: pipeline_config(settings.defaults), "defaults")
     if settings.metrics.tracing:
         tried(lambda: check_endpoint(settings.metrics.tracing), "metrics", "tracing")
     names: set[str] = set()
-    for index, stream in enumerate(settings.streams):
+    streams: list[StreamSettings] = []
+    for index, written in enumerate(settings.streams):
+        stream = tried(partial(at_real_paths, written, settings.urls), "streams", index) or written
+        streams.append(stream)
         tried(partial(check_stream, stream, settings.urls, _resolve), "streams", index)
         if stream.name in names:
             mistakes.append(f"{document.mark(('streams', index, 'name'))}: the name {stream.name!r} is taken above")
         names.add(stream.name)
     for name, hook in settings.hooks.items():
         tried(partial(_check_hook, hook, settings.urls), "hooks", name)
+    return settings.model_copy(update={"streams": tuple(streams)})
 
 
 def _check_roots(roots: Sequence[str]) -> None:
@@ -103,7 +114,7 @@ def _check_roots(roots: Sequence[str]) -> None:
 def _check_hook(hook: HookSettings, urls: Urls) -> None:
     """As the first publisher would find it."""
     publisher = Place(hook.application, "example", ())
-    check_stream(stream_settings(hook, publisher), urls, _resolve)
+    check_stream(at_real_paths(stream_settings(hook, publisher), urls), urls, _resolve)
 
 
 class UnresolvedError(ConfigError):
@@ -118,41 +129,40 @@ def _resolve(host: str, port: int, **kind: Any) -> Any:
         raise UnresolvedError(f"the host {host!r} has no address: {exc.strerror or exc}") from exc
 
 
-def asked_pipeline(name: str, settings: DaemonSettings) -> str:
-    """`name` if a request may name it: a bundled pipeline, one that the configuration names, or a file below a root.
+def at_real_paths(settings: StreamSettings, urls: Urls) -> StreamSettings:
+    """The stream with each file named by the path that was checked, links followed, so that this one is opened.
 
-    Any other file is not even opened: what is said of one that is no pipeline shows what stands in it. Raises
-    ConfigError.
+    Raises ConfigError for files that are not allowed.
     """
-    configured = {settings.defaults.pipeline, *(stream.pipeline for stream in settings.streams)}
-    configured |= {hook.stream.pipeline for hook in settings.hooks.values()}
-    plain = re.fullmatch(NAME, name) and not name.endswith((".yaml", ".yml"))
-    if not name or plain or name in configured:
-        return name
+    outputs = [output.model_copy(update={"url": _real(output.url, urls, "output")}) for output in settings.outputs]
+    source, record = _real(settings.source, urls, "source"), _real(settings.record, urls, "output")
+    return settings.model_copy(update={"source": source, "outputs": tuple(outputs), "record": record})
+
+
+def _real(url: str, urls: Urls, purpose: Purpose) -> str:
+    if not is_file(url):
+        return url
+    path = check_url(url, urls, purpose).path
     try:
-        return check_file(name, settings.urls.file_roots, "read")
-    except ConfigError as exc:
-        raise ConfigError(
-            f"pipeline: {exc}; name a bundled pipeline, one that the configuration names, or a .yaml file below one of "
-            "urls.file_roots"
-        ) from exc
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the {purpose} file has a name that is not UTF-8; name another") from None
+    return path
 
 
 def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socket.getaddrinfo) -> None:
-    """Raises ConfigError for what would not run or may not be named, UnknownNameError for an unknown pipeline."""
-    if settings.name in RESERVED:
-        raise ConfigError(f"the name {settings.name!r} is the metrics' own; choose another for the stream")
-    if not settings.screen and not settings.outputs and not settings.record:
-        raise ConfigError(f"the stream {settings.name!r} has neither outputs nor record; only screen: true needs none")
-    check_url(settings.source, urls, "source", resolve)
-    check_options(settings.source_options, "source")
+    """Raises ConfigError for what would not run or may not be named, UnknownNameError for an unknown pipeline.
+
+    Raises UnresolvedError, where `resolve` does, when all else is checked. Files are opened as they are named here:
+    by `at_real_paths`.
+    """
+    _check_purpose(settings)
+    unresolved = _check_urls(settings, urls, resolve)
+    check_options(settings.source_options, "source", settings.source)
     for output in settings.outputs:
-        check_url(output.url, urls, "output", resolve)
-        check_options(output.options, "output")
+        check_options(output.options, "output", output.url)
         if output.url == settings.source:
             raise ConfigError(f"the stream {settings.name!r} has its own source as an output; name another place")
-    if settings.record:
-        check_url(settings.record, urls, "output")
     spec = live_spec(settings)
     check_settings(spec.encoder, LIVE_ENCODER)
     check_places(spec.outputs, spec.record)
@@ -161,3 +171,33 @@ def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socke
             f"the pipeline {spec.pipeline.name!r} of the stream {settings.name!r} protects no face; "
             "set screen: true to only look"
         )
+    if unresolved:
+        raise unresolved[0]
+
+
+def _check_purpose(settings: StreamSettings) -> None:
+    """A stream protects what it writes, or only looks and writes nothing."""
+    if settings.name in RESERVED:
+        raise ConfigError(f"the name {settings.name!r} is the metrics' own; choose another for the stream")
+    written = [key for key in ("outputs", "record") if getattr(settings, key)]
+    if not settings.screen and not written:
+        raise ConfigError(f"the stream {settings.name!r} has neither outputs nor record; only screen: true needs none")
+    if settings.screen and written:
+        given = " and ".join(written)
+        raise ConfigError(
+            f"the stream {settings.name!r} has screen: true and {given}; screening only looks, what it wrote would "
+            f"not be protected: take out {given}, or give the writing to a stream of its own without screen"
+        )
+
+
+def _check_urls(settings: StreamSettings, urls: Urls, resolve: Resolver) -> list[UnresolvedError]:
+    """The hosts without an address at this moment, where `resolve` says so. Raises ConfigError for all else."""
+    places: list[tuple[str, Purpose]] = [(settings.source, "source")]
+    places += [(url, "output") for url in (*(output.url for output in settings.outputs), settings.record) if url]
+    unresolved = []
+    for url, purpose in places:
+        try:
+            check_url(url, urls, purpose, resolve)
+        except UnresolvedError as exc:
+            unresolved.append(exc)
+    return unresolved

@@ -13,7 +13,8 @@ from ..errors import StreamGuardError
 from ..metrics import DAEMON_METRICS, Metrics, expose, families
 from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
-from .configuration import asked_pipeline, check_stream
+from .asked import asked
+from .configuration import at_real_paths, check_stream
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
 from .engine import STATES, Engine
 from .file_jobs import FileJobs, Spawner
@@ -23,7 +24,7 @@ from .process import Order
 from .protocol import Message
 from .ring import Ring
 from .settings import DaemonSettings, JobSettings, StreamSettings
-from .stream import Around
+from .stream import DONE, Around
 from .streams import Streams
 from .supervisor import COMMAND, Handle, Supervisor
 
@@ -84,10 +85,9 @@ class Daemon:
         try:
             settings = load()
         except StreamGuardError as exc:
-            log.error("the configuration was not reloaded, the old one stays: %s", exc)
-            self.ring.publish("configuration", f"not reloaded, the old one stays: {exc}", data={"success": False})
-            self._reloaded(False)
-            return False
+            return self._not_reloaded(str(exc))
+        except Exception as exc:  # a mistake of ours must not end the streams that run
+            return self._not_reloaded(f"unexpected {type(exc).__name__}: {exc}", exc)
         kept = [name for name in RESTART if getattr(settings, name) != getattr(self.settings, name)]
         if kept:
             log.warning("new settings of %s take effect with the next start", ", ".join(kept))
@@ -102,6 +102,12 @@ class Daemon:
         self.ring.publish("configuration", f"reloaded: {words}", data={"success": True, **done})
         self._reloaded(True)
         return True
+
+    def _not_reloaded(self, words: str, surprise: Exception | None = None) -> bool:
+        log.error("the configuration was not reloaded, the old one stays: %s", words, exc_info=surprise)
+        self.ring.publish("configuration", f"not reloaded, the old one stays: {words}", data={"success": False})
+        self._reloaded(False)
+        return False
 
     def _spawn(
         self, order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]
@@ -136,8 +142,8 @@ class Daemon:
         chosen = self._checked(settings)
         self._mine(settings.name)
         with self._admitting:
-            if settings.name not in {state.name for state in self._streams.states()}:
-                self._admit()
+            if not any(state.name == settings.name and state.phase not in DONE for state in self._streams.states()):
+                self._admit()  # what has ended is still listed, but its place may have been given away
             return self._streams.replace(chosen, "api", self.settings.drain_seconds)
 
     def stop_stream(self, name: str) -> StreamState:
@@ -177,7 +183,8 @@ class Daemon:
     def _checked(self, settings: StreamSettings) -> StreamSettings:
         self._not_draining()
         chosen = with_defaults(settings, self.settings.defaults)
-        chosen = chosen.model_copy(update={"pipeline": asked_pipeline(chosen.pipeline, self.settings)})
+        chosen = chosen.model_copy(update=asked(chosen, self.settings))
+        chosen = at_real_paths(chosen, self.settings.urls)
         check_stream(chosen, self.settings.urls)
         return chosen
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..errors import ConfigError, UsageError
 from ..metrics import Metrics
 from .aggregate import OWNER, Aggregate
-from .configuration import asked_pipeline
+from .asked import asked
 from .control import JobState
 from .jobs import WorkerExit
 from .jobs.runner import JobRunner
@@ -91,10 +91,7 @@ class FileJobs:
     def _checked(self, settings: JobSettings) -> JobSettings:
         """With real paths. Raises ConfigError for files that are not allowed."""
         now = self._now()
-        chosen = {
-            "source": _file(settings.source, now.urls, "source"),
-            "pipeline": asked_pipeline(settings.pipeline, now),
-        }
+        chosen = {"source": _file(settings.source, now.urls, "source"), **asked(settings, now)}
         if settings.output:
             chosen["output"] = _file(settings.output, now.urls, "output")
         return settings.model_copy(update=chosen)

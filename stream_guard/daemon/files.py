@@ -9,12 +9,15 @@ from typing import Literal
 
 from ..errors import ConfigError
 
+Purpose = Literal["read", "write", "open"]
 
-def check_file(path: str, roots: Sequence[str], purpose: Literal["read", "write"]) -> str:
+
+def check_file(path: str, roots: Sequence[str], purpose: Purpose) -> str:
     """The real path of `path`, which lies below one of `roots` (absolute folders) when all links are followed.
 
-    What is read is an existing regular file; what is written is none yet or a regular file, in an existing folder.
-    Raises ConfigError. Open the answer, not `path`: a link that is laid afterwards is then not followed at its end.
+    What is read is an existing regular file, and what is opened that or a folder; what is written is none yet or a
+    regular file, in an existing folder. Raises ConfigError. Open the answer, not `path`: a link that is laid afterwards
+    is then not followed at its end.
     """
     if not roots:
         raise ConfigError("files are not allowed: urls.file_roots is empty")
@@ -34,10 +37,13 @@ def _below(path: str, root: str) -> bool:
     return os.path.commonpath((path, root)) == root and path != root
 
 
-def _check_kind(real: str, purpose: Literal["read", "write"]) -> None:
+def _check_kind(real: str, purpose: Purpose) -> None:
     if purpose == "write" and not os.path.lexists(real):
         if not os.path.isdir(os.path.dirname(real)):
             raise ConfigError("the output's folder does not exist; create it first")
         return
-    if not stat.S_ISREG(os.stat(real).st_mode):
+    mode = os.stat(real).st_mode
+    if purpose == "open" and stat.S_ISDIR(mode):
+        return
+    if not stat.S_ISREG(mode):
         raise ConfigError("not a regular file: folders, devices, pipes and sockets are refused")

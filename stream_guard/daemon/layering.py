@@ -108,7 +108,7 @@ def _replaced(text: str, path: KeyPath, document: Document, environment: Mapping
 def _held(path: str, place: KeyPath, document: Document, mistakes: list[str]) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, ValueError) as exc:  # a ValueError for bytes that are no text, and for a path with a NUL in it
         mistakes.append(f"{document.mark(place)}: cannot read {path!r}: {getattr(exc, 'strerror', None) or exc}")
         return "unset"
 

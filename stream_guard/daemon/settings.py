@@ -89,7 +89,10 @@ class StreamDefaults(Section):
         {}, description="Stage options laid over the pipeline, such as disrupt.strength: 1.25"
     )
     encoder: EncoderChoice = Field(EncoderChoice(), description="How the output is encoded")
-    source_options: dict[str, str] = Field({}, description="FFmpeg options of the source, such as rtsp_transport: tcp")
+    source_options: dict[str, str] = Field(
+        {},
+        description="FFmpeg options of the source, such as rtsp_transport: tcp; for RTMP not timeout: see read_timeout",
+    )
     on_failure: Literal["block", "black", "pass", "disconnect"] = Field(
         "block", description="What becomes of a picture with a face that could not be protected"
     )
@@ -118,7 +121,7 @@ class StreamSettings(StreamDefaults):
     source: str = Field(min_length=1, repr=False, description="Where to pull from")
     outputs: tuple[OutputSettings, ...] = Field((), description="Where to push to, from one encode")
     record: str = Field("", description="File, below a file root, that also receives the stream")
-    screen: bool = Field(False, description="Only look: run the screening pipeline, write no output")
+    screen: bool = Field(False, description="Only look: run the screening pipeline; excludes outputs and record")
 
 
 class JobSettings(Section):

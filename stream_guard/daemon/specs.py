@@ -22,15 +22,19 @@ def encoder_settings(choice: EncoderChoice) -> EncoderSettings:
 
 
 def live_spec(settings: StreamSettings) -> LiveSpec:
-    """Raises ConfigError for the pipeline and for encoder settings that exclude another, UnknownNameError."""
+    """Raises ConfigError for the pipeline and for encoder settings that exclude another, UnknownNameError.
+
+    A stream that only looks writes nothing, whatever its settings say: what it would write is not protected.
+    """
+    outputs = () if settings.screen else settings.outputs
     return LiveSpec(
         name=settings.name,
         source=settings.source,
-        outputs=tuple(LiveOutput(o.url, o.format, tuple(o.options.items())) for o in settings.outputs),
+        outputs=tuple(LiveOutput(o.url, o.format, tuple(o.options.items())) for o in outputs),
         pipeline=pipeline_config(settings),
         encoder=encoder_settings(settings.encoder),
         source_options=tuple(settings.source_options.items()),
-        record=settings.record,
+        record="" if settings.screen else settings.record,
         on_failure=OnFailure(settings.on_failure),
         on_gap=OnGap(settings.on_gap),
         open_timeout_seconds=settings.open_timeout,

@@ -16,6 +16,8 @@ from typing import Literal
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ConfigError
+from ..media.live import check_connects
+from ..media.live import file_path as file_path  # others take it from here, with the rest of the grammar
 from .addresses import Resolver, check_host, parse_host
 from .files import check_file
 from .settings import Urls
@@ -85,7 +87,7 @@ SAFE_OPTIONS = frozenset(
         "user_agent",
     }
 )
-"""FFmpeg options that neither name a file, a host nor a protocol, nor make us listen."""
+"""FFmpeg options that neither name a file, a host nor a protocol, nor make us listen: but RTMP's `timeout` would."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9]*)://"
@@ -125,7 +127,7 @@ def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket
 
     Raises ConfigError, without user names, paths and queries: they may hold secrets.
     """
-    if purpose != "webhook" and (url.startswith("/") or url[:5].lower() == "file:"):
+    if purpose != "webhook" and is_file(url):
         real = check_file(file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
         return CheckedUrl(f"file:{real}", "file", "", 0, (), real, ("file",))
     parts = _parts(url, purpose)
@@ -142,8 +144,24 @@ def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket
     return CheckedUrl(url, scheme, str(host), port, addresses, path, _protocols(scheme, path, purpose))
 
 
-def check_options(options: Mapping[str, str], purpose: Purpose) -> dict[str, str]:
-    """The FFmpeg options as they came, if all are harmless. Raises ConfigError naming the first that is not."""
+def is_file(url: str) -> bool:
+    """Whether `check_url` takes it for a file."""
+    return url.startswith("/") or url[:5].lower() == "file:"
+
+
+def check_scheme(scheme: str) -> None:
+    """Raises ConfigError for an entry of `urls.schemes` that can never be opened."""
+    if scheme not in PROTOCOLS:
+        raise ConfigError(
+            f"urls.schemes: {scheme[:16]!r} is none that can be opened; allowed, in small letters: "
+            f"{', '.join(PROTOCOLS)} (files are allowed by urls.file_roots)"
+        )
+
+
+def check_options(options: Mapping[str, str], purpose: Purpose, url: str = "") -> dict[str, str]:
+    """FFmpeg's options of `url` as they came, if all are harmless. Raises ConfigError naming the first that is not."""
+    if purpose == "source":
+        check_connects(url, options)
     for name in options:
         if name not in SAFE_OPTIONS:
             raise ConfigError(
@@ -181,16 +199,3 @@ def _protocols(scheme: str, path: str, purpose: Purpose) -> tuple[str, ...]:
     if purpose == "source" and scheme in ("http", "https") and path.lower().endswith((".m3u8", ".m3u")):
         return PLAYLIST if scheme == "http" else tuple(p for p in PLAYLIST if p != "http")
     return PROTOCOLS[scheme][1]
-
-
-def file_path(url: str) -> str:
-    """The path of `file:///a%20b`, `file:/a` or a plain absolute path."""
-    if url.startswith("/"):
-        return url
-    rest = url[5:]
-    if rest.startswith("//"):
-        host, slash, tail = rest[2:].partition("/")
-        if host not in ("", "localhost"):
-            raise ConfigError("a file URL names no host: write file:///PATH")
-        rest = slash + tail
-    return unquote_to_bytes(rest).decode("utf-8", "surrogateescape")

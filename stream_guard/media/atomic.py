@@ -12,6 +12,9 @@ from ..errors import OutputRefusedError, SinkError
 from .containers import suffix_of
 from .translate import writing
 
+NAME_BYTES, PATH_BYTES = 255, 4096
+"""The longest name, and path with its end, on nearly every file system."""
+
 
 class AtomicFile:
     """Checks the place at once, gives a hidden name beside it to write to, and renames it at the end.
@@ -25,8 +28,8 @@ class AtomicFile:
         # A link is followed, so that its target is replaced and not the link.
         self._final = os.path.realpath(path)
         self._overwrite = overwrite
-        self._check(source)
         self.temporary = _hidden(self._final, token or secrets.token_hex(8))
+        self._check(source)
         if token:
             self.discard()
         self._create()
@@ -51,6 +54,7 @@ class AtomicFile:
 
     def _check(self, source: str | None) -> None:
         folder = os.path.dirname(self._final)
+        self._check_length(folder)
         if not os.path.isdir(folder):
             raise OutputRefusedError(f"the folder {folder!r} of the output does not exist; create it first")
         if os.path.isdir(self._final):
@@ -63,6 +67,14 @@ class AtomicFile:
             raise OutputRefusedError(f"the output {self.path!r} is not a regular file; name another one")
         if not self._overwrite:
             raise OutputRefusedError(_exists(self.path))
+
+    def _check_length(self, folder: str) -> None:
+        """Of the hidden name too: where the suffix is long, it is the longer one."""
+        longest_path = _most(folder, "PC_PATH_MAX", PATH_BYTES) - 1  # with the zero byte that ends it
+        longest_name = _most(folder, "PC_NAME_MAX", NAME_BYTES)
+        for what, path in (("output", self._final), ("hidden file that becomes the output", self.temporary)):
+            _check_bytes(f"path of the {what}", path, longest_path)
+            _check_bytes(f"name of the {what}", os.path.basename(path), longest_name)
 
     def _create(self) -> None:
         """Create the hidden file now: a place without permission is found before a frame is read."""
@@ -81,6 +93,21 @@ def remove_leftover(path: str, token: str) -> None:
 
 def _hidden(final: str, token: str) -> str:
     return os.path.join(os.path.dirname(final), f".stream-guard-{token}{suffix_of(final)}")
+
+
+def _check_bytes(what: str, name: str, most: int) -> None:
+    came = len(os.fsencode(name))
+    if came > most:
+        raise OutputRefusedError(f"the {what} is {came} bytes long; {most} are allowed there: choose a shorter one")
+
+
+def _most(folder: str, limit: str, usual: int) -> int:
+    """The most bytes of a name or path in the folder; `usual` where the system does not say, or knows no limit."""
+    try:
+        most = os.pathconf(folder, limit)
+    except (AttributeError, OSError, ValueError):
+        return usual
+    return most if most > 0 else usual
 
 
 def _exists(path: str) -> str:

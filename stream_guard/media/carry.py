@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from .channels import ONLY_ANNOUNCED, OWN_ORDER, add_copy, encodable, is_heard, layout_of, may_be_asked
 from .containers import Container
 from .formats import has_alpha
 from .info import SinkReport
@@ -21,7 +22,6 @@ from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
 
 _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
 TEXT_SUBTITLES = frozenset(_TEXT.split())
-OPUS_RATE = 48000
 TIMECODE = "timecode"
 """Our name for the timecode track of mov files: FFmpeg has none for its codec."""
 # Counted by the tool that wrote the source; wrong for what we write, and made anew by muxers that keep them.
@@ -59,6 +59,9 @@ class Carrier:
             return None
         if self._container.audio is None:
             self._drop(source, "the format holds no sound")
+            return None
+        if not is_heard(source):
+            self._drop(source, ONLY_ANNOUNCED)
             return None
         return self._copy(source) or self._encode_audio(source, self._container.audio)
 
@@ -118,7 +121,7 @@ class Carrier:
             return None
         if not holds(self._container.format, source):
             return None
-        added = self._out.add_stream_from_template(source, opaque=True)
+        added = add_copy(self._out, source)
         self._label(added, source)
         # Matroska keeps the priming of its own streams by a codec delay that survives the copy.
         keeps_delay = "matroska" in self._source.info.format and self._container.format in ("matroska", "webm")
@@ -127,13 +130,18 @@ class Carrier:
         return CopyTrack(added, self._report, from_zero=from_zero)
 
     def _encode_audio(self, source: AudioStream, encoder: str) -> AudioTrack | None:
-        rate = OPUS_RATE if encoder == "libopus" else source.rate
-        layout = source.layout.name if source.layout.nb_channels <= 2 or encoder == "aac" else "stereo"
+        form = encodable(source, encoder)
+        if form is None:
+            self._drop(source, f"it can't be copied into that, and {OWN_ORDER}; .mkv or .mov may hold it")
+            return None
+        rate, layout = form
         added = cast(AudioStream, self._out.add_stream(encoder, rate=rate, layout=layout))
         self._label(added, source)
-        folded = f", folded down to {layout}" if layout != source.layout.name else ""
+        folded = f", folded down to {layout}" if layout != layout_of(source) else ""
+        # Opus has one rate for all that it encodes, which is no loss.
+        changed = f", at {rate} instead of {source.rate} Hz" if encoder != "libopus" and rate != source.rate else ""
         self._report.warnings.append(
-            f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}: "
+            f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}{changed}: "
             f"{self._container.format} does not hold its codec"
         )
         return AudioTrack(source, added, self._report)
@@ -176,9 +184,11 @@ def _codec(source: Stream) -> str:
 
 def holds(format: str, source: Stream) -> bool:
     """Whether the muxer takes the stream as it is: asked by writing a header to nowhere, the only honest answer."""
+    if isinstance(source, AudioStream) and not may_be_asked(format, source):
+        return False
     trial = av.open(io.BytesIO(), "w", format=format)
     try:
-        trial.add_stream_from_template(source, opaque=True)
+        add_copy(trial, source)
         trial.start_encoding()
     except (ValueError, FFmpegError):
         return False

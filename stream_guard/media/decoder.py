@@ -9,12 +9,14 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+from av.codec.context import Flags
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ..errors import SourceError
 from ..types import Frame
 from .info import SourceReport
+from .paletted import Unfolder
 from .probe import fraction
 
 LOST_AFTER = 32
@@ -107,6 +109,9 @@ class StreamDecoder:
         context = self._with_alpha or stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
+        # Else FFmpeg cuts at the left only what keeps lines aligned, and shows columns that the stream hides.
+        context.flags |= Flags.unaligned
+        self._unfolder = Unfolder()
 
     def decode(self, packet: av.Packet[Any] | None) -> Iterator[Frame]:
         """Frames that are ready after this packet; None drains the decoder. Damage is counted, never raised.
@@ -125,7 +130,7 @@ class StreamDecoder:
             return
         self._refused = 0
         for picture in pictures:
-            yield from self._next(picture)
+            yield from self._next(self._unfolder.unfold(picture))
 
     def _pictures(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         return self.stream.decode(packet) if self._with_alpha is None else self._with_alpha.decode(packet)

@@ -15,6 +15,8 @@ INDEXED = ("mov", "avi")
 """The index gives the exact duration of each stream."""
 HEADED = ("matroska", "flv", "asf", "nut")
 """The header gives the duration of the whole file, not of one stream."""
+FROM_THE_START = ("flv",)
+"""Of these: where it counts from the first time in the file. In the others it counts from zero, and so is the end."""
 SLACK_SECONDS = 0.5
 """Headers round and count the longest stream; less than this is not a truncation."""
 
@@ -69,5 +71,15 @@ class Extent:
         if self._indexed:
             return None if video.duration is None else self._start + float(video.duration * self._base)
         if any(name in HEADED for name in names) and container.duration is not None:
-            return float(container.duration + (container.start_time or 0)) / 1e6
+            return _end_by_header(container, names)
         return None
+
+
+def _end_by_header(container: av.container.InputContainer, names: list[str]) -> float:
+    """The lower one where writers differ: some count from the first time in Matroska too, as mkvmerge does."""
+    start = (container.start_time or 0) / 1e6
+    if any(name in FROM_THE_START for name in names):
+        return (container.duration or 0) / 1e6 + start
+    # Of Windows Media FFmpeg gives the header's value to each stream, and adds up what lies between their starts.
+    own = [float(s.duration * Fraction(s.time_base)) for s in container.streams if s.duration and s.time_base]
+    return max(own, default=(container.duration or 0) / 1e6) + min(start, 0.0)

@@ -1,9 +1,10 @@
 """What PyAV hides of FFmpeg's pictures and streams, read and written in their memory. Every access is checked first.
 
 A picture's field order and the place of its chroma samples can't be asked for in PyAV; the pixel shape that Matroska
-writes belongs to the stream, and PyAV sets only the codec's. Both structures are public and laid out the same in
-FFmpeg 8, which PyAV 17 and 18 bring. Each is believed only where it shows what PyAV says of the same object; elsewhere
-nothing is read or written, and callers do without.
+writes belongs to the stream, and PyAV sets only the codec's; the order of channels must not be asked for in PyAV where
+it is the stream's own: PyAV frees the list of them twice, which ends the process. All structures are public and laid
+out the same in FFmpeg 8, which PyAV 17 and 18 bring. Each is believed only where it shows what PyAV says of the same
+object; elsewhere nothing is read or written, and callers do without.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from fractions import Fraction
 from functools import lru_cache
 
 import av
+from av.audio.stream import AudioStream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 _KEY, _INTERLACED, _TOP_FIELD_FIRST = 1 << 1, 1 << 3, 1 << 4  # AV_FRAME_FLAG_*
 _NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
 _LARGEST = (1 << 31) - 1
+_AUDIO = 1  # AVMEDIA_TYPE_AUDIO
+
+UNNAMED, USUAL, OWN, AMBISONIC = range(4)
+"""FFmpeg's AVChannelOrder: nobody says which channel is which; the order of the names; one of the stream's own."""
 
 
 class _Rational(ctypes.Structure):
@@ -81,6 +88,41 @@ class _AVStream(ctypes.Structure):
     )
 
 
+class _AVChannelLayout(ctypes.Structure):
+    """AVChannelLayout (libavutil 60)."""
+
+    _fields_ = (
+        ("order", ctypes.c_int),
+        ("nb_channels", ctypes.c_int),
+        ("mask_or_map", ctypes.c_uint64),
+        ("opaque", ctypes.c_void_p),
+    )
+
+
+class _AVCodecParameters(ctypes.Structure):
+    """The head of AVCodecParameters (libavcodec 62)."""
+
+    _fields_ = (
+        ("codec_type", ctypes.c_int),
+        ("codec_id", ctypes.c_int),
+        ("codec_tag", ctypes.c_uint32),
+        ("extradata", ctypes.c_void_p),
+        ("extradata_size", ctypes.c_int),
+        ("coded_side_data", ctypes.c_void_p),
+        ("nb_coded_side_data", ctypes.c_int),
+        ("format", ctypes.c_int),
+        ("bit_rate", ctypes.c_int64),
+        ("bits_per_coded_sample", ctypes.c_int),
+        ("bits_per_raw_sample", ctypes.c_int),
+        ("profile_to_height", ctypes.c_int * 4),
+        ("sample_aspect_ratio", _Rational),
+        ("framerate", _Rational),
+        ("field_order_to_video_delay", ctypes.c_int * 7),
+        ("ch_layout", _AVChannelLayout),
+        ("sample_rate", ctypes.c_int),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """What a picture says of itself beyond what PyAV shows."""
@@ -119,6 +161,22 @@ def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:
         return False
     raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den = aspect.numerator, aspect.denominator
     return stream.sample_aspect_ratio == aspect
+
+
+def channel_order(stream: AudioStream) -> tuple[int, int] | None:
+    """(order, how many) of an input's channels; None where the memory is not laid out as expected."""
+    address = _pointer(stream)
+    if not address:
+        return None
+    raw = _AVStream.from_address(address)
+    if not _is_stream(raw, stream) or not raw.codecpar or raw.codecpar % ctypes.alignment(ctypes.c_void_p):
+        return None
+    sound = _AVCodecParameters.from_address(raw.codecpar)
+    said = (sound.codec_type, sound.sample_rate, sound.extradata_size)
+    if said != (_AUDIO, stream.rate, len(stream.codec_context.extradata or b"")):
+        return None
+    layout = sound.ch_layout
+    return (layout.order, layout.nb_channels) if UNNAMED <= layout.order <= AMBISONIC else None
 
 
 @lru_cache(maxsize=1)
@@ -168,11 +226,15 @@ def _is(raw: _AVFrame, picture: av.VideoFrame) -> bool:
 
 def _belongs(raw: _AVStream, stream: VideoStream) -> bool:
     return (
-        (raw.index, raw.id, raw.disposition) == (stream.index, stream.id, int(stream.disposition))
+        _is_stream(raw, stream)
         and (raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den) == (0, 1)
-        and _fraction(raw.time_base) == stream.time_base
         and _fraction(raw.avg_frame_rate) == stream.average_rate
     )
+
+
+def _is_stream(raw: _AVStream, stream: Stream) -> bool:
+    seen = (raw.index, raw.id, raw.disposition, _fraction(raw.time_base))
+    return seen == (stream.index, stream.id, int(stream.disposition), stream.time_base)
 
 
 def _fraction(value: _Rational) -> Fraction | None:

@@ -91,8 +91,8 @@ def check_rate(stream: VideoStream, path: str) -> None:
         )
 
 
-def describe(stream: VideoStream, picture: av.VideoFrame) -> VideoInfo:
-    """What the container says of the stream and what its first decoded picture shows."""
+def describe(stream: VideoStream, picture: av.VideoFrame, moved: float = 0.0) -> VideoInfo:
+    """What the container says of the stream, `moved` up by seconds, and what its first decoded picture shows."""
     context, order = stream.codec_context, field_order(stream)
     base = fraction(stream.time_base) or Fraction(1, 90000)
     seconds = None if stream.duration is None else float(stream.duration * base)
@@ -105,7 +105,7 @@ def describe(stream: VideoStream, picture: av.VideoFrame) -> VideoInfo:
         pix_fmt=sample_format(picture),
         time_base=base,
         average_rate=rate,
-        start_seconds=float((stream.start_time or 0) * base),
+        start_seconds=float((stream.start_time or 0) * base) + moved,
         duration_seconds=seconds,
         frames=stream.frames or (round(seconds * rate) if seconds and rate else None),
         rotation=picture.rotation,

@@ -22,6 +22,7 @@ from .palette import gif_loop
 from .programs import merged_programs
 from .settings import EncoderSettings
 from .source import Source
+from .timeline import CLOCK_SECONDS
 from .tracks import Track
 from .translate import is_system, writing
 
@@ -155,6 +156,11 @@ class FileSink:
         if self._out.metadata and not container.tags:
             names = ", ".join(sorted(self._out.metadata))
             self.report.warnings.append(f"the file's tags ({names}) are left out: {container.format} holds none")
+        if source.moved_seconds and container.format != "mpegts":
+            self.report.warnings.append(
+                f"the input's clock starts over {float(source.moved_seconds):.3f} s after its first packet: all times "
+                "are moved together so that the output begins at zero; an output in .ts keeps them as they are"
+            )
         if merged := merged_programs(source.container, source.path):
             self.report.warnings.append(merged)
         try:
@@ -190,7 +196,14 @@ def _muxer_options(container: Container, source: Source, tags: dict[str, str]) -
         return movie_options(source, tags)
     if container.format == "mpegts":
         # Times as they are, instead of moved up by the muxer's own delay.
-        return {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
+        return {"mpegts_copyts": "1", "avoid_negative_ts": "disabled", **_own_clock(source)}
     if container.format == "gif":
         return {"loop": gif_loop(source.path)}
     return {}
+
+
+def _own_clock(source: Source) -> dict[str, str]:
+    """Where the source's times were moved away from the end of its clock: back to it, to the tick."""
+    if not source.moved_seconds:
+        return {}
+    return {"output_ts_offset": f"{round((CLOCK_SECONDS - source.moved_seconds) * 1_000_000)}us"}

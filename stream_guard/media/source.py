@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Any
 
@@ -158,6 +159,11 @@ class Source:
         return self._covers.get(stream)
 
     @property
+    def moved_seconds(self) -> Fraction:
+        """By how much all times were moved up, because the clock starts over soon after the start (`timeline.py`)."""
+        return self._timeline.moved
+
+    @property
     def copied(self) -> list[Stream]:
         """The streams that are not decoded."""
         return [s for s in self.container.streams if s.index not in self._decoders]
@@ -184,7 +190,7 @@ class Source:
         return StreamDecoder(stream, self.report, threads)
 
     def _clock(self) -> Timeline:
-        return Timeline(self.container.format.name, self.report, look_ahead=True)
+        return Timeline.of(self.container, self.report)
 
     def _peek(self) -> None:
         """Decode to the first picture of each protected stream: it alone shows rotation, HDR and the real format."""
@@ -218,7 +224,8 @@ class Source:
 
     def _describe(self) -> SourceInfo:
         container = self.container
-        videos = tuple(describe(d.stream, self._first[i]) for i, d in self._decoders.items())
+        moved = float(self.moved_seconds)
+        videos = tuple(describe(d.stream, self._first[i], moved) for i, d in self._decoders.items())
         duration = None if container.duration is None else container.duration / 1e6
         return SourceInfo(
             path=self.path,

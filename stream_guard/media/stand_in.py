@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +9,7 @@ from av.video.reformatter import ColorRange
 
 from . import device
 from .hwaccel import sample_format
+from .layouts import find_layout, plane_groups
 
 Layout = tuple[str, int, int, int]
 
@@ -67,12 +66,18 @@ def overwrite(picture: av.VideoFrame, content: av.VideoFrame) -> None:
         device.overwrite(picture, content)
         return
     picture.make_writable()
-    for target, source in zip(picture.planes, content.planes, strict=True):
-        into, out_of = _rows(target), _rows(source)
-        width = min(into.shape[1], out_of.shape[1])  # line padding may differ, the pixels before it do not
+    for index in range(len(picture.planes)):
+        into, out_of = _rows(picture, index), _rows(content, index)
+        width = min(into.shape[1], out_of.shape[1])  # of formats unknown to us the padding is here too, and may differ
         into[:, :width] = out_of[:, :width]
 
 
-def _rows(plane: Any) -> npt.NDArray[np.uint8]:
-    data = np.frombuffer(plane, np.uint8)
-    return data[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+def _rows(picture: av.VideoFrame, index: int) -> npt.NDArray[np.uint8]:
+    """The lines of a plane without their padding: behind the last line of a cropped picture none need be left."""
+    layout = find_layout(picture.format.name)
+    if layout is not None:
+        groups = plane_groups(picture, index, layout.planes[index])
+        return groups.reshape(groups.shape[0], -1)
+    plane = picture.planes[index]
+    lines: npt.NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
+    return lines if plane.line_size > 0 else lines[::-1]

@@ -17,24 +17,41 @@ BACK_SECONDS = 1
 """A step back by more than this starts a new timeline at once; less does only if what follows agrees."""
 LOOK_AHEAD = 256
 """How many packets may be looked at for that: some seconds of a picture with its sound."""
+CLOCK_SECONDS = Fraction(1 << 33, 90000)
+"""After this, 26.5 hours, the clock of a transport stream starts over."""
 LEADING = ("video", "audio")
 """Streams that flow without pauses, so that their times say where the clock is. Others follow them."""
 
 
 class Timeline:
-    """Moves the packets behind a jump so that each stream goes on where it was. Sound and picture move alike."""
+    """Moves the packets behind a jump so that each stream goes on where it was. Sound and picture move alike.
 
-    def __init__(self, format: str, report: SourceReport, *, look_ahead: bool = False) -> None:
-        """With `look_ahead`, `arrange` holds packets back for a moment to tell a small jump from disorder."""
+    `moved` is by how many seconds all of them were moved up from the start.
+    """
+
+    def __init__(
+        self, format: str, report: SourceReport, *, look_ahead: bool = False, before_zero: Fraction = Fraction(0)
+    ) -> None:
+        """With `look_ahead`, `arrange` holds packets back for a moment to tell a small jump from disorder.
+
+        `before_zero` is how far before zero the clock begins, in seconds.
+        """
         self._active = any(name in DISCONTINUOUS for name in format.split(","))
         self._look_ahead = look_ahead and self._active
         self._report = report
-        self._offset = self._previous = Fraction(0)
+        self.moved = before_zero if self._active else Fraction(0)
+        self._offset = self._previous = self.moved
         self._ends: dict[int, Fraction] = {}
         self._reach: Fraction | None = None
         """Where the leading streams are."""
         self._latest: dict[int, tuple[Fraction, Fraction]] = {}
         """Of each leading stream: the latest decoding time on its own clock, and the offset it was placed with."""
+
+    @classmethod
+    def of(cls, container: av.container.InputContainer, report: SourceReport) -> Timeline:
+        """The timeline of a file."""
+        name = container.format.name
+        return cls(name, report, look_ahead=True, before_zero=seconds_before_zero(container))
 
     def arrange(self, packets: Iterable[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """All packets in their order, each with its times moved."""
@@ -122,6 +139,17 @@ class Timeline:
         self._report.jumps += 1
         self._previous, self._offset = self._offset, end - time
         return self._offset
+
+
+def seconds_before_zero(container: av.container.InputContainer) -> Fraction:
+    """How far before zero the first of the streams begins.
+
+    The clock of a transport stream has no times below zero. FFmpeg makes them up for a recording that begins within the
+    minute before the clock starts over, and other containers hide or refuse what lies there: it would be lost.
+    """
+    timed = [s for s in container.streams if s.start_time is not None and s.time_base]
+    starts = [(s.start_time or 0) * Fraction(s.time_base or 0) for s in timed]
+    return max(-min(starts, default=Fraction(0)), Fraction(0))
 
 
 def _time(packet: av.Packet[Any]) -> Fraction:

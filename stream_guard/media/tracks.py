@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
-from .clock import DtsGuard
+from .clock import DtsGuard, rescale
 from .info import SinkReport
+from .spans import UNTIL_NEXT_SECONDS, Span, Spans
 
 
 class Track(Protocol):
@@ -122,16 +124,22 @@ class AudioTrack:
 
 
 class SubtitleTrack:
-    """Turns one text format into another; times stay those of the source's packets."""
+    """Turns one text format into another; times stay those of the source's packets.
+
+    Lines that overlap stay apart where the format allows it. mov_text shows one packet at a time, and its muxer would
+    move each that overlaps behind the one before: there, every packet holds all lines of its time.
+    """
 
     def __init__(self, source: SubtitleStream, stream: SubtitleStream, report: SinkReport) -> None:
         self.stream = stream
         self._decoder = source.codec_context
         self._report = report
+        self._one_at_a_time = stream.codec_context.codec.canonical_name == "mov_text"
 
     def start(self) -> None:
-        base = Fraction(self.stream.time_base or Fraction(1, 1000))
-        self._guard = DtsGuard(base, self._report, allow_equal=True)
+        self._base = Fraction(self.stream.time_base or Fraction(1, 1000))
+        self._guard = DtsGuard(self._base, self._report, allow_equal=True)
+        self._spans = Spans(round(UNTIL_NEXT_SECONDS / self._base), self._report)
 
     def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
         if packet.pts is None:
@@ -139,20 +147,48 @@ class SubtitleTrack:
             return
         try:
             text = self._decoder.decode2(packet)
-            # An empty one only ends the line before: the duration says that already.
-            if text is None or not len(text):
-                return
+        except FFmpegError:
+            self._report.packets_refused += 1
+            return
+        # An empty one only ends the line before: the duration says that already.
+        if text is None or not len(text):
+            return
+        if self._one_at_a_time:
+            self._report.packets_transcoded += 1
+            yield from self._packed(self._laid(packet, text))
+        else:
+            yield from self._alone(packet, text)
+
+    def finish(self) -> Iterable[av.Packet[Any]]:
+        yield from self._packed(self._spans.finish())
+
+    def _alone(self, packet: av.Packet[Any], text: SubtitleSet) -> Iterable[av.Packet[Any]]:
+        for made in self._encoded(text, packet.pts or 0, packet.duration or 0, Fraction(packet.time_base)):
+            self._report.packets_transcoded += 1
+            yield made
+
+    def _laid(self, packet: av.Packet[Any], text: SubtitleSet) -> Iterator[Span]:
+        """The spans that are sure now that these lines begin, in the output's ticks so that each ends on a tick."""
+        base = Fraction(packet.time_base)
+        start = rescale(packet.pts or 0, base, self._base)
+        end = rescale((packet.pts or 0) + (packet.duration or 0), base, self._base)
+        for line in text:
+            if isinstance(line, AssSubtitle) and line.ass:
+                yield from self._spans.add(start, end - start, line.ass)
+
+    def _packed(self, spans: Iterable[Span]) -> Iterable[av.Packet[Any]]:
+        for span in spans:
+            text = SubtitleSet.create(span.ass, 0, 0)
+            yield from self._encoded(text, span.start, span.end - span.start, self._base)
+
+    def _encoded(self, text: SubtitleSet, start: int, duration: int, base: Fraction) -> Iterable[av.Packet[Any]]:
+        try:
             made = self.stream.codec_context.encode_subtitle(text)
         except FFmpegError:
             self._report.packets_refused += 1
             return
-        made.pts, made.dts, made.duration = packet.pts, packet.pts, packet.duration
-        made.time_base = Fraction(packet.time_base)
+        made.pts, made.dts, made.duration, made.time_base = start, start, duration, base
         made.is_keyframe = True
         self._guard.fix(made)
         made.stream = self.stream
-        self._report.packets_transcoded += 1
         yield made
-
-    def finish(self) -> Iterable[av.Packet[Any]]:
-        return ()

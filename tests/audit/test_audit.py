@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -205,6 +206,12 @@ def test_names_of_files_cannot_write_html(result: AuditResult) -> None:
     page = render(replace(result, protected=clip))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;$title" in page
+
+
+def test_a_name_in_another_encoding_is_spelled_in_the_page(result: AuditResult, tmp_path: Path) -> None:
+    with report_file(tmp_path / "report.html") as write:
+        write(replace(result, protected=replace(result.protected, name=os.fsdecode(b"caf\xe9.mp4"))))
+    assert "Audit of caf\\udce9.mp4" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_is_refused_before_the_work_and_leaves_nothing_after_an_error(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_what_a_worker_says_is_looked_over_once_more() -> None:
     ("text", "left"),
     [
         ("rtmp://h/live/key", "rtmp://h/live/..."),
-        ("rtmp://h:1935/live/a/b?x=1#y rest", "rtmp://h:1935/live/a/... rest"),
+        ("rtmp://h:1935/live/a/b?x=1#y rest", "rtmp://h:1935/live/... rest"),
         ("https://u:p@ss@h/a.m3u8?token=1", "https://h/..."),
         ("srt://h:8890?streamid=publish:x:u:p", "srt://h:8890?..."),
         ("http://h#secret", "http://h?..."),

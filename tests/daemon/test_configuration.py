@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stream_guard.daemon.configuration import load_settings
-from stream_guard.daemon.settings import DaemonSettings
+from stream_guard.daemon.settings import DaemonSettings, StreamSettings
+from stream_guard.daemon.specs import live_spec
 from stream_guard.errors import ConfigError
 
 STREAM = """\
@@ -90,6 +91,14 @@ def test_a_stream_that_only_screens_runs_the_screening_pipeline(tmp_path: Path) 
     assert load(tmp_path, text).streams[0].pipeline == "screen"
 
 
+def test_a_stream_that_only_screens_writes_nothing_whatever_it_is_told() -> None:
+    outputs = [{"url": "rtmp://127.0.0.1/protected/one"}]
+    told = {"name": "one", "source": "rtmp://127.0.0.1/a", "outputs": outputs, "record": "/srv/one.mkv"}
+    spec = live_spec(StreamSettings.model_validate({**told, "screen": True, "pipeline": "screen"}))
+    assert (spec.outputs, spec.record) == ((), "")
+    assert live_spec(StreamSettings.model_validate(told)).record == "/srv/one.mkv"
+
+
 def test_the_environment_is_laid_over_the_file(tmp_path: Path) -> None:
     environment = {
         "STREAM_GUARD__HTTP__PORT": "9000",
@@ -115,15 +124,19 @@ def test_mistakes_of_the_environment_name_the_variable(tmp_path: Path) -> None:
             "STREAM_GUARD__HTTP__PORT": "x",
             "STREAM_GUARD__STREAMS__7__STALL": "1",
             "STREAM_GUARD__LOG_LEVEL": "{",
+            "STREAM_GUARD__METRICS__TRACING": "!!bool maybe",
+            "STREAM_GUARD__URLS__HOSTS": "[" * 1500,
+            "STREAM_GUARD__URLS__PATHS": "&itself [*itself]",
         },
     )
-    assert len(told) == 4
+    assert len(told) == 7
+    for name in ("LOG_LEVEL", "METRICS__TRACING", "URLS__HOSTS", "URLS__PATHS"):
+        assert f"STREAM_GUARD__{name}: not a YAML value that a file could hold" in told
     assert any(
         line.startswith("STREAM_GUARD__HTTP__PROT: unknown key 'http.prot'; did you mean 'port'?") for line in told
     )
     assert any(line.startswith("STREAM_GUARD__HTTP__PORT: http.port: got 'x'; it should be") for line in told)
     assert any(line.startswith("STREAM_GUARD__STREAMS__7__STALL: there is no such place") for line in told)
-    assert any(line.startswith("STREAM_GUARD__LOG_LEVEL: not a YAML value") for line in told)
 
 
 def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> None:
@@ -170,6 +183,19 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
         ("http: {port: 1, port: 2}\n", "guard.yaml:1:17", "given twice"),
         ("drain_seconds: 1.0e+300\n", "guard.yaml:1:1", "should be less than or equal to 1000000000"),
         (HOSTS + STREAM + "    limits: {cpu: 1.0e+30}\n", "guard.yaml:6:14", "limits.cpu: got 1e+30; it should be"),
+        (HOSTS + STREAM + "    screen: true\n", "guard.yaml:3:5", "has screen: true and outputs; screening only looks"),
+        (
+            f"urls: {{hosts: [127.0.0.1], file_roots: [{Path(__file__).parent}]}}\n"
+            + STREAM.replace("outputs: [{url: rtmp://127.0.0.1/protected/one}]", f"record: {__file__}.mkv")
+            + "    screen: true\n",
+            "guard.yaml:3:5",
+            "has screen: true and record; screening only looks",
+        ),
+        (HOSTS + STREAM + "    source_options: {timeout: '6'}\n", "guard.yaml:3:5", "'timeout' makes FFmpeg listen"),
+        (HOSTS + HOOK + "    stream: {source_options: {timeout: '6'}}\n", "guard.yaml:3:3", "makes FFmpeg listen"),
+        ("urls: {hosts: [a.example.org, 1.2.3.4/99]}\n", "guard.yaml:1:31", "urls.hosts: '1.2.3.4/99' is neither"),
+        ("urls: {hosts: ['[::1]:99999']}\n", "guard.yaml:1:16", "has the port 99999; a port is a number from 1"),
+        ("urls: {schemes: [rtmp, gopher]}\n", "guard.yaml:1:24", "'gopher' is none that can be opened; allowed, in"),
     ],
 )
 def test_what_no_single_value_shows(tmp_path: Path, text: str, place: str, words: str) -> None:
@@ -177,13 +203,57 @@ def test_what_no_single_value_shows(tmp_path: Path, text: str, place: str, words
     assert any(words in line and line.startswith(place) for line in told), told
 
 
+NUL = '"a\\0.yaml"'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HOSTS + HOOK.replace("rtmp://127.0.0.1/{app}/{name}", ""), "3:3: the hook's URL patterns make no stream"),
+        (HOSTS + HOOK.replace("rtmp://127.0.0.1/protected/{name}", "{query}"), "outputs.0.url: String should have"),
+        ("streams: " + "[" * 1500 + "]" * 1500, " lists and mappings lie more than 64 deep in one another"),
+        ("streams: " + "[" * 65 + "]" * 65, "1:74: lists and mappings lie more than 64 deep in one another"),
+        ("http: {port: !!bool maybe}", "1:14: not valid YAML: this cannot be read as a value of the kind 'bool'"),
+        ("http: {port: !!int ''}", "1:14: not valid YAML: this cannot be read as a value of the kind 'int'"),
+        ("http:\n  port: !!timestamp x", "2:9: not valid YAML: this cannot be read as a value of the kind 'timestamp'"),
+        ("http: {port: 0x" + "F" * 6000 + "}", "1:14: not valid YAML: a number of more than 64 bits"),
+        ('log_level: "\\UFFFFFFFF"', " not valid YAML: "),
+        ("log_level: \0", " not valid YAML: unacceptable character #x0000"),
+        (f"defaults: {{pipeline: {NUL}}}", "1:1: cannot read the pipeline 'a\\x00.yaml': embedded null byte"),
+        (f"jobs: {{webhook_secret_file: {NUL}}}", "1:8: cannot read 'a\\x00.yaml': embedded null byte"),
+        (f"http: {{tls: {{certificate: {NUL}, key: b}}}}", "1:8: http.tls: the certificate or key cannot be used"),
+    ],
+)
+def test_what_python_itself_stumbles_over_is_a_mistake_of_the_file(tmp_path: Path, text: str, words: str) -> None:
+    (told,) = mistakes(tmp_path, text)
+    assert told.startswith("guard.yaml:")
+    assert words in told
+
+
+def test_files_are_opened_at_the_paths_that_were_checked(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    outputs = (f"file://localhost{tmp_path}/a.ts", f"file:{tmp_path}/b%20c.ts", f"FILE://{tmp_path}/link/d.ts")
+    text = f"urls: {{hosts: [127.0.0.1], file_roots: [{tmp_path}]}}\n" + STREAM.replace(
+        "{url: rtmp://127.0.0.1/protected/one}", ", ".join(f"{{url: '{url}'}}" for url in outputs)
+    )
+    (one,) = load(tmp_path, text + f"    record: 'file://{tmp_path}/e%20f.mkv'\n").streams
+    assert [output.url for output in one.outputs] == [f"{tmp_path}/{name}" for name in ("a.ts", "b c.ts", "d.ts")]
+    assert one.record == f"{tmp_path}/e f.mkv"
+    assert one.source == "rtmp://127.0.0.1/live/one"
+    (told, *_) = mistakes(tmp_path, text.replace("b%20c", "b%ff"))
+    assert told == "guard.yaml:3:5: the output file has a name that is not UTF-8; name another"
+
+
 def test_a_name_server_that_is_away_does_not_make_the_file_wrong(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = STREAM.replace("127.0.0.1/live", "camera.invalid/live").replace("127.0.0.1", "192.0.2.1")
-    settings = load(tmp_path, "urls: {hosts: [camera.invalid, 192.0.2.1]}\n" + text)
+    text = "urls: {hosts: [camera.invalid, 192.0.2.1]}\n" + text
+    settings = load(tmp_path, text)
     assert settings.streams[0].name == "one"
     assert "camera.invalid" in caplog.text
+    (told,) = mistakes(tmp_path, text + "    source_options: {timeout: '6'}\n")
+    assert "makes FFmpeg listen" in told, "all that needs no name server is checked nevertheless"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from stream_guard.daemon.ring import Ring
 from stream_guard.daemon.settings import DaemonSettings, JobSettings, StreamSettings
 from stream_guard.daemon.stream import Around, Stream
 from stream_guard.errors import ConfigError
+from stream_guard.inference import zoo_folder
 from stream_guard.live.spec import LivePhase
 from stream_guard.metrics import DAEMON_METRICS, Metrics
 
@@ -164,6 +166,10 @@ def test_streams_come_and_go_over_the_api(make: Make) -> None:
     assert started.origin == "api"
     assert phase(daemon, "one", "running").outputs == ["rtmp://127.0.0.1/protected/..."]
     assert daemon.snapshot("one", "protected") == b"JPEG"
+    with pytest.raises(ConfigError, match="has screen: true and outputs"):
+        daemon.start_stream(StreamSettings.model_validate(stream("two", screen=True)))
+    with pytest.raises(ConfigError, match="'timeout' makes FFmpeg listen"):
+        daemon.start_stream(StreamSettings.model_validate(stream("two", source_options={"timeout": "6"})))
     with pytest.raises(ConflictError, match="runs already"):
         daemon.start_stream(StreamSettings.model_validate(stream("one")))
     with pytest.raises(ConflictError, match="configuration file"):
@@ -180,6 +186,14 @@ def test_streams_come_and_go_over_the_api(make: Make) -> None:
     until(lambda: not is_alive(pid), "the replaced worker to be gone")
     with pytest.raises(MissingError, match="no stream"):
         daemon.snapshot("one", "original")
+
+
+def test_a_stream_of_the_api_writes_where_it_was_checked(make: Make, tmp_path: Path) -> None:
+    daemon = make(urls={"hosts": ["127.0.0.1"], "file_roots": [str(tmp_path)]})
+    outputs = [{"url": f"file://localhost{tmp_path}/a%20b.ts"}]
+    daemon.start_stream(StreamSettings.model_validate(stream("one", outputs=outputs, record=f"FILE:{tmp_path}/c.mkv")))
+    chosen = daemon._streams._streams["one"].settings
+    assert (chosen.outputs[0].url, chosen.record) == (f"{tmp_path}/a b.ts", f"{tmp_path}/c.mkv")
 
 
 PIPELINE = "name: own\nstages:\n  - faces:\n  - disrupt:\n"
@@ -216,6 +230,72 @@ def test_a_request_names_no_pipeline_outside_the_file_roots(make: Make, tmp_path
     for name, pipeline in (("two", "live"), ("three", root / "own.yaml"), ("four", own)):  # the file names `own`
         start(name, pipeline)
         submit("protect" if pipeline == "live" else pipeline)
+
+
+def engines_in(root: Path, other: Path) -> Path:
+    """Engines and calibrations below `root`, some of which lead elsewhere; returns a secret file in `other`."""
+    for path in (root / "engine", root / "linked", root / "leads", other):
+        path.mkdir(parents=True)
+    secret = other / "secret.toml"
+    secret.write_text('hunter2 = "yes"\n')
+    shutil.copy(zoo_folder() / "disrupter/model.onnx", root / "engine")
+    card = (zoo_folder() / "disrupter/card.toml").read_text()
+    (root / "engine/card.toml").write_text(card)
+    (root / "leads/card.toml").write_text(card.replace('"model.onnx"', f'"{other}/model.onnx"'))
+    (root / "linked/card.toml").symlink_to(secret)
+    (root / "link").symlink_to(other)
+    (root / "beside").symlink_to(root / "engine")
+    calibration = (zoo_folder() / "magdr/magdr.toml").read_text()
+    (root / "magdr.toml").write_text(calibration)
+    (root / "other.toml").write_text(calibration.replace('"perturbation"', f'"{other}/engine"'))
+    (root / "own.yaml").write_text(PIPELINE.replace("disrupt:", f"disrupt: {{engine: {secret}}}"))
+    (root / "in.mp4").touch()
+    return secret
+
+
+def test_a_request_names_no_engine_outside_the_file_roots(make: Make, tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    secret = engines_in(root, other)
+    own = {"disrupt.engine": str(other / "own")}
+    daemon = make(
+        stream("mine", options=own), urls={"hosts": ["127.0.0.1"], "file_roots": [str(root)]}, jobs={"workers": 0}
+    )
+
+    def start(name: str, **changes: Any) -> None:
+        daemon.start_stream(StreamSettings.model_validate(stream(name, **changes)))
+
+    def submit(**changes: Any) -> None:
+        output = "" if changes.get("kind") == "screen" else str(root / "out.mp4")
+        daemon.submit(JobSettings.model_validate({"source": str(root / "in.mp4"), "output": output, **changes}))
+
+    def refusal(ask: Callable[..., None], *args: Any, **changes: Any) -> str:
+        with pytest.raises(ConfigError, match=r"^options: [\w*]+\.\w+: .*file_roots") as refused:
+            ask(*args, **changes)
+        return str(refused.value)
+
+    for engine in (secret, root / "link/own", root / "linked", root / "leads", "secret.toml", "../x.onnx", "~/x"):
+        options = {"disrupt.engine": str(engine)}
+        assert "hunter2" not in refusal(start, "two", options=options)
+        assert "hunter2" not in refusal(submit, options=options)
+    there = refusal(submit, options={"faces.detector": str(secret)})
+    assert there == refusal(submit, options={"faces.detector": str(secret.with_name("none.toml"))})
+    for calibration in (secret, "secret", root / "other.toml"):
+        assert "hunter2" not in refusal(submit, kind="screen", options={"magdr.calibration": str(calibration)})
+    for option in ("*.engine", "detect.engine", "magdr.parser"):
+        refusal(submit, kind="screen", options={option: str(secret)})
+    refusal(start, "two", pipeline=str(root / "own.yaml"))
+    refusal(submit, pipeline=str(root / "own.yaml"))
+
+    for name, engine in (("two", "disrupter-int8"), ("three", root / "beside"), ("four", other / "own")):
+        start(name, options={"disrupt.engine": str(engine)})  # the configuration itself names the last
+        submit(options={"disrupt.engine": str(engine)})
+    submit(kind="screen", options={"magdr.calibration": str(root / "magdr.toml")})
+    assert asked_by(daemon, "three")["disrupt.engine"] == str(root / "engine"), "the real path is opened"
+
+
+def asked_by(daemon: Daemon, name: str) -> dict[str, Any]:
+    """The options with which a stream runs."""
+    return daemon._streams._streams[name].settings.options
 
 
 def test_a_publisher_who_comes_back_at_once_is_taken(make: Make) -> None:
@@ -268,6 +348,18 @@ def test_a_full_daemon_refuses_with_a_reason(make: Make) -> None:
     assert samples(daemon)['stream_guard_admissions_refused_total{reason="memory"}'] == 2
 
 
+def test_a_failed_stream_is_put_anew_only_where_there_is_room(make: Make) -> None:
+    daemon = make(admission={"max_streams": 1, "cpu_headroom": 0, "memory_headroom": 0})
+    daemon.start_stream(StreamSettings.model_validate(stream("failed", "fail")))
+    phase(daemon, "failed", "failed")
+    daemon.start_stream(StreamSettings.model_validate(stream("one")))
+    for name in ("failed", "new"):
+        with pytest.raises(RefusedError, match=r"admission\.max_streams is 1"):
+            daemon.replace_stream(StreamSettings.model_validate(stream(name)))
+    daemon.replace_stream(StreamSettings.model_validate(stream("one", stall=9.0)))
+    until(lambda: daemon._streams._streams["one"].settings.stall == 9.0, "the one that runs to be replaced")
+
+
 def test_a_reload_replaces_only_what_changed(make: Make, tmp_path: Path) -> None:
     daemon = make(stream("same"), stream("changed"), stream("gone"))
     for name in ("same", "changed", "gone"):
@@ -302,16 +394,20 @@ def test_a_worker_does_not_see_the_configuration(make: Make, monkeypatch: pytest
     assert b"secretkey" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_a_bad_reload_keeps_the_old_and_says_why(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ConfigError("x.yaml:3:1: unknown key 'strems'"), KeyError("nobody foresaw this")])
+def test_a_bad_reload_keeps_the_old_and_says_why(
+    make: Make, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
     daemon = make(stream("one"))
     phase(daemon, "one", "running")
 
     def bad() -> DaemonSettings:
-        raise ConfigError("x.yaml:3:1: unknown key 'strems'")
+        raise error
 
     assert not daemon.reload(bad)
     assert daemon.stream("one").phase == "running"
-    assert "x.yaml:3:1: unknown key 'strems'" in caplog.text
+    assert str(error) in caplog.text
+    assert ("Traceback" in caplog.text) == isinstance(error, KeyError)
     assert samples(daemon)["stream_guard_configuration_reload_success"] == 0
     daemon.drain()
     told = [event for event in daemon.events() if event is not None and event.kind == "configuration"]

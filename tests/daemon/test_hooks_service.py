@@ -19,7 +19,14 @@ from stream_guard.daemon.hooks import Hooks, hooks_router, screening
 from stream_guard.daemon.hooks.messages import Answer, Call
 from stream_guard.daemon.hooks.patterns import screening_name
 from stream_guard.daemon.hooks.screening import judge
-from stream_guard.daemon.settings import DaemonSettings, HookSettings, Http, StreamDefaults, StreamSettings
+from stream_guard.daemon.settings import (
+    DaemonSettings,
+    HookSettings,
+    Http,
+    OutputSettings,
+    StreamDefaults,
+    StreamSettings,
+)
 from tests.daemon import hook_calls as calls
 from tests.daemon.api_server import wait_until
 from tests.support.control_fake import FakeControl
@@ -151,6 +158,14 @@ def test_names_of_others_and_bad_names_are_refused() -> None:
         assert [state.name for state in control.streams()] == ["key"]
         for name in ("", "..", "a/b", "-x", "%2e%2e", "a" * 65, "a%0a", "a%20b", "%c3%a9"):
             assert hooks.handle("h", calls.nginx("publish", name=name)).status == 403
+
+
+@pytest.mark.parametrize("wrong", [{"source": ""}, {"outputs": (OutputSettings(url="{query}"),)}])
+def test_patterns_that_make_no_stream_refuse_the_publisher(wrong: dict[str, Any]) -> None:
+    with hooked(h=calls.settings("nginx-rtmp", publish_token="", **wrong)) as (hooks, control):
+        answer = hooks.handle("h", calls.nginx("publish", arguments=""))
+        assert (answer.status, b"the hook's URL patterns make no stream" in answer.body) == (403, True)
+        assert control.streams() == []
 
 
 @pytest.mark.parametrize("dialect", calls.DIALECTS)

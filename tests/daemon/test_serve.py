@@ -95,6 +95,9 @@ def test_it_serves_reloads_and_drains(folder: Path) -> None:
     until(lambda: "unknown key 'strems'" in served.log, "the refused reload")
     assert "stream_guard_configuration_reload_success 0.0" in served.get("/metrics")
     assert set(served.streams()) == {"one", "three"}
+    path.write_text("streams: " + "[" * 1500)
+    until(lambda: "more than 64 deep" in served.log, "the next refused reload")
+    assert set(served.streams()) == {"one", "three"}
     config(folder, "one", "three")
     served.process.send_signal(signal.SIGHUP)
     until(lambda: "stream_guard_configuration_reload_success 1.0" in served.get("/metrics"), "the good reload")
@@ -151,6 +154,9 @@ def test_check_tells_good_from_bad(folder: Path) -> None:
     assert code == 2
     assert "guard.yaml:5:1: unknown key 'drain_second'; did you mean 'drain_seconds'?" in said
     assert "guard.yaml:6:1: log_level: got 'loud'" in said
+    code, said = run("--check", "--config", str(config(folder, more="log_level: !!bool maybe\n")))
+    assert code == 2
+    assert "guard.yaml:5:12: not valid YAML: this cannot be read as a value of the kind 'bool'" in said
 
 
 def test_a_port_in_use_starts_nothing(folder: Path) -> None:

@@ -284,6 +284,15 @@ def test_options_that_lead_elsewhere_are_refused() -> None:
             check_options({name: "x"}, "output")
 
 
+def test_rtmp_is_not_told_to_listen() -> None:
+    """FFmpeg's RTMP takes `timeout` for how long to wait for somebody who calls."""
+    for url in ("rtmp://127.0.0.1/live/x", "RTMPS://127.0.0.1/live/x"):
+        with pytest.raises(ConfigError, match=r"'timeout' makes FFmpeg listen .* read_timeout and stall"):
+            check_options({"timeout": "6"}, "source", url)
+    for url in ("rtsp://127.0.0.1/x", "http://127.0.0.1/x.flv", "udp://127.0.0.1:5000"):
+        assert check_options({"timeout": "6"}, "source", url) == {"timeout": "6"}
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     folder = tmp_path / "media"

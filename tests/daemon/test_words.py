@@ -18,6 +18,11 @@ from stream_guard.daemon.ring import Ring
     [
         ("rtmp://user:pass@host:1935/app/key?token=1", "rtmp://host:1935/app/..."),
         ("rtmp://host/app/key", "rtmp://host/app/..."),
+        ("rtmp://host/app/SECRETKEY/", "rtmp://host/app/..."),
+        ("rtmp://host/app/SECRETKEY/1", "rtmp://host/app/..."),
+        ("rtmp://host/SECRETKEY/", "rtmp://host/..."),
+        ("https://host/live/TOKEN/index.m3u8?a=b", "https://host/live/..."),
+        ("https://host/live/...", "https://host/live/..."),
         ("https://host/", "https://host/"),
         ("srt://host:9000?streamid=publish:secret", "srt://host:9000?..."),
         ("udp://239.0.0.1:1234", "udp://239.0.0.1:1234"),
@@ -34,6 +39,15 @@ def test_words_of_others_are_scrubbed() -> None:
     source = "rtmp://user:pass1234@host/live/secretkey?token=abcd"
     words = f"cannot open {source}: stream 'secretkey' refused pass1234"
     assert scrubbed(words, [source]) == "cannot open rtmp://host/live/...: stream '...' refused ..."
+
+
+@pytest.mark.parametrize(
+    "source", ["rtmp://h/app/SECRETKEY/1", "rtmp://h/app/SECRETKEY/", "rtsp://h/app/SECRET%4bEY/x"]
+)
+def test_a_key_in_the_midst_of_a_path_is_scrubbed(source: str) -> None:
+    shown = scrubbed(f"lost {source}: the stream SECRETKEY is gone", [source])
+    assert shown.endswith("h/app/...: the stream ... is gone")
+    assert "SECRET" not in scrubbed(f"lost {source}: why?")
 
 
 def test_the_punctuation_behind_a_url_stays() -> None:

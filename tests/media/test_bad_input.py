@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,47 @@ def test_a_whole_file_is_not_called_cut_off(make: Callable[..., Path], suffix: s
     _, report, words = read_all(path)
     assert (report.truncated, report.missing_seconds, words) == (False, 0.0, "")
     assert (report.corrupt_frames, report.corrupt_packets, report.pts_repaired, report.pts_invented) == (0, 0, 0, 0)
+
+
+KINDS = {
+    ".mkv": ("libx264", "aac"),
+    ".webm": ("libvpx", "libopus"),
+    ".wmv": ("wmv2", "ac3"),
+    ".nut": ("mpeg4", "aac"),
+    ".flv": ("flv", "aac"),
+}
+
+
+def beginning_late(folder: Path, suffix: str, sound: bool = False) -> Path:
+    """75 pictures from 3 s on; the sound, where there is any, begins at zero."""
+    codec, voice = KINDS[suffix]
+    clip = media.Clip(
+        pts=range(3000, 6000, 40),
+        time_base=Fraction(1, 1000),
+        codec=codec,
+        audio=(voice,) if sound else (),
+        options={"g": "12"},
+    )
+    return media.write(folder / f"late{suffix}", clip)
+
+
+@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize("suffix", list(KINDS))
+def test_a_whole_file_that_begins_late_is_not_called_cut_off(suffix: str, sound: bool, tmp_path: Path) -> None:
+    frames, report, words = read_all(beginning_late(tmp_path, suffix, sound))
+    assert (frames, report.truncated, words) == (75, False, "")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_cut_off_file_that_begins_late_is_called_so(suffix: str, tmp_path: Path) -> None:
+    path = beginning_late(tmp_path, suffix)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    frames, report, _ = read_all(path)
+    assert frames < 60
+    assert report.truncated
+    assert report.expected_seconds == pytest.approx(6.0, abs=0.1)
+    assert report.missing_seconds == pytest.approx(3.0 - frames / 25, abs=0.1)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])

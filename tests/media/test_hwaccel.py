@@ -118,7 +118,7 @@ class _Refusing:
     def __init__(self) -> None:
         self.metadata: dict[str, str] = {}
         self.container = SimpleNamespace(format=SimpleNamespace(name="mp4"))
-        self.codec_context = SimpleNamespace()
+        self.codec_context = SimpleNamespace(flags=0)
 
     def decode(self, packet: Any) -> list[Any]:
         raise FFmpegError(5, "lost")

@@ -19,7 +19,9 @@ from stream_guard.media import redact, redact_text
         ("udp://[::1]:1234", "udp://[::1]:1234"),
         ("rtmp://host:notaport/live/key", "***"),
         ("rtmp://[broken/live/key", "***"),
+        ("rtmp://host/live/secretkey/", "rtmp://host/live/***"),
         ("/srv/video/out.mkv", "/srv/video/out.mkv"),
+        ("FILE:///srv/video/out.mkv", "FILE:///srv/video/out.mkv"),
     ],
 )
 def test_a_url_keeps_host_and_application_only(url: str, shown: str) -> None:

@@ -215,6 +215,20 @@ def threads_of_outputs() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("output-")]
 
 
+class TestFiles:
+    @pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}", "FILE://localhost{}"])
+    def test_a_url_of_a_file_is_opened_at_its_path(self, tmp_path: Path, form: str) -> None:
+        name = "a b.ts" if form == "{}" else "a%20b.ts"
+        assert places.Place(LiveOutput(form.format(tmp_path / name))).open() == str(tmp_path / "a b.ts")
+
+    def test_a_percent_sign_of_a_path_is_one(self, tmp_path: Path) -> None:
+        assert places.Place(LiveOutput(str(tmp_path / "a%20b.ts"))).open() == str(tmp_path / "a%20b.ts")
+
+    def test_a_file_is_on_no_other_host(self) -> None:
+        with pytest.raises(ConfigError, match="names no host"):
+            places.Place(LiveOutput("file://elsewhere/tmp/a.ts"))
+
+
 class TestRecording:
     def test_a_recording_never_replaces_another(self, clip: Path, tmp_path: Path) -> None:
         (tmp_path / "r.mkv").write_bytes(b"older")

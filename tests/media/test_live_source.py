@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_guard.errors import LimitError, SourceError, UsageError
+from stream_guard.errors import ConfigError, LimitError, SourceError, UsageError
 from stream_guard.media import CopiedPacket, LiveSource, open_live
 from stream_guard.types import Frame
 from tests.media.live import ending, frames_of, items, opened
@@ -133,6 +133,12 @@ class TestBounds:
         assert times == sorted(times)
         assert times[-1] - times[0] < 10
         assert source.report.jumps >= 2
+
+    @pytest.mark.parametrize("scheme", ["rtmp", "RTMPS"])
+    def test_nobody_is_waited_for(self, scheme: str) -> None:
+        """FFmpeg's RTMP would take `timeout` for how long to listen."""
+        with pytest.raises(ConfigError, match="'timeout' makes FFmpeg listen"):
+            open_live(f"{scheme}://127.0.0.1:{free_port()}/live/x", options={"timeout": "6"})
 
     @pytest.mark.parametrize(
         "line",

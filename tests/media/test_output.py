@@ -18,6 +18,7 @@ import pytest
 
 from stream_guard.errors import ConfigError, ExitCode, OutputRefusedError, SinkError, UnknownNameError, UsageError
 from stream_guard.media import EncoderSettings, FileSink, open_source, transcode
+from stream_guard.media.atomic import AtomicFile
 from stream_guard.types import Frame
 from tests.media.reading import read
 from tests.support import media, troubles
@@ -141,6 +142,24 @@ def test_places_that_cannot_be_written_are_refused_before_decoding(clip: Path, f
         assert caught.value.exit_code == ExitCode.USAGE
         assert source.report.frames <= 4, "only the look at the first picture"
     assert left_in(folder) == ["dir.mp4"]
+
+
+def test_a_name_that_the_system_would_not_take_is_refused_before_decoding(clip: Path, folder: Path) -> None:
+    longest = "é" * 125 + "a.mp4"
+    cases = {
+        folder / f"a{longest}": r"name of the output is 256 bytes long; 255 are allowed there: choose a shorter one",
+        folder.joinpath(*["b" * 200] * 25, "out.mp4"): r"path of the output is \d+ bytes long; 4095 are allowed",
+    }
+    for path, words in cases.items():
+        with open_source(str(clip)) as source, pytest.raises(OutputRefusedError, match=words) as caught:
+            FileSink(str(path), source, QUICK)
+        assert caught.value.exit_code == ExitCode.USAGE
+        assert source.report.frames <= 4, "only the look at the first picture"
+    with pytest.raises(OutputRefusedError, match="hidden file that becomes the output is 2"):
+        AtomicFile(str(folder / f"a.{'x' * 240}"), overwrite=False)
+    assert left_in(folder) == []
+    transcode(str(clip), str(folder / longest), QUICK)
+    assert left_in(folder) == [longest]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")

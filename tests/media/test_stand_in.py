@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 from av.video.reformatter import ColorRange
 
 from stream_guard.media import stand_in
@@ -63,6 +65,27 @@ def test_alpha_stays_opaque() -> None:
     picture = random("bgra")
     stand_in.overwrite(picture, stand_in.black(picture))
     assert picture.to_ndarray()[..., 3].min() == 255
+
+
+def upside_down(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture flipped without moving a sample: its lines lie in memory from the last to the first."""
+    graph = Graph()
+    source = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1))
+    graph.link_nodes(source, graph.add("vflip"), graph.add("buffersink")).configure()
+    picture.pts = 0
+    graph.vpush(picture)
+    return graph.vpull()
+
+
+@pytest.mark.parametrize("format", ["yuv420p", "bgr24", "rgb565le"])
+def test_lines_that_lie_upside_down_in_memory_are_replaced_too(format: str) -> None:
+    picture = upside_down(random(format))
+    assert picture.planes[0].line_size < 0
+    made = stand_in.painted(picture, random("rgb24").to_ndarray())
+    stand_in.overwrite(picture, made)
+    assert np.array_equal(picture.to_ndarray(format="rgb24"), made.to_ndarray(format="rgb24"))
+    stand_in.overwrite(picture, stand_in.black(picture))
+    assert picture.to_ndarray(format="rgb24").max() <= 1
 
 
 def test_the_decoders_own_pictures_are_left_alone(tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stream_guard.media import EncoderSettings, transcode
+from stream_guard.media import EncoderSettings, open_source, transcode
 from stream_guard.media.info import SourceReport
 from stream_guard.media.live.decoding import LiveTimeline
-from stream_guard.media.timeline import Timeline
-from tests.media.reading import read
+from stream_guard.media.timeline import CLOCK_SECONDS, Timeline
+from tests.media.reading import Read, read
 from tests.support import media
 
 QUICK = EncoderSettings(preset="ultrafast", threads=1)
@@ -151,3 +152,87 @@ def test_short_transport_streams_become_one(bf: str, tmp_path: Path) -> None:
     assert steps[:-1] == [Fraction(1, 25)] * 18
     assert steps[-1] < Fraction(1, 10), "at the joint the sound may be the longer one"
     assert float(after.packets[1][-1]) == pytest.approx(float(after.video[-1]), abs=0.1)
+
+
+SUFFIXES = [".mp4", ".mov", ".mkv", ".flv", ".ts"]
+
+
+def starting_over(folder: Path, **more: Any) -> Path:
+    """A transport stream of two seconds whose clock starts over in its middle."""
+    clip = media.Clip(frames=50, options={"bf": "2"}, **more)
+    return media.write(folder / "starting_over.ts", clip, container={"output_ts_offset": "95442.7"})
+
+
+def shape(found: Read) -> tuple[list[Fraction], list[Fraction]]:
+    """All times from the first picture on: what must not change, wherever the clock begins."""
+    return [t - found.video[0] for t in found.video], [t - found.video[0] for t in found.packets[1]]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_nothing_is_lost_where_the_clock_soon_starts_over(suffix: str, tmp_path: Path) -> None:
+    source, target = starting_over(tmp_path), tmp_path / f"out{suffix}"
+    before = read(source)
+    assert before.video[0] < 0 < before.video[-1]
+    made, report = transcode(str(source), str(target), QUICK)
+    after = read(target)
+    assert (made.frames, made.jumps, report.frames, len(after.video)) == (50, 0, 50, 50)
+    assert (report.packets_left_out, report.sound_left_out_seconds) == (0, 0)
+    assert len(after.packets[1]) == len(before.packets[1])
+    tick = Fraction(1, 1000) if suffix in (".mkv", ".flv") else Fraction(1, 44100)
+    for was, now in zip(shape(before), shape(after), strict=True):
+        assert max(abs(a - b) for a, b in zip(was, now, strict=True)) <= tick
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_where_the_clock_soon_starts_over_the_output_begins_at_zero(suffix: str, tmp_path: Path) -> None:
+    source, target = starting_over(tmp_path), tmp_path / f"out{suffix}"
+    before = read(source)
+    warnings, after = transcode(str(source), str(target), QUICK)[1].warnings, read(target)
+    if suffix == ".ts":
+        assert (warnings, after.video, after.packets) == ([], before.video, before.packets), "on the input's own clock"
+        return
+    begun = min(before.video[0], before.packets[1][0])
+    assert warnings == [
+        f"the input's clock starts over {float(-begun):.3f} s after its first packet: all times are moved together so "
+        "that the output begins at zero; an output in .ts keeps them as they are"
+    ]
+    assert min(after.video[0], after.packets[1][0]) == 0
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_a_picture_alone_is_moved_too(suffix: str, tmp_path: Path) -> None:
+    source, target = starting_over(tmp_path, audio=()), tmp_path / f"out{suffix}"
+    with open_source(str(source)) as opened:
+        assert 0.5 < opened.moved_seconds < 1.5
+        assert opened.info.video.start_seconds == pytest.approx(0, abs=1e-6)
+    transcode(str(source), str(target), QUICK)
+    assert len(read(target).video) == 50
+
+
+def test_every_stream_is_moved_by_the_same_time() -> None:
+    report, early = SourceReport(), Fraction(17, 10)
+    packets = [Packet(TEXT, -1500, duration=900), *flow(-1700, 2000), Packet(TEXT, 1900)]
+    timeline = Timeline("mpegts", report, look_ahead=True, before_zero=early)
+    moved = list(timeline.arrange(packets))  # type: ignore[arg-type]
+    assert {(p.dts or 0) - (p.was or 0) for p in moved} == {1700}
+    assert (report.jumps, timeline.moved) == (0, early)
+
+
+def test_a_clock_that_was_moved_still_joins_what_starts_anew() -> None:
+    report = SourceReport()
+    packets = [*flow(-1000, 1000), *flow(-1000, 1000)]
+    joined = Timeline("mpegts", report, look_ahead=True, before_zero=Fraction(1)).arrange(packets)  # type: ignore[arg-type]
+    assert [p.dts for p in joined if p.stream_index == VIDEO] == list(range(0, 4000, 40))
+    assert report.jumps == 1
+
+
+@pytest.mark.parametrize("format", ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"])
+def test_times_before_zero_elsewhere_are_meant(format: str) -> None:
+    """Edit lists and the warm-up of encoders."""
+    timeline = Timeline(format, SourceReport(), look_ahead=True, before_zero=Fraction(1))
+    assert [p.dts for p in timeline.arrange(flow(-1000, 0, SOUND))] == list(range(-1000, 0, 40))  # type: ignore[arg-type]
+    assert timeline.moved == 0
+
+
+def test_the_clock_is_that_of_33_bits() -> None:
+    assert float(CLOCK_SECONDS) == pytest.approx(26.5 * 3600, rel=0.001)

@@ -27,6 +27,8 @@ class Remember(Stage):
     class Options(StageOptions):
         salt: int = 0
         slow: float = 0.0
+        misses: int = 0
+        """Every so many pictures a face stays unprotected; all get a verdict then. 0: none."""
 
     options: Options
 
@@ -43,8 +45,12 @@ class Remember(Stage):
         plane = picture.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
         rows[8:40, 8:40] = self._seen % 200 + 20
-        face = Face(track=1, box=Box(8, 8, 40, 40), score=0.9).protected()
-        self._held.append(replace(shown, faces=(face,), faces_known=True))
+        face, verdicts = Face(track=1, box=Box(8, 8, 40, 40), score=0.9).protected(), ()
+        if self.options.misses:
+            missed = shown.index % self.options.misses == 0
+            face = face.unprotected("too_small" if shown.index % 2 else "engine_failed") if missed else face
+            verdicts = (Verdict(self.name, "missed" if missed else "seen", 0.5),)
+        self._held.append(replace(shown, faces=(face,), faces_known=True, verdicts=verdicts))
         if len(self._held) == 3:
             yield from self.flush()
 

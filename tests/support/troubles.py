@@ -130,9 +130,17 @@ def several_audio(folder: Path, *, suffix: str = ".mp4", codecs: Sequence[str] =
     return write(folder / f"several_audio{suffix}", Clip(frames=25, audio=tuple(codecs), setup=setup))
 
 
-def rich(folder: Path, *, suffix: str = ".mkv", subtitle: str = "subrip") -> Path:
-    """Subtitles, an attachment (Matroska only), chapters and tags."""
-    lines = [(0, 400, "Hello"), (400, 300, "there"), (800, 200, "Bye")]
+LINES = ((0, 400, "Hello"), (400, 300, "there"), (800, 200, "Bye"))
+
+
+def rich(
+    folder: Path,
+    *,
+    suffix: str = ".mkv",
+    subtitle: str = "subrip",
+    lines: Sequence[tuple[int, int, str]] = LINES,
+) -> Path:
+    """Subtitles (`lines` as start, length in milliseconds, words), an attachment (Matroska only), chapters and tags."""
 
     def setup(out: av.container.OutputContainer, video: Any) -> None:
         out.metadata.update({"title": "A rich one", "artist": "Nobody", "comment": "ünïcode"})

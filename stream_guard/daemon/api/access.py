@@ -32,7 +32,7 @@ def check_certificate(tls: Tls) -> None:
     """Raises ConfigError where the certificate and its key cannot be used."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as exc:
+    except (OSError, ValueError) as exc:  # a ValueError for a path that no file can have, with a NUL in it
         raise ConfigError(f"http.tls: the certificate or key cannot be used: {exc}") from exc
 
 

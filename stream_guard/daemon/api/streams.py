@@ -39,7 +39,7 @@ def get_stream(name: Name, daemon: Daemon) -> StreamState:
 
 @router.put("/{name}", summary="Start a stream, or start it anew with other settings")
 def put_stream(name: Name, settings: StreamSettings, daemon: Daemon) -> StreamState:
-    """A running stream of that name is drained first. The body's name must be the path's."""
+    """A running one of that name is drained first; else 503 without headroom. The body's name must be the path's."""
     if settings.name != name:
         raise ConflictError(f"the path says {name} and the body says {settings.name}; give both the same name")
     return daemon.replace_stream(settings)

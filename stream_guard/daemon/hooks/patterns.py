@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from ...errors import ConfigError
-from ..settings import NAME, HookSettings, OutputSettings, StreamSettings
+from ..settings import NAME, HookSettings, StreamSettings
 from .messages import Fields, Place, fields_of, query_of
 
 _PLACEHOLDER = re.compile(r"\{(app|name|query)\}")
@@ -39,17 +42,35 @@ def fill(pattern: str, place: Place) -> str:
 
 
 def stream_settings(hook: HookSettings, place: Place) -> StreamSettings:
-    """The stream that protects what is published at `place`, or only looks at it where the hook has no outputs."""
+    """The stream that protects what is published at `place`, or only looks at it where the hook has no outputs.
+
+    Raises ConfigError where the patterns make no such stream.
+    """
     if not hook.outputs:
         return screening_settings(hook, place).model_copy(update={"name": place.name})
-    outputs = tuple(OutputSettings(url=fill(o.url, place), format=o.format, options=o.options) for o in hook.outputs)
-    return StreamSettings(**dict(hook.stream), name=place.name, source=fill(hook.source, place), outputs=outputs)
+    outputs = [{**dict(output), "url": fill(output.url, place)} for output in hook.outputs]
+    return _filled({**dict(hook.stream), "name": place.name, "source": fill(hook.source, place), "outputs": outputs})
 
 
 def screening_settings(hook: HookSettings, place: Place) -> StreamSettings:
-    """The stream that only looks at what is published at `place`, beside the one that protects it."""
-    chosen = {**dict(hook.stream), "pipeline": "screen", "options": {}}
-    return StreamSettings(**chosen, name=screening_name(place.name), source=fill(hook.source, place), screen=True)
+    """The stream that only looks at what is published at `place`, beside the one that protects it.
+
+    Raises ConfigError where the pattern of the source makes no such stream.
+    """
+    chosen = {**dict(hook.stream), "pipeline": "screen", "options": {}, "screen": True}
+    return _filled({**chosen, "name": screening_name(place.name), "source": fill(hook.source, place)})
+
+
+def _filled(chosen: dict[str, Any]) -> StreamSettings:
+    """A pattern such as `{query}` may be filled with nothing at all."""
+    try:
+        return StreamSettings.model_validate(chosen)
+    except ValidationError as exc:
+        told = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors(include_input=False)]
+        raise ConfigError(
+            f"the hook's URL patterns make no stream of what is published: {'; '.join(told)}; write whole URLs, such "
+            "as rtmp://127.0.0.1/{app}/{name}"
+        ) from None
 
 
 def screening_name(name: str) -> str:

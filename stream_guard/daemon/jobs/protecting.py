@@ -29,6 +29,7 @@ from ...protect import protect_file
 from ...tracing import OFF, Tracing
 from ...types import Frame
 from ..settings import JobSettings
+from .counts import Counts
 from .planning import encoder_of, settings_hash
 from .report import joined_report
 from .segments import LAYOUT, Folder, differences, identity
@@ -74,6 +75,12 @@ class Protecting:
 
     def run(self, check: Check) -> RunReport:
         """Raises what `protect_file` raises, but goes on with what is there; StoppedError after `stop`."""
+        try:
+            return self._attempt(check)
+        finally:
+            self._teller.end()  # also of an attempt that was stopped or failed: its whole segments are not made again
+
+    def _attempt(self, check: Check) -> RunReport:
         self._pin_threads()
         started = perf_counter()
         now = self._identity()
@@ -86,7 +93,8 @@ class Protecting:
         if not with_segments:
             return self._without_segments()
         report = self._segments(now)
-        self._teller.end()
+        if report is not None:  # its source was read from the start, also for segments of attempts before
+            self._teller.media_whole("source", report.source)
         with self._tracing.lasting("join"):
             return self._join(started, report)
 
@@ -133,7 +141,7 @@ class Protecting:
 
     def _without_segments(self) -> RunReport:
         self._note("this kind of video is protected in one go: after a kill it starts anew")
-        return protect_file(
+        report = protect_file(
             Path(self.settings.source),
             Path(self.settings.output),
             self.config,
@@ -144,6 +152,8 @@ class Protecting:
             on_progress=lambda progress: self._teller.tell(progress),
             tracing=self._tracing,
         )
+        self._teller.all_whole()
+        return report
 
     def _segments(self, now: dict[str, Any]) -> RunReport | None:
         """Make the segments that are missing; the report of this attempt's run, None where none was missing."""
@@ -222,14 +232,18 @@ class Protecting:
 
             sink.on_whole = whole
             sink.join(source, [one.path for one in segments], self._joined)
-        return _told_before((self._folder.whole() or {})["report"])
+        joined = _told_before((self._folder.whole() or {})["report"])
+        self._teller.media_whole("sink", joined.sink)
+        return joined
 
     def _joined(self, written: int, total: int) -> None:
         if self._stop.is_set():
             raise StoppedError("stopped while the segments were joined; they are kept")
         self._teller.send(ENCODED + (1 - ENCODED) * written / max(total, 1), {"frames": written, "total_frames": total})
 
-    def _segment_done(self, number: int) -> None:
+    def _segment_done(self, number: int, counts: Counts) -> None:
+        counts.count_in(self._teller.whole, self.config.on_failure)
+        self._teller.end()  # now: after a kill nobody else could
         self._tracing.lasted("segment", self._segment_began, attributes={"segment.number": number})
         self._segment_began = perf_counter()
         self._emit({"type": "segment", "number": number})

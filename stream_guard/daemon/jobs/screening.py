@@ -28,9 +28,12 @@ def screen(
     with open_source(settings.source) as source:
         check(source.info.video, source.info.duration_seconds)
     teller = Teller(emit)
-    report = screen_file(
-        settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell, tracing=tracing
-    )
-    teller.end()
+    try:
+        report = screen_file(
+            settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell, tracing=tracing
+        )
+        teller.all_whole()
+    finally:
+        teller.end()
     emit({"type": "report", "report": report.to_json()})
     return ExitCode.REJECTED if report.rejected else ExitCode.DONE

@@ -16,7 +16,7 @@ from ...errors import SourceError
 from ...media.packets import read_record, sync_folder
 
 PLAN, WHOLE, SUFFIX = "plan.json", "whole.json", ".segment"
-LAYOUT = 1
+LAYOUT = 2
 """Raised when segments of an older version cannot be gone on with."""
 SAMPLE = 1 << 20
 """Bytes at the head and at the tail of a source that tell it from another."""

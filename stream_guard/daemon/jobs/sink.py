@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,35 +12,9 @@ from ...media.info import SinkReport
 from ...media.join import SegmentEncoder
 from ...media.packets import PacketFile
 from ...media.segment import SegmentSource
-from ...policy import shortfall
-from ...types import Frame, Protection
+from ...types import Frame
+from .counts import Counts
 from .segments import Folder
-
-
-@dataclasses.dataclass(slots=True)
-class Counts:
-    """What is reported of one segment; counted from the frames alone, so that it is the same however it was reached."""
-
-    frames: int = 0
-    without_face: int = 0
-    faces: int = 0
-    protected_faces: int = 0
-    unprotected: Counter[str] = dataclasses.field(default_factory=Counter)
-    blocked: Counter[str] = dataclasses.field(default_factory=Counter)
-    verdicts: Counter[str] = dataclasses.field(default_factory=Counter)
-
-    def add(self, frame: Frame, on_failure: OnFailure, protects: bool) -> None:
-        self.frames += 1
-        self.without_face += frame.faces_known and not frame.faces
-        self.faces += len(frame.faces)
-        self.protected_faces += sum(face.protection is Protection.PROTECTED for face in frame.faces)
-        self.verdicts.update(f"{verdict.stage}:{verdict.label}" for verdict in frame.verdicts)
-        reason = shortfall(frame, protects)
-        if reason is not None:
-            (self.unprotected if on_failure is OnFailure.PASS else self.blocked)[reason] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class SegmentSink:
@@ -54,9 +27,9 @@ class SegmentSink:
         make_encoder: Callable[[], SegmentEncoder],
         on_failure: OnFailure,
         protects: bool,
-        on_segment: Callable[[int], None],
+        on_segment: Callable[[int, Counts], None],
     ) -> None:
-        """`on_segment` is told the number of each segment once it is whole and on the disk."""
+        """`on_segment` is told of each segment, by number, what it counted once it is whole and on the disk."""
         self.report = SinkReport()
         self._folder = folder
         self._source = source
@@ -116,7 +89,7 @@ class SegmentSink:
         self._encoder.close()
         self._file.finish(record)
         self._encoder = self._file = None
-        self._on_segment(self._number)
+        self._on_segment(self._number, self._counts)
 
 
 def settings_with_threads(settings: EncoderSettings, threads: int) -> EncoderSettings:

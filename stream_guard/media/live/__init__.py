@@ -3,7 +3,8 @@
 from .contract import AudioInfo, LiveOutput, LiveReader, LiveWriter
 from .mould import LIVE_ENCODER
 from .places import check_places
-from .redact import redact, redact_text
+from .protocols import check_connects, file_path
+from .redact import cut_path, redact, redact_text, secret_parts
 from .sink import LiveSink
 from .source import LiveSource, open_live
 
@@ -15,8 +16,12 @@ __all__ = [
     "LiveSink",
     "LiveSource",
     "LiveWriter",
+    "check_connects",
     "check_places",
+    "cut_path",
+    "file_path",
     "open_live",
     "redact",
     "redact_text",
+    "secret_parts",
 ]

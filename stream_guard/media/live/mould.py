@@ -21,6 +21,7 @@ from av.stream import Stream
 from ...errors import ConfigError
 from ...types import Frame
 from ..carry import holds
+from ..channels import add_copy
 from ..containers import TS_COPIES, Container
 from ..encoder import FALLBACK_RATE, VideoTrack
 from ..fallback import resolved, usual_encoder
@@ -130,7 +131,7 @@ class Mould:
         silent = silent_packet(info.codec, info.rate, info.layout, info.extradata)
         copied = [f for f in formats if silent is not None and _holds(f, audio)]
         if copied:
-            forms.append((Tap, self._out.add_stream_from_template(audio, opaque=True), info))
+            forms.append((Tap, cast(AudioStream, add_copy(self._out, audio)), info))
         if len(copied) < len(formats):
             forms.append((AacTap, aac_stream(self._out, info), info))
             self.warnings.append(f"audio stream #{info.stream} ({info.codec}) is encoded anew as aac")

@@ -15,7 +15,7 @@ from ..containers import container_for, suffix_of
 from . import bridge
 from .contract import LiveOutput
 from .native import Wire, protocols
-from .protocols import MUXERS, outgoing, scheme_of
+from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
 
 OPEN_SECONDS = 10.0
@@ -98,7 +98,7 @@ class Place:
 
     def _path(self) -> str:
         """Absolute, so that no name is taken for a protocol; with `file:` HLS would not find what to delete."""
-        return os.path.abspath(self.url.removeprefix("file:"))
+        return os.path.abspath(file_path(self.url))
 
     @property
     def _bridged(self) -> bool:
@@ -160,9 +160,10 @@ def _format(url: str) -> str:
     rule = outgoing(url)
     if rule is not None:
         return rule.format
-    if suffix_of(url).lower() == ".m3u8":
+    path = file_path(url)
+    if suffix_of(path).lower() == ".m3u8":
         return "hls"
-    container = container_for(url)
+    container = container_for(path)
     if container.format == "gif":
         raise ConfigError(f"the output {url!r} is a gif, which cannot be written live; use .ts, .mkv, .mp4 or .m3u8")
     return container.format

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from ...errors import UsageError
+from ...errors import ConfigError, UsageError
 from .redact import is_path, redact
 
 OPEN, READ = "{open}", "{read}"
@@ -26,18 +27,21 @@ class Incoming:
     """How much is read to find the streams; formats that announce theirs take less."""
     refuses: str = ""
     """What it means when the server forbids it; empty where FFmpeg's words are plain enough."""
+    listens: tuple[str, ...] = ()
+    """Options with which FFmpeg would not connect but wait to be called."""
 
 
 # FFmpeg's `nobuffer` is left out on purpose: it throws away what was read while probing, and with it the key frame
 # that decoding starts at. What piles up meanwhile is dropped by whoever bounds the delay.
-# `timeout` of rtmp would mean listening; its limit is `rw_timeout`.
+# `timeout` of rtmp is how long to listen for a caller; its limit is `rw_timeout`.
 # FLV says its frame rate; counting pictures for it would cost seconds.
 _RTMP = (("rw_timeout", READ), ("rtmp_live", "live"), ("fpsprobesize", "0"))
 _ABSENT = "nobody publishes there yet, or the server does not let us play it"
+_LISTENS = ("timeout", "listen", "rtmp_listen")
 _SEGMENTS = "hls,mpegts,mov,mp4,aac,mp3,ac3,eac3,webvtt"
 INCOMING = (
-    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT),
-    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT),
+    Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT, listens=_LISTENS),
+    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT, listens=_LISTENS),
     Incoming(("rtsp",), "rtp,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(("rtsps",), "rtp,srtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(
@@ -91,6 +95,19 @@ def scheme_of(url: str) -> str:
     return "file" if is_path(url) else urlsplit(url).scheme.lower()
 
 
+def file_path(url: str) -> str:
+    """The path of `file:///a%20b`, `file://localhost/a` or `file:/a`; a path stays as it is. Raises ConfigError."""
+    if url[:5].lower() != "file:":
+        return url
+    rest = url[5:]
+    if rest.startswith("//"):
+        host, slash, tail = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost"):
+            raise ConfigError("a file URL names no host: write file:///PATH")
+        rest = slash + tail
+    return unquote_to_bytes(rest).decode("utf-8", "surrogateescape")
+
+
 def incoming(url: str, *, allow_files: bool) -> Incoming | None:
     """The rule for this source, or None for a scheme that only a system ffmpeg may know. UsageError for files."""
     if is_path(url):
@@ -98,6 +115,17 @@ def incoming(url: str, *, allow_files: bool) -> Incoming | None:
             raise UsageError(f"the live source {url!r} is a file; give a URL such as rtmp://host/app/key")
         return FILE
     return next((rule for rule in INCOMING if scheme_of(url) in rule.schemes), None)
+
+
+def check_connects(url: str, options: Iterable[str]) -> None:
+    """Raises ConfigError for the name of an option with which the source would be waited for, not connected to."""
+    rule = incoming(url, allow_files=True)
+    for name in options:
+        if rule is not None and name in rule.listens:
+            raise ConfigError(
+                f"the source option {name!r} makes FFmpeg listen for a caller where the source is {scheme_of(url)}; we "
+                "only connect: take it out, open_timeout, read_timeout and stall say in seconds how long to wait"
+            )
 
 
 def outgoing(url: str) -> Outgoing | None:

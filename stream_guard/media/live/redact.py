@@ -13,7 +13,7 @@ SHORTEST_SECRET = 4
 
 def is_path(url: str) -> bool:
     """Whether this names a file rather than a place on the network."""
-    return "://" not in url or url.startswith("file:")
+    return "://" not in url or url[:5].lower() == "file:"
 
 
 def redact(url: str) -> str:
@@ -30,9 +30,16 @@ def redact(url: str) -> str:
     except ValueError:
         return HIDDEN
     host = f"[{host}]" if ":" in host else host
-    names = [name for name in parts.path.split("/") if name]
-    shown = "".join(f"/{name}" for name in names[:1] if len(names) > 1)
-    return f"{parts.scheme}://{host}{port}{shown}" + (f"/{HIDDEN}" if names or parts.query else "")
+    path = cut_path(parts.path, HIDDEN) or (f"/{HIDDEN}" if parts.query else "")
+    return f"{parts.scheme}://{host}{port}{path}"
+
+
+def cut_path(path: str, hidden: str) -> str:
+    """`/app/key/1` with `hidden` for all that follows the first part; a part that stands alone may be the key."""
+    names = [name for name in path.split("/") if name]
+    if not names:
+        return ""
+    return f"/{names[0]}/{hidden}" if len(names) > 1 else f"/{hidden}"
 
 
 def redact_text(text: str, *urls: str) -> str:
@@ -40,12 +47,13 @@ def redact_text(text: str, *urls: str) -> str:
     for url in urls:
         text = text.replace(url, redact(url))
     text = _URL.sub(lambda found: redact(found.group()), text)
-    for secret in sorted({s for url in urls for s in _secrets(url)}, key=len, reverse=True):
+    for secret in sorted({s for url in urls for s in secret_parts(url)}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
 
 
-def _secrets(url: str) -> set[str]:
+def secret_parts(url: str) -> set[str]:
+    """What `redact` hides of a URL, in parts, each as it stands there and decoded."""
     if is_path(url):
         return set()
     try:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import av
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from ...errors import SourceError, UsageError
 from ...types import Frame
+from ..channels import layout_of, unusable
 from ..decoder import StreamDecoder
 from ..hwaccel import NONE, PLAIN, Acceleration, choose
 from ..source import MAX_THREADS, READ_ERRORS, Item, Source
@@ -29,7 +30,7 @@ from . import bridge
 from .contract import AudioInfo
 from .decoding import Limits, LiveDecoder, LiveTimeline, Pacer
 from .native import protocols
-from .protocols import BRIDGED, FILE, OPEN, READ, Incoming, incoming, scheme_of
+from .protocols import BRIDGED, FILE, OPEN, READ, Incoming, check_connects, file_path, incoming, scheme_of
 from .redact import redact, redact_text
 
 _log = logging.getLogger(__name__)
@@ -62,9 +63,10 @@ def open_live(
     their own speed. `threads` for decoding; 0 chooses. `hwaccel` as `open_source` takes it. `cancelled` ends the
     wait for the first picture.
     Raises SourceError for what cannot be reached, read or allowed, LimitError where the size or the rate is above the
-    limits, and UsageError for files without `allow_files`.
+    limits, and UsageError for files without `allow_files` and for options that would make it listen.
     """
     rule = incoming(url, allow_files=allow_files)
+    check_connects(url, options or ())
     native = rule is not None and scheme_of(url) in protocols(output=False) | {"rtsp", "rtsps"}
     segmented = urlsplit(url).path.lower().endswith((".m3u8", ".m3u"))
     stall_seconds = max(stall_seconds, SEGMENT_STALL_SECONDS) if segmented else max(stall_seconds, 0.1)
@@ -113,7 +115,7 @@ class Connection:
         if self.bridged:
             return self._open_bridged()
         with self.translated("cannot open"):
-            place = self.url if self.rule is not FILE else f"file:{self.url.removeprefix('file:')}"
+            place = self.url if self.rule is not FILE else f"file:{file_path(self.url)}"
             begun = time.monotonic()
             container = self._open(place, self.rule.probe_seconds)
             left = self.open_seconds - (time.monotonic() - begun)
@@ -211,6 +213,9 @@ class LiveSource(Source):
         self._pictured = time.monotonic()
         if self.acceleration.warns:
             _log.warning("%s: %s", self.path, self.acceleration.words)
+        for stream in self._sounds:
+            if stream.codec_context is not None and (why := unusable(stream)):
+                _log.warning("%s: audio stream #%d is left out: %s", self.path, stream.index, why)
 
     @property
     def audio(self) -> tuple[AudioInfo, ...]:
@@ -242,10 +247,15 @@ class LiveSource(Source):
 
     @property
     def copied(self) -> list[Stream]:
-        """The audio streams; of a playlist with several qualities, the one that belongs to the video."""
+        """The audio streams that can be handed on."""
+        return [s for s in self._sounds if s.codec_context is None or not unusable(s)]
+
+    @property
+    def _sounds(self) -> list[AudioStream]:
+        """All audio streams; of a playlist with several qualities, the one that belongs to the video."""
         videos = self.container.streams.video
         if len(videos) > 1:
-            best = self.container.streams.best("audio", related=videos[self._chosen])
+            best = cast(AudioStream | None, self.container.streams.best("audio", related=videos[self._chosen]))
             return [] if best is None else [best]
         return list(self.container.streams.audio)
 
@@ -331,7 +341,7 @@ def _audio_info(stream: AudioStream) -> AudioInfo:
         stream=stream.index,
         codec=context.codec.canonical_name,
         rate=stream.rate,
-        layout=stream.layout.name,
+        layout=layout_of(stream),
         time_base=Fraction(stream.time_base or Fraction(1, stream.rate or 1)),
         extradata=bytes(context.extradata or b""),
     )
