@@ -33,6 +33,7 @@ class Work:
     def __init__(self, folder: Path) -> None:
         site = plugin.install(folder / "site")
         self.known = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+        self.known.pop("PYTHONUNBUFFERED", None)  # with it nothing is left to be written when Python ends
         self.folder = folder / "work"
         self.folder.mkdir()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
@@ -15,6 +14,7 @@ from typing import Any, ParamSpec, TextIO
 import typer
 
 from ..errors import ExitCode, SinkError, StoppedError, StreamGuardError
+from .terminal import give_up
 
 P = ParamSpec("P")
 
@@ -35,7 +35,7 @@ def emit(text: str) -> None:
     try:
         _put(sys.stdout, text)
     except (OSError, ValueError) as exc:  # a closed stream is a ValueError
-        _give_up_stdout()
+        give_up(sys.stdout)
         reason = getattr(exc, "strerror", None) or exc
         raise SinkError(
             f"the result cannot be written to standard output ({reason}), and the rest of it is lost; "
@@ -52,8 +52,10 @@ def emit_json(data: Any) -> None:
 
 
 def _tell(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
+    try:
         _put(sys.stderr, text)
+    except (OSError, ValueError):
+        give_up(sys.stderr)
 
 
 def _put(stream: TextIO | None, text: str) -> None:
@@ -64,14 +66,6 @@ def _put(stream: TextIO | None, text: str) -> None:
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-
-
-def _give_up_stdout() -> None:
-    """What is left in its buffer goes nowhere: Python would try again at its end, fail, and exit with 120."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 class _Spoken(logging.Handler):
