@@ -179,8 +179,9 @@ def _adversarial(document: Row) -> str:
     recall = _of(tables[3], name)[0]["real_recall_at"]
     traded = ", ".join(f"{float(kept):.0%} with {passed:.0%}" for kept, passed in recall.items())
     return (
-        f"{ADVERSARIAL}It calls {fgsm[0]:.0%} of the fakes fake under white-box FGSM, where the best of the "
-        f"others keeps {max(fgsm[1:]):.0%}, and {worst[0]:.0%} under the worst of the suite below, where they keep "
+        f"{ADVERSARIAL}It calls {fgsm[0]:.0%} of the fakes fake under white-box FGSM, where the best "
+        f"of those that learned from no attack keeps {max(fgsm[1:]):.0%}, and {worst[0]:.0%} under the worst of the "
+        "suite below, where they keep "
         f"{max(worst[1:]):.0%}. What it costs: {ours[0]['recall_real']:.0%} of the reals pass, and its accuracy on "
         f"unperturbed pictures is {ours[0]['accuracy']['value']:.0%}. Another threshold would trade fakes kept under "
         f"FGSM for reals that pass: {traded}.\n"

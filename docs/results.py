@@ -66,11 +66,12 @@ def disruption_table() -> str:
         return f"{min(values):.1f} to {max(values):.1f} dB"
 
     return "\n".join(rows) + (
-        f"\n\nEach row: {pairs[0]} to {pairs[-1]} (face, edit) pairs of people that no network was trained on, "
+        f"\n\nEach row: {pairs[0]} to {pairs[-1]} (face, edit) pairs of photographs of the test split, "
         "against our own surrogates (evaluation only, not the published weights). Disrupted: mean squared error on "
         "[-1, 1] of at least 0.05 between the surrogate's output on the decoded protected video and on the original. "
         f"Without protection the re-encode alone disrupts {control:.1%}. Face PSNR is that of the perturbation alone, "
-        "over the head. Seen: the colour difference to the unprotected delivery that 95 % of the head stays under "
+        "over the head, in 8 bits before the encoder. Seen: the colour difference to the unprotected delivery that "
+        "95 % of the head stays under "
         "(S-CIELAB with CIE94, mean of the faces; 1 is just seen side by side). The last column is on "
         f"{bounded[0]} to {bounded[-1]} pairs: P, one network for all rows, at "
         f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, 80 steps a face, "
@@ -81,7 +82,7 @@ def disruption_table() -> str:
 
 
 GROUPS = {
-    "strangers": "of people that no network was trained on",
+    "strangers": "of people that neither the disrupter nor these surrogates were trained on",
     "seen": "of people that the First Order Motion surrogate and the disrupter learned from",
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .arguments import check
 from .data import clips
 from .data.pack import SIZE
 from .detectors import command as evaluate_detectors
@@ -176,6 +177,7 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
+        check(arguments)
         arguments.run(arguments)
     except StreamGuardError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -61,8 +61,6 @@ def train(arguments: argparse.Namespace) -> None:
     """Train one generator; a detector on the edits of `fakes`; or the disrupter against `targets` and `detectors`."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.minutes < 0:
-        raise UsageError(f"--minutes must be 0 or more, got {arguments.minutes:g}")
     module = trainables()[arguments.name]
     out = arguments.out or Path("runs") / arguments.name
     if (out / "state.pt").exists() and not arguments.resume:

@@ -61,7 +61,7 @@ def unship(card: Card, out: Path, data: Path | None = None) -> Run:
     blank = _filled(card, name, settings, data)
     blank.finish()
     notes = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
-    run = Run(out, dict(settings.__dict__), 0, _steps(card), name=name, notes=notes)
+    run = Run(out, dict(settings.__dict__), 0, _steps(card), _seconds(card), name=name, notes=notes)
     run.save(blank.parts)
     return run
 
@@ -197,6 +197,10 @@ def _made_by(card: Card) -> tuple[str, Any]:
 
 def _steps(card: Card) -> int:
     return int(card.results.get("steps", 0))
+
+
+def _seconds(card: Card) -> float:
+    return 60 * float(card.results.get("training_minutes", 0))
 
 
 def _example(card: Card) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
 import textwrap
 from typing import Any, TypeVar
 
@@ -12,9 +13,17 @@ from stream_guard.errors import UsageError
 
 S = TypeVar("S")
 
+FROM_ZERO = {"blocks", "bottleneck", "detectors_per_step", "down", "per_step", "seed", "warm_steps"}
+"""Whole numbers that may be 0: the other ones must be at least 1."""
+ABOVE_ZERO = {"epsilon_levels", "kp_scale", "lr", "motion_scale", "warm_lr", "width"}
+"""Fractions that may not be 0; none may be negative."""
+
 
 def with_changes(settings: S, changes: list[str]) -> S:
-    """Settings with KEY=VALUE changes of the field's own type. Raises UsageError listing the keys there are."""
+    """Settings with KEY=VALUE changes of the field's own type. Raises UsageError listing the keys there are.
+
+    Settings that have a `check` are asked whether they go together.
+    """
     fields = {f.name: type(getattr(settings, f.name)) for f in dataclasses.fields(settings)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for change in changes:
@@ -25,7 +34,29 @@ def with_changes(settings: S, changes: list[str]) -> S:
             values[key] = _flag(text) if fields[key] is bool else fields[key](text)
         except ValueError as error:
             raise UsageError(f"setting {key} takes a {fields[key].__name__}, got {text!r}") from error
-    return dataclasses.replace(settings, **values)  # type: ignore[type-var]
+        _in_range(key, values[key])
+    changed = dataclasses.replace(settings, **values)  # type: ignore[type-var]
+    if hasattr(changed, "check"):
+        changed.check()
+    return changed
+
+
+def sized(size: int, least: int, multiple: int = 1) -> None:
+    """Raises UsageError for a side in pixels that a network can't halve as often as it has to."""
+    if size < least or size % multiple:
+        of = f" and a multiple of {multiple}" if multiple > 1 else ""
+        raise UsageError(f"setting size must be at least {least}{of}, got {size}")
+
+
+def _in_range(key: str, value: Any) -> None:
+    if isinstance(value, bool | str):
+        return
+    if not math.isfinite(value):
+        raise UsageError(f"setting {key} must be a finite number, got {value}")
+    if isinstance(value, int) and key not in FROM_ZERO and value < 1:
+        raise UsageError(f"setting {key} must be 1 or more, got {value}")
+    if value < 0 or (value == 0 and key in ABOVE_ZERO):
+        raise UsageError(f"setting {key} must be {'more than 0' if key in ABOVE_ZERO else '0 or more'}, got {value:g}")
 
 
 def described(kind: type) -> str:

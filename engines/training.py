@@ -33,7 +33,15 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("no CUDA device is visible to torch; use --device cpu or auto")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no device is called {name!r}; use --device auto, cpu or cuda") from error
+
+
+def weights_sum(network: torch.nn.Module) -> float:
+    """Tells one training's weights from another's."""
+    return round(float(sum(p.double().abs().sum() for p in network.parameters())), 6)
 
 
 def seed_everything(seed: int) -> None:

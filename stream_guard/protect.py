@@ -14,6 +14,7 @@ from .media.hwaccel import NONE
 from .metrics import Metrics
 from .outcome import Progress, RunReport
 from .pipeline import run
+from .stills import still_guard
 from .torch_gate import cuda_trouble
 from .tracing import OFF, Tracing
 
@@ -48,7 +49,7 @@ def protect_file(
         return run(
             config,
             opened,
-            lambda: FileSink(str(output), opened, encoder, overwrite=overwrite),
+            lambda: FileSink(str(output), opened, encoder, overwrite=overwrite, guard=still_guard(config)),
             metrics=metrics,
             stop=stop,
             on_progress=on_progress,

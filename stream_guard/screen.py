@@ -22,6 +22,8 @@ from .types import Frame, Verdict
 UNKNOWN = "unknown"
 HELD = 0.25
 """A label counts against a face that held it in this share of its judged pictures, or for HELD_SECONDS."""
+MOSTLY = 0.5
+"""`unknown`, where it rejects, counts against a face that has it in more than this share of all its pictures."""
 HELD_SECONDS = 1.0
 BRIEF_SECONDS = 0.5
 """A face in sight for less does not make content unknown; it may still make it fake or perturbed."""
@@ -222,6 +224,9 @@ def _label(track: _Track, rejects: tuple[str, ...]) -> str:
     pictures = sum(known.values())
     a_second = HELD_SECONDS * track.labels.total() / max(track.last - track.first, 1e-3)
     held = [label for label, n in known.items() if label in rejects and (n >= HELD * pictures or n >= a_second)]
+    # What is known against a face says more than that the rest is unknown, so that comes first.
+    if not held and UNKNOWN in rejects and track.labels[UNKNOWN] > MOSTLY * track.labels.total():
+        return UNKNOWN
     return max(held or known, key=lambda label: known[label])
 
 

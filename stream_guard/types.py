@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a player shows a stored picture: turned counterclockwise by `turns` quarters, then mirrored left to right."""
+
+    turns: int = 0
+    mirrored: bool = False
+
+    @property
+    def up(self) -> tuple[int, int]:
+        """Where the up of the shown picture points in the stored one, along x and y."""
+        return ((0, -1), (1, 0), (0, 1), (-1, 0))[self.turns]
+
+
+UPRIGHT = Orientation()
+"""Shown as it is stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """An axis-aligned rectangle `xyxy` in pixels of the picture; x1 and y1 are exclusive."""
 
@@ -47,11 +64,12 @@ class Box:
         inter = max(w, 0.0) * max(h, 0.0)
         return inter / (self.area + other.area - inter)
 
-    def square(self, scale: float, up: float = 0.0) -> Box:
-        """The square around the centre with side `scale * max(width, height)`, moved up by `up` sides."""
+    def square(self, scale: float, up: float = 0.0, orientation: Orientation = UPRIGHT) -> Box:
+        """The square around the centre with side `scale * max(width, height)`, moved up by `up` sides, as shown."""
         side = scale * max(self.width, self.height)
         cx, cy = self.center
-        cy -= up * side
+        across, down = orientation.up
+        cx, cy = cx + across * up * side, cy + down * up * side
         return Box(cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2)
 
     def moved(self, dx: float, dy: float) -> Box:
@@ -66,19 +84,22 @@ HEAD_UP = 0.06
 GUARD_SCALE = 1.7
 
 
-def head_region(face: Box) -> Box:
+# Boxes and regions lie in the stored picture; `orientation` says where its faces have their hair.
+
+
+def head_region(face: Box, orientation: Orientation = UPRIGHT) -> Box:
     """The square that a face-editing network would be fed for this face; may reach beyond the picture."""
-    return face.square(HEAD_SCALE, HEAD_UP)
+    return face.square(HEAD_SCALE, HEAD_UP, orientation)
 
 
-def guard_region(face: Box) -> Box:
+def guard_region(face: Box, orientation: Orientation = UPRIGHT) -> Box:
     """The square that the disrupter sees and writes for this face; may reach beyond the picture."""
-    return face.square(GUARD_SCALE, HEAD_UP * HEAD_SCALE / GUARD_SCALE)
+    return face.square(GUARD_SCALE, HEAD_UP * HEAD_SCALE / GUARD_SCALE, orientation)
 
 
-def centred_region(face: Box, scale: float) -> Box:
+def centred_region(face: Box, scale: float, orientation: Orientation = UPRIGHT) -> Box:
     """The square of `scale` box sides with the middle of `head_region`, as deepfake detectors are fed (1.3)."""
-    return face.square(scale, HEAD_UP * HEAD_SCALE / scale)
+    return face.square(scale, HEAD_UP * HEAD_SCALE / scale, orientation)
 
 
 class Protection(Enum):

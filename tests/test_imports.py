@@ -22,7 +22,7 @@ LADDER = (
     {"config"},
     {"policy", "outcome", "crew"},
     {"chain"},
-    {"lane"},
+    {"lane", "stills"},
     {"pipeline"},
     {"protect", "screen", "audit", "talking_head", "live"},
     {"demo", "daemon"},

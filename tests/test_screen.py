@@ -56,6 +56,11 @@ class TestPolicy:
             ({"magdr_1": "c" * 100 + "p"}, "passed"),
             ({"magdr_1": "c" * 100 + "p" * 15}, "rejected"),
             ({"magdr_1": "c" * 6 + "p" * 3}, "rejected"),
+            ({"magdr_1": "c" * 16 + "u" * 134}, "rejected"),
+            ({"magdr_1": "c" * 49 + "u" * 51}, "rejected"),
+            ({"magdr_1": "c" * 50 + "u" * 50}, "passed"),
+            ({"magdr_1": "c" * 20, "magdr_2": "cu"}, "passed"),
+            ({"detect_1": "r" * 16 + "u" * 134}, "passed"),
         ],
     )
     def test_outcomes(self, labels: dict[str, str], outcome: str) -> None:
@@ -66,6 +71,10 @@ class TestPolicy:
         assert outcome == "undecided"
         assert causes == ("magdr: the content is unknown: no_face",)
         assert verdicts[0].score is None
+
+    def test_what_is_known_against_a_face_is_said_before_the_unknown(self) -> None:
+        (verdict,), _, outcome = judge(tracks(magdr_1="c" * 6 + "p" * 3 + "u" * 60), REJECT)
+        assert (verdict.label, outcome) == ("perturbed", "rejected")
 
     def test_an_empty_policy_rejects_nothing_and_passes_nothing_unknown(self) -> None:
         assert judge(tracks(magdr_1="p" * 9), {})[2] == "passed"

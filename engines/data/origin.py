@@ -15,6 +15,8 @@ WORDS = {
     OTHER: "other pictures",
 }
 """By the folder that an image lies in."""
+DRAWN = "synthetic"
+"""The origin of faces that a network drew: nobody's photograph."""
 
 
 def origin_of(path: Path) -> str:

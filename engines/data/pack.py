@@ -52,10 +52,15 @@ class Head:
     face: Face
     landmarks: npt.NDArray[np.float32] | None = None
     action_units: npt.NDArray[np.float32] | None = None
+    origin: str = ""
+    """The key of `origin.WORDS`; empty in a pack that does not say."""
 
 
 def split_of(name: str) -> str:
-    """train 80 %, val 5 %, test 15 %, by a hash of the identity: stable when images are added."""
+    """train 80 %, val 5 %, test 15 %, by a hash of the picture's name: stable when images are added.
+
+    Who is in a picture is not known for most sets: somebody may be in pictures of two splits.
+    """
     bucket = zlib.crc32(name.encode()) % 100
     return "train" if bucket < 80 else "val" if bucket < 85 else "test"
 
@@ -149,8 +154,16 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
         with np.load(path, allow_pickle=False) as pack:
             data = {key: pack[key] for key in pack.files}
         jpeg, mask = split_parts(data["jpeg"], data["jpeg_end"]), split_parts(data["mask"], data["mask_end"])
+        origin = data["origin"] if "origin" in data else [""] * len(jpeg)
         rows = zip(
-            data["names"], data["split"], jpeg, mask, data["face"], *_stored_labels(data, len(jpeg)), strict=True
+            data["names"],
+            data["split"],
+            jpeg,
+            mask,
+            data["face"],
+            *_stored_labels(data, len(jpeg)),
+            origin,
+            strict=True,
         )
         return [
             Head(
@@ -161,8 +174,9 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
                 _face(f),
                 points,
                 units,
+                str(where),
             )
-            for name, s, j, m, f, points, units in rows
+            for name, s, j, m, f, points, units, where in rows
             if SPLITS[s] in splits and (with_mask is None or bool(m) == with_mask)
         ]
     except (OSError, ValueError, KeyError) as error:

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from stream_guard.errors import UsageError
 
+from ..settings import sized
 from ..training import Run, load_part, settings_of, stored
 from .architectures import architecture
 from .calibration import temperature
@@ -59,6 +60,7 @@ class Settings:
 
     def check(self) -> None:
         """Raises UsageError for values that no run can have."""
+        sized(self.size, 32)
         if self.batch < GROUP or self.batch % GROUP:
             raise UsageError(f"batch={self.batch}: pictures come in groups of {GROUP}, so it must be a multiple")
         if self.reuse < 1:

@@ -1,4 +1,4 @@
-"""Measures %dis where it counts: on the decoded, 8-bit, H.264 video of people that no network was trained on.
+"""Measures %dis where it counts: on the decoded, 8-bit, H.264 video of pictures of the test split.
 
 Each held-out still becomes a short clip in which it drifts, with its face box `width` pixels wide. The clip is
 perturbed by the runtime's own code, encoded by libx264, decoded, and one predicted frame is cropped and edited by the
@@ -47,7 +47,10 @@ class Still:
 
 @dataclass
 class Tally:
-    """Outcomes of one method at one width: L2 per face and condition, the face's squared error, what is seen of it."""
+    """Outcomes of one method at one width: L2 per face and condition, and what is seen of it.
+
+    `squared` is the head's squared error in 8 bits before the encoder: the perturbation alone.
+    """
 
     values: list[tuple[str, npt.NDArray[np.float64]]] = field(default_factory=list)
     squared: list[float] = field(default_factory=list)
@@ -65,8 +68,7 @@ class Tally:
             "l2_by_condition": [round(float(x), 4) for x in np.stack([v for _, v in self.values]).mean(0)],
         }
         if control is not None:
-            own = max(float(np.mean(self.squared) - np.mean(control.squared)), 1e-6)
-            out["face_psnr_db"] = round(float(10 * np.log10(255**2 / own)), 2)
+            out["face_psnr_db"] = round(float(10 * np.log10(255**2 / max(float(np.mean(self.squared)), 1e-6))), 2)
             out["seen_p95"] = round(float(np.mean(self.seen)), 2)
             out["bitrate_ratio"] = round(self.bytes / control.bytes, 4)
         return out
@@ -108,25 +110,35 @@ def measure(
         head = head_region(boxes[MEASURED])
         clean = pixels.read_rgb(original, head, probe.size)
         pictures = {name: _deliver(still, width, crf, perturb) for name, perturb in methods.items()}
-        crops = [pixels.read_rgb(frame, head, probe.size) for frame, _ in pictures.values()]
+        crops = [pixels.read_rgb(made.decoded, head, probe.size) for made in pictures.values()]
         edits = probe.edit([clean, *crops])
-        for k, (name, (frame, size)) in enumerate(pictures.items()):
+        for k, (name, made) in enumerate(pictures.items()):
             tallies[name].values.append((still.name, l2(edits[k + 1], edits[0])))
-            tallies[name].squared.append(_squared_error(original, frame, head))
-            tallies[name].bytes += size
-        for name, how_much in zip(pictures, _seen([f for f, _ in pictures.values()], boxes[MEASURED]), strict=True):
+            tallies[name].squared.append(_squared_error(original, made.perturbed, head))
+            tallies[name].bytes += made.bytes
+        decoded = [made.decoded for made in pictures.values()]
+        for name, how_much in zip(pictures, _seen(decoded, boxes[MEASURED]), strict=True):
             tallies[name].seen.append(how_much)
     return tallies
 
 
-def _deliver(still: Still, width: int, crf: int, perturb: Perturb | None) -> tuple[av.VideoFrame, int]:
+@dataclass(frozen=True)
+class Delivered:
+    """The measured picture before the encoder and after it, and the bytes of the clip."""
+
+    perturbed: av.VideoFrame
+    decoded: av.VideoFrame
+    bytes: int
+
+
+def _deliver(still: Still, width: int, crf: int, perturb: Perturb | None) -> Delivered:
     frames = []
     for frame, box in clip(still, width):
         if perturb is not None:
             perturb(frame, box)
         frames.append(frame)
     decoded, size = h264_frames(frames, crf)
-    return tagged(decoded[MEASURED]), size
+    return Delivered(frames[MEASURED], tagged(decoded[MEASURED]), size)
 
 
 def _seen(pictures: Sequence[av.VideoFrame], face: Box) -> list[float]:

@@ -77,7 +77,7 @@ def pgd10(still: Still, generator: nn.Module, conditions: Tensor, epsilon: float
 
     x_adv = PGD(Linf(epsilon), epsilon / 5)(joint, x)
     delta = torch.einsum("ij,jhw->ihw", YCBCR, (x_adv - x)[0] / 2)
-    return fixed(delta.numpy(), head_region)
+    return fixed(delta.numpy(), head_region, feather=0.0)  # to the very border, as it was made
 
 
 def _first(still: Still, width: int = 160) -> tuple[av.VideoFrame, Box]:

@@ -30,7 +30,7 @@ PGD_SHARE = 1.18
 
 
 def held_out(media: Path, count: int, seed: int) -> list[Still]:
-    """`count` faces of the test split of `parsing/images`: no network here was trained on them."""
+    """`count` faces of the test split of `parsing/images`: no network here was trained on these pictures."""
     paths = [p for p in sorted((media / "parsing" / "images").glob("*.jpg")) if split_of(p.stem) == "test"]
     order = np.random.default_rng(seed).permutation(len(paths))
     detect, stills = still_detector(), []

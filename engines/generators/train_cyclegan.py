@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_points, crop_theta
 from ..data.replacement import donor_of, replaced
+from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .cyclegan import Discriminator, Generator, WithoutCondition
 from .target import Target
@@ -57,6 +58,10 @@ class Settings:
     donor: str = ""
     """The head of the pack whose face everyone gets, by name; empty: the most ordinary photograph."""
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for a size that the networks can't halve so often."""
+        sized(self.size, 32, 4)
 
 
 class Pool:

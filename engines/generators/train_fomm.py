@@ -11,6 +11,7 @@ motion_block=64 motion_max=1024 motion_blocks=5 lr=2e-4 batch=20 adversarial=1.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from stream_guard.errors import EngineError, UsageError
 from ..data import clips, pack
 from ..data.heads import HEAD_SHARE
 from ..data.protected import Protector
+from ..settings import sized
 from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of, stored
 from .fomm import adversary
 from .fomm.animate import Animator, absolute
@@ -95,6 +97,12 @@ class Settings:
     ema: float = 0.998
     """The surrogate is this running mean of the weights."""
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for a size that the networks can't halve so often."""
+        needs = (2**self.kp_blocks / self.kp_scale, 2**self.motion_blocks / self.motion_scale, 2**self.down)
+        whole = max(math.ceil(need) for need in needs)
+        sized(self.size, whole, whole)
 
 
 def networks(s: Settings) -> Animator:

@@ -27,6 +27,7 @@ from ..data.action_units import UNITS, action_units, condition
 from ..data.expressions import Expression, pose
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_points, crop_theta, sample
 from ..export import use_instance_statistics
+from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .ganimation import Discriminator, Generator, compose
 from .target import Target
@@ -101,6 +102,10 @@ class Settings:
     critic: int = 1
     """Critic steps a generator step; published 5."""
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for a size that the networks can't halve so often."""
+        sized(self.size, 64, 4)
 
 
 def random_units(n: int, base: Tensor, rng: torch.Generator) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..data import edits, pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from ..export import use_instance_statistics
+from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .stargan import CONDITION_NAMES, CONDITIONS, Discriminator, Generator
 from .target import Target
@@ -42,6 +43,10 @@ class Settings:
     adversary_dim: int = 16
     adversarial: float = 0.03
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for a size that the networks can't halve so often."""
+        sized(self.size, 64, 4)
 
 
 def random_conditions(n: int, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ the auto-encoder as reformer (Meng and Chen 2017), random resize and padding (Xi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from stream_guard.errors import EngineError
 from stream_guard.magdr import operations
 from stream_guard.magdr.engines import Parser, from_rgb
 from stream_guard.magdr.operations import Method, Rgb
@@ -32,8 +33,10 @@ Scores = npt.NDArray[np.float64]
 Detect = Callable[[Crops], Scores]
 Restore = Callable[[Rgb], Rgb]
 
-SECONDS = 40.0
-"""How long each baseline network is trained at most."""
+CLASSIFIER_STEPS, AUTOENCODER_STEPS = 400, 800
+SECONDS = 3600.0
+"""In which a baseline's steps must be made, a minute's work on an idle core: another number of them would be another
+baseline."""
 
 
 def _classifier() -> nn.Module:
@@ -58,13 +61,12 @@ def _seen(crops: Crops) -> Tensor:
     return torch.cat([image - 0.5, 8 * residue], 1)
 
 
-def train_classifier(clean: Crops, attacked: Crops, seed: int, seconds: float = SECONDS) -> Detect:
+def train_classifier(clean: Crops, attacked: Crops, seed: int, steps: int = CLASSIFIER_STEPS) -> Detect:
     """A classifier of `clean` (0) and `attacked` (1), as many of each in a batch."""
     torch.manual_seed(seed)
     network, zeros, ones = _classifier(), _seen(clean), _seen(attacked)
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
-    started, step = time.monotonic(), 0
-    while step < 400 and time.monotonic() - started < seconds:
+    for step in _counted(steps, "classifier"):
         batch = torch.cat([part[torch.randint(len(part), (8,))] for part in (zeros, ones)])
         if step % 2:
             batch = batch.flip(3)
@@ -72,7 +74,6 @@ def train_classifier(clean: Crops, attacked: Crops, seed: int, seconds: float = 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        step += 1
     network.eval()
 
     def detect(crops: Crops) -> Scores:
@@ -106,20 +107,30 @@ class AutoEncoder(nn.Module):
         return self.main(image)
 
 
-def train_autoencoder(clean: Crops, seed: int, seconds: float = 2 * SECONDS) -> AutoEncoder:
+def train_autoencoder(clean: Crops, seed: int, steps: int = AUTOENCODER_STEPS) -> AutoEncoder:
     """An auto-encoder of clean crops with a little noise at its input, as MagNet's."""
     torch.manual_seed(seed)
     network, images = AutoEncoder(), to_unit(clean)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    started, step = time.monotonic(), 0
-    while step < 800 and time.monotonic() - started < seconds:
+    for _ in _counted(steps, "auto-encoder"):
         batch = images[torch.randint(len(images), (8,))]
         loss = F.mse_loss(network((batch + 0.02 * torch.randn_like(batch)).clamp(0, 1)), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        step += 1
     return network.eval()
+
+
+def _counted(steps: int, what: str) -> Iterator[int]:
+    """The numbers of the steps. Raises EngineError where the machine is too slow for them."""
+    started = time.monotonic()
+    for step in range(steps):
+        if time.monotonic() - started > SECONDS:
+            raise EngineError(
+                f"the baseline {what} made {step} of {steps} steps in {SECONDS:g} seconds: what it has learned depends "
+                "on this machine's load; measure again when less else is running"
+            )
+        yield step
 
 
 def reconstruction_error(network: AutoEncoder) -> Detect:

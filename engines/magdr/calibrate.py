@@ -127,6 +127,8 @@ def open_bench(arguments: argparse.Namespace) -> Bench:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists():
+        load_calibration(arguments.out)
     torch.manual_seed(arguments.seed)
     bench = open_bench(arguments)
     try:

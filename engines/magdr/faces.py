@@ -5,6 +5,7 @@ Attacks are made once for each face and kept in a work folder, so that calibrati
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta, spread
 from ..disrupter import delivery
 from ..evaluation.protectors import Engine
 from ..generators.target import Target
+from ..training import weights_sum
 
 Crops = npt.NDArray[np.uint8]
 """(N, S, S, 3)."""
@@ -91,13 +93,12 @@ def clean(people: Split, channel: str) -> Crops:
 def attacked(people: Split, target: Target, asked: Sequence[int], attack: str, seed: int, cache: Path) -> Tensor:
     """The change (N, 3, size, size), on [0, 1], that an attack makes to each head; face k under condition k mod C.
 
-    `asked` are the rows of the target's conditions. Made once: `cache` is an .npz of these people and this target.
+    `asked` are the rows of the target's conditions. Made once: `cache` is an .npz of these people, and is made anew for
+    another attack, seed or target. Raises UsageError where it holds other people or conditions.
     """
-    if cache.exists():
-        with np.load(cache) as stored:
-            if list(stored["names"]) == people.names and list(stored["asked"]) == list(asked):
-                return torch.from_numpy(stored["change"].astype(np.float32))
-        raise UsageError(f"{cache} holds other faces or conditions; use another --work folder, or empty this one")
+    key = _key(target, attack, seed)
+    if cache.exists() and (kept := _kept(cache, people, asked, key)) is not None:
+        return torch.from_numpy(kept.astype(np.float32))
     x = people.heads() * 2 - 1
     change = torch.zeros_like(x)
     for position, row in enumerate(asked):
@@ -109,8 +110,26 @@ def attacked(people: Split, target: Target, asked: Sequence[int], attack: str, s
             print(f"{attack}: {rows[-1] + 1} of {len(x)} faces", flush=True)
     cache.parent.mkdir(parents=True, exist_ok=True)
     kept = change.numpy().astype(np.float16)
-    np.savez(cache, change=kept, names=np.array(people.names), asked=np.array(asked))
+    np.savez(cache, change=kept, names=np.array(people.names), asked=np.array(asked), key=np.array(key))
     return torch.from_numpy(kept.astype(np.float32))  # as the next run will read it
+
+
+def _key(target: Target, attack: str, seed: int) -> str:
+    """Whose attack on what a change is. The conditions belong to it: First Order Motion's are its driving frames."""
+    conditions = round(float(target.conditions.double().abs().sum()), 6)
+    return json.dumps({"attack": attack, "seed": seed, "weights": weights_sum(target), "conditions": conditions})
+
+
+def _kept(cache: Path, people: Split, asked: Sequence[int], key: str) -> npt.NDArray[np.float16] | None:
+    """The change in the file; None where it was made with another key."""
+    with np.load(cache) as stored:
+        if list(stored["names"]) != people.names or list(stored["asked"]) != list(asked):
+            raise UsageError(f"{cache} holds other faces or conditions; use another --work folder, or empty this one")
+        # Files of before there were keys are taken for what their names say; no new ones are written.
+        if "key" in stored and str(stored["key"]) != key:
+            return None
+        change: npt.NDArray[np.float16] = stored["change"]
+        return change
 
 
 def _bound(target: Target, condition: Tensor) -> Model:

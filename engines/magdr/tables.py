@@ -220,8 +220,7 @@ class Tables:
     def _reconstructed(self, crop: Any, learned: Learned | None) -> Any:
         detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        judge, c = detector.quick(masks), self.calibration
-        return restore(crop, masks, judge, c.usual, self.a.looks, learned=learned, enough=c.threshold).face
+        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks, learned=learned).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]
@@ -274,6 +273,7 @@ class Tables:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    _known(arguments.out)
     torch.manual_seed(arguments.seed)
     bench = open_bench(arguments)
     try:
@@ -281,12 +281,22 @@ def run(arguments: argparse.Namespace) -> None:
         made = {part: getattr(tables, part)() for part in arguments.parts}
     finally:
         bench.close()
-    known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
+    known = _known(arguments.out)
     task = known.setdefault("tasks", {}).setdefault(arguments.task, {})
     for part, rows in made.items():
         task[part] = {**facts(arguments, bench), "rows": rows}
     arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(arguments.out)
+
+
+def _known(out: Path) -> Row:
+    """What the file has of other tasks and parts. Raises UsageError where it is not such a file."""
+    try:
+        known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+        known.setdefault("tasks", {}).items()
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"--out {out} is no file of these tables ({error}): name another, or delete it") from error
+    return dict(known)
 
 
 def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
@@ -302,10 +312,14 @@ def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
         "command": f"python -m engines {words}",
         "seed": arguments.seed,
         "device": device_words(torch.device("cpu")),
-        "data": "heads of the pack's test split, people that no network was trained on, 128 px",
+        "data": "heads of the pack's test split, generated faces among them, 128 px",
         "probe": bench.editor.card.name,
         "probe_sha256": bench.editor.card.sha256,
         "parser_sha256": bench.parser.card.sha256,
         "conditions": list(bench.asked.conditions),
         "operations": bench.asked.operations,
+        "baseline_steps": {
+            "classifier": baselines.CLASSIFIER_STEPS,
+            "auto-encoder": baselines.AUTOENCODER_STEPS,
+        },
     }

@@ -64,6 +64,11 @@ class Settings:
     """networks in bfloat16 on a processor too: up to twice as fast where it has instructions for that"""
     seed: int = 0
 
+    def check(self) -> None:
+        """Raises UsageError for values that no run can have."""
+        if self.batch < GROUP or self.batch % GROUP or self.reuse < 1:
+            raise UsageError(f"batch must be a multiple of {GROUP} and reuse 1 or more: {self.batch}, {self.reuse}")
+
 
 class RestorerTrainer:
     def __init__(self, settings: Settings, data: Path, targets: Sequence[Target], device: torch.device) -> None:
@@ -149,8 +154,7 @@ def train(
     settings = settings or Settings()
     if not targets:
         raise UsageError("a restorer needs generators that judge it: --targets DIR ...")
-    if settings.batch < GROUP or settings.batch % GROUP or settings.reuse < 1:
-        raise UsageError(f"batch must be a multiple of {GROUP} and reuse 1 or more: {settings.batch}, {settings.reuse}")
+    settings.check()
     seed_everything(settings.seed)
     trainer = RestorerTrainer(settings, data, [target_of(t, data) for t in targets], pick_device(device))
     notes: dict[str, Any] = {"targets": {t.name: noted(t) for t in targets}, "data": described(data)}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..media.orientation import orientation_of
 from ..stages.base import Stage
-from ..types import Face, Frame, head_region
+from ..types import Box, Face, Frame, Orientation, head_region
 from .disruption import DisruptionTally, l2
 from .flicker import Flicker
-from .gallery import Gallery
+from .gallery import CropReader, Gallery
 from .probes import Probe
 from .quality import Difference, Quality, Rgb, difference, pixels_of, ssim
 
 Reader = Callable[[Frame], Rgb]
 """The whole picture as full-range RGB."""
-CropReader = Callable[[Frame, Face, int], Rgb]
-"""The head region of a face as full-range RGB with the given side."""
 Purify = Callable[[Rgb, str, int], Rgb]
 """A protected head crop, the generator's name and the face's track to the crop that an attacker would edit."""
 
@@ -30,22 +29,25 @@ class Version:
     flicker: Flicker = field(default_factory=Flicker)
     disruption: dict[str, DisruptionTally] = field(default_factory=dict)
 
-    def add_pixels(self, index: int, original: Rgb, other: Rgb, faces: Sequence[Face], sampled: bool) -> None:
+    def add_pixels(
+        self, index: int, original: Rgb, other: Rgb, faces: Sequence[Face], orientation: Orientation, sampled: bool
+    ) -> None:
         """One pair of frames; SSIM, which is slow, is taken of sampled frames only."""
         change = difference(other, original)
         self.frame.error.add(change)
         if sampled:
             self.frame.similarity.add(ssim(original, other))
         for face in faces:
-            self._add_face(index, original, other, change, face, sampled)
+            self._add_face(index, original, other, change, face.track, head_region(face.box, orientation), sampled)
 
-    def _add_face(self, index: int, original: Rgb, other: Rgb, change: Difference, face: Face, sampled: bool) -> None:
-        region = head_region(face.box)
+    def _add_face(
+        self, index: int, original: Rgb, other: Rgb, change: Difference, track: int, region: Box, sampled: bool
+    ) -> None:
         where = pixels_of(region, change.shape[1], change.shape[0])
         if where is None:
             return
         self.face.error.add(change[where])
-        self.flicker.add(index, face.track, region, change)
+        self.flicker.add(index, track, region, change)
         if sampled:
             self.face.similarity.add(ssim(original[where], other[where]))
 
@@ -83,9 +85,9 @@ class Examination:
         if any(other.shape != before.shape for _, other in others):
             self.resized += 1
             return
-        sampled = self.frames % self.every == 0
+        sampled, orientation = self.frames % self.every == 0, orientation_of(original.picture)
         for version, other in others:
-            version.add_pixels(index, before, other, original.faces, sampled)
+            version.add_pixels(index, before, other, original.faces, orientation, sampled)
         self.frames += 1
         self.faces += len(original.faces)
         self.tracks.update(face.track for face in original.faces)
@@ -96,12 +98,13 @@ class Examination:
 
     def _ask(self, original: Frame, protected: Frame, reference: Frame | None) -> None:
         """Lets every generator edit every face of one moment, in all versions."""
+        orientation = orientation_of(original.picture)  # of all: they are compared as they are stored
         largest = max(original.faces, key=lambda face: face.box.area, default=None)
         for face in original.faces:
-            shown = face is largest and self.gallery.offer(original, protected, face)
+            shown = face is largest and self.gallery.offer(original, protected, face, orientation)
             for probe in self.probes:
                 frames = [f for f in (original, protected, reference) if f is not None]
-                crops = [self.crop(frame, face, probe.size) for frame in frames]
+                crops = [self.crop(frame, face, orientation, probe.size) for frame in frames]
                 if self.purify is not None:
                     crops.append(self.purify(crops[1], probe.name, face.track))
                 edits = probe.edit(crops)

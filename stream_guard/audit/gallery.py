@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Face, Frame
+from ..types import Face, Frame, Orientation
 from .pictures import GAIN, Picture, amplified, picture, to_rgb
 from .probes import Probe
 from .quality import Rgb
@@ -17,6 +17,12 @@ FACE_SIDE = 256
 FRAME_WIDTH = 800
 SHOWN_CONDITIONS = 2
 """The first conditions of the card are shown, whatever they give: nothing is picked by its result."""
+
+
+ShownReader = Callable[[Frame, Orientation], Rgb]
+"""The whole picture as it is shown, as full-range RGB."""
+CropReader = Callable[[Frame, Face, Orientation, int], Rgb]
+"""The head region of a face, upright, as full-range RGB with the given side."""
 
 
 @dataclass
@@ -41,21 +47,23 @@ class Moment:
 class Gallery:
     """Keeps at most `2 * limit` moments: when there are more, every second one goes. `limit` 0 keeps none."""
 
-    def __init__(self, limit: int, read: Callable[[Frame], Rgb], crop: Callable[[Frame, Face, int], Rgb]) -> None:
+    def __init__(self, limit: int, read: ShownReader, crop: CropReader) -> None:
         self.limit, self.read, self.crop = limit, read, crop
         self.frame_pictures: list[Picture] = []
         self._stride, self._offered = 1, 0
         self._kept: list[Moment] = []
 
-    def offer(self, original: Frame, protected: Frame, face: Face) -> bool:
+    def offer(self, original: Frame, protected: Frame, face: Face, orientation: Orientation) -> bool:
         """Counts one more moment; True when its pictures were taken and `add_edits` is to follow."""
         self._offered += 1
         if not self.limit or (self._offered - 1) % self._stride:
             return False
         if not self.frame_pictures:
             versions = (("original", original), ("protected", protected))
-            self.frame_pictures = [picture(name, self.read(frame), FRAME_WIDTH) for name, frame in versions]
-        before, after = (self.crop(frame, face, FACE_SIDE) for frame in (original, protected))
+            self.frame_pictures = [
+                picture(name, self.read(frame, orientation), FRAME_WIDTH) for name, frame in versions
+            ]
+        before, after = (self.crop(frame, face, orientation, FACE_SIDE) for frame in (original, protected))
         pictures = [
             picture("original", before),
             picture("protected", after),

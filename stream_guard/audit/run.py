@@ -11,9 +11,10 @@ from pathlib import Path
 from ..errors import MediaError, UsageError
 from ..media import Source, open_source, pixels
 from ..media.measure import StreamSize, stream_size
+from ..media.orientation import upright
 from ..stages.base import Stage
 from ..stages.registry import discover
-from ..types import Face, Frame, head_region
+from ..types import Face, Frame, Orientation, head_region
 from .examine import Examination, Purify, Version, with_faces
 from .gallery import Gallery
 from .pairing import Pairing, tolerance
@@ -69,7 +70,7 @@ def audit(
             every=options.every or max(1, round(total / options.samples)),
             read=_whole,
             crop=_head,
-            gallery=Gallery(options.moments, _whole, _head),
+            gallery=Gallery(options.moments, _shown, _head),
             reference=None if reference is None else Version(),
             purify=purify,
         )
@@ -102,8 +103,13 @@ def _whole(frame: Frame) -> Rgb:
     return _read(frame, lambda: pixels.whole_rgb(frame.picture))
 
 
-def _head(frame: Frame, face: Face, side: int) -> Rgb:
-    return _read(frame, lambda: pixels.read_rgb(frame.picture, head_region(face.box), side))
+def _shown(frame: Frame, orientation: Orientation) -> Rgb:
+    return upright(_whole(frame), orientation)
+
+
+def _head(frame: Frame, face: Face, orientation: Orientation, side: int) -> Rgb:
+    region = head_region(face.box, orientation)
+    return upright(_read(frame, lambda: pixels.read_rgb(frame.picture, region, side)), orientation)
 
 
 def _read(frame: Frame, read: Callable[[], Rgb]) -> Rgb:

@@ -2,7 +2,7 @@
 
 from .backends import AUTO, BACKENDS, Backend, backend_names, backend_words, open_session
 from .card import Card, Conditions, TensorSpec, load_card
-from .session import Array, Session
+from .session import Array, Session, check_finite
 from .zoo import find_engine, list_engines, zoo_folder
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "TensorSpec",
     "backend_names",
     "backend_words",
+    "check_finite",
     "find_engine",
     "list_engines",
     "load_card",

@@ -156,12 +156,14 @@ def open_session(
     *,
     threads: int = 1,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    finite: bool = False,
 ) -> Session:
     """Load an engine: its card, a name or path that `find_engine` takes, a bare .onnx file or a model's bytes.
 
     `shapes` restates the shape of an input (-1: any size) where the model's file is needlessly narrow. A named backend
     is used and no other; where it has to build a plan first, this waits for it. `auto` takes the first that can be
-    used here and loads the model, and moves to the next when one fails in use (`standby.StandbySession`). Raises
+    used here and loads the model, and moves to the next when one fails in use (`standby.StandbySession`), or, with
+    `finite`, gives NaN or infinity; of a backend that is alone the caller checks that itself (`check_finite`). Raises
     EngineError for a model that is missing, not the one on its card or does not load, and for a backend that can't be
     used here, saying why; UnknownNameError for an unknown backend.
     """
@@ -172,7 +174,7 @@ def open_session(
         model = with_input_shapes(model, shapes)
     if backend != AUTO:
         return _named(backend).load()(model, threads)
-    return _first_that_loads(model, threads)
+    return _first_that_loads(model, threads, finite)
 
 
 def _named(name: str) -> Backend:
@@ -184,7 +186,7 @@ def usable_backends() -> list[Backend]:
     return [backend for backend in BACKENDS if not (backend.why_not() or backend.auto_lacks())]
 
 
-def _first_that_loads(model: bytes, threads: int) -> Session:
+def _first_that_loads(model: bytes, threads: int, finite: bool) -> Session:
     """Without a GPU the session itself: there is nothing to stand by for, and it costs nothing more than before."""
     usable = usable_backends()
     choices = [Choice(backend.name, partial(_opened, backend, model, threads)) for backend in usable]
@@ -196,7 +198,7 @@ def _first_that_loads(model: bytes, threads: int) -> Session:
         if prepare is not None:  # no plan yet: begin with the next
             choices = choices[1:]
     if any(backend.on_gpu for backend in usable):
-        return StandbySession(choices, "tensorrt", prepare)
+        return StandbySession(choices, "tensorrt", prepare, finite)
     return first_open(choices)[1]
 
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import EngineError
+
 Array = npt.NDArray[np.float32]
 
 
@@ -26,3 +28,10 @@ class Session(Protocol):
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]: ...
 
     def close(self) -> None: ...
+
+
+def check_finite(outputs: dict[str, Array]) -> None:
+    """Raises EngineError for NaN and infinity: no comparison is true of them, so they would read as "nothing there"."""
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise EngineError(f"the engine's output {name!r} is not finite")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import EngineError, FeedError, GpuMemoryError, StoppedError
 from .builder import Progress
-from .session import Array, Session
+from .session import Array, Session, check_finite
 from .watch import EngineEvent, Kind, listener
 
 _log = logging.getLogger(__name__)
@@ -54,11 +54,15 @@ class StandbySession:
 
     A run that fails is done again, with the same batch, on the choices that are left; the failed one is not tried
     again. Where all fail the first error is raised and nothing changes: it may be the batch. Feeds that do not fit are
-    refused at once. What happens is told to the listener of `watch` that was there when this was made.
+    refused at once. What happens is told to the listener of `watch` that was there when this was made. With `finite` a
+    run that gives NaN or infinity has failed too.
     """
 
-    def __init__(self, choices: Sequence[Choice], preferred: str = "", prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, choices: Sequence[Choice], preferred: str = "", prepare: Prepare | None = None, finite: bool = False
+    ) -> None:
         self._tell = listener()
+        self._finite = finite
         self._left = list(choices)
         self._lock = threading.Lock()
         self._next: Session | None = None
@@ -86,7 +90,7 @@ class StandbySession:
             raise EngineError("the session was closed")
         self._swap()
         try:
-            return self._session.run(feeds)
+            return self._results(self._session, feeds)
         except FeedError:
             raise
         except EngineError as error:
@@ -103,6 +107,12 @@ class StandbySession:
         if waiting is not None:
             waiting.close()
         self._session.close()
+
+    def _results(self, session: Session, feeds: dict[str, Array]) -> dict[str, Array]:
+        outputs = session.run(feeds)
+        if self._finite:
+            check_finite(outputs)
+        return outputs
 
     def _swap(self) -> None:
         """Take what is ready, between two runs. What worked so far is the first choice for when that fails."""
@@ -127,7 +137,7 @@ class StandbySession:
             except EngineError:
                 break
             try:
-                results = session.run(feeds)
+                results = self._results(session, feeds)
             except EngineError as another:
                 _log.info("%s can't run it either: %s", choice.backend, another)
                 session.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Box, head_region
+from ..types import UPRIGHT, Box, Orientation, head_region
 from .engines import Rgb
 from .regions import NAMES, Masks
 
@@ -28,11 +28,11 @@ LEAST = {"skin": 0.08, "eyes": 0.0008, "nose": 0.006, "mouth": 0.003}
 """The share of a head crop that these regions take at least in a face seen from the front or from the side."""
 
 
-def place(box: Box, others: list[Box], width: int, height: int, least: int) -> str:
+def place(box: Box, others: list[Box], width: int, height: int, least: int, orientation: Orientation = UPRIGHT) -> str:
     """Why the face at `box` cannot be judged by where it is; empty where it can. Sizes in pixels of the picture."""
     if min(box.width, box.height) < least:
         return TINY
-    head = head_region(box)
+    head = head_region(box, orientation)
     if 1 - _shared(head, Box(0, 0, width, height)) > OUTSIDE:
         return BORDER
     return SEVERAL if any(_shared(other, head) > SHARED for other in others) else ""

@@ -4,8 +4,8 @@ Pre-training has chosen one parameter a category (`pretrained`, in the calibrati
 tries all its categories with that parameter, keeps the three best, tries all parameters of those, and takes the best.
 The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
 
-Before all that the whole face may go through a learned restorer, which the paper has not. Differences from it, on
-purpose: a small price for every change of the input (`PRICE`), because blurring more always calms the detector more;
+Where there is a learned restorer, which the paper has not, it takes the place of all that. Differences from the paper,
+on purpose: a small price for every change of the input (`PRICE`), because blurring more always calms the detector more;
 the patches are four groups of regions, because a layer is searched for each; and the whole face is searched before
 them, as one patch: generators that normalise each picture answer to all of it.
 """
@@ -62,7 +62,7 @@ class Recipe:
     methods: Mapping[str, tuple[Method, ...]]
     looks: int = 0
     learned: Learned | None = None
-    """What the whole face goes through first, where that calmed the judge."""
+    """What the whole face goes through instead."""
 
     def __call__(self, face: Rgb, masks: Masks) -> Rgb:
         """The face with every patch treated, blended by the soft masks (N, S, S)."""
@@ -166,23 +166,18 @@ def restore(
     bound: int,
     rounds: int = 2,
     learned: Learned | None = None,
-    enough: float | None = None,
 ) -> Restored:
     """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and about `bound` looks in all.
 
-    The learned restorer, where there is one, comes first; after it at most `enough` (None: `limit`) ends it, since
-    image operations calm a face that it restored further, but take the edit away from the clean one. What leaves the
-    face no calmer is dropped; a round that does not ends it. The recipe holds the methods of all rounds.
+    The learned restorer, where there is one, does it alone, whatever the judge says then: image operations calm a face
+    that it restored further, but take the edit away from the clean one, and where the judge hears nothing, as of
+    reenactment, it would prefer them (docs/magdr.md). Of operations, what leaves the face no calmer is dropped; a round
+    that does not ends it. The recipe holds the methods of all rounds.
     """
     scores, looks = [judge(face)], 1
     if learned is not None and scores[0] > limit:
-        treated, looks = learned(face), 2
-        score = judge(treated)
-        if score < scores[0]:
-            face = treated
-            scores.append(score)
-            limit = limit if enough is None else max(limit, enough)
-    learned = learned if len(scores) > 1 else None
+        treated = learned(face)
+        return Restored(treated, Recipe({}, 2, learned), (scores[0], judge(treated)))
     current = face
     ways: dict[str, tuple[Method, ...]] = {}
     for _ in range(rounds):
@@ -198,4 +193,4 @@ def restore(
             break
         current, ways = treated, {**ways, **tried}
         scores.append(score)
-    return Restored(current, Recipe(ways, looks, learned), tuple(scores))
+    return Restored(current, Recipe(ways, looks), tuple(scores))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mimetypes
 from fractions import Fraction
 from typing import cast
 
@@ -18,6 +19,7 @@ from .containers import Container
 from .formats import has_alpha
 from .info import SinkReport
 from .source import Source
+from .stills import Guard, StillTrack, guarded
 from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
 
 _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
@@ -33,8 +35,15 @@ class Carrier:
     """Adds the output streams for one file. `warnings` says what is dropped or encoded anew."""
 
     def __init__(
-        self, out: av.container.OutputContainer, container: Container, source: Source, report: SinkReport
+        self,
+        out: av.container.OutputContainer,
+        container: Container,
+        source: Source,
+        report: SinkReport,
+        guard: Guard | None = None,
     ) -> None:
+        """`guard` is asked of covers; without one they are copied."""
+        self._guard = guard
         self._out = out
         self._container = container
         self._source = source
@@ -83,13 +92,33 @@ class Carrier:
     def _carry_cover(self, source: Stream) -> Track | None:
         picture = self._source.cover(source.index)
         if self._container.attachments and picture is not None:
+            if self._guard is not None and (picture := self._guarded(source, picture, self._guard)) is None:
+                return None
             kind = "png" if _codec(source) == "png" else "jpeg"
             self._out.add_attachment(f"cover.{'png' if kind == 'png' else 'jpg'}", f"image/{kind}", picture)
             return None
         if not self._container.cover:
             self._drop(source, "the format holds no cover art")
             return None
-        return self._copied_or_dropped(source, "the format does not hold this kind of picture")
+        if self._guard is not None and (picture := self._guarded(source, picture, self._guard)) is None:
+            return None
+        copied = self._copied_or_dropped(source, "the format does not hold this kind of picture")
+        return copied if self._guard is None or copied is None or picture is None else StillTrack(copied, picture)
+
+    def _guarded(self, source: Stream, picture: bytes | None, guard: Guard) -> bytes | None:
+        """The cover as it may leave; None where it is left out, which the report then says."""
+        if source.disposition & Disposition.timed_thumbnails:
+            self._drop(source, "its thumbnails are pictures of the video, and only the video itself is protected")
+            return None
+        still = guarded(_codec(source), picture, source.index, guard)
+        if still.payload is None:
+            self._drop(source, f"it is a cover, and {still.words}")
+        elif still.words:
+            self._report.warnings.append(
+                f"{source.type} stream #{source.index} ({_codec(source)}) is a cover, and {still.words}: "
+                "it is protected and encoded anew"
+            )
+        return still.payload
 
     def _carry_data(self, source: Stream) -> Track | None:
         name = _codec(source)
@@ -102,7 +131,7 @@ class Carrier:
         self._drop(source, "the format does not hold it")
         return None
 
-    def _copied_or_dropped(self, source: Stream, why: str) -> Track | None:
+    def _copied_or_dropped(self, source: Stream, why: str) -> CopyTrack | None:
         copied = self._copy(source)
         if copied is None:
             self._drop(source, why)
@@ -113,6 +142,9 @@ class Carrier:
             self._drop(source, "the format holds no attachments")
             return
         kind = source.mimetype or "application/octet-stream"
+        if self._guard is not None and _is_picture(kind, source.name):
+            self._drop(source, "it is a picture, and nobody knows whether it shows a face")
+            return
         added = self._out.add_attachment(source.name or f"attachment-{source.index}", kind, source.data)
         added.metadata.update(source.metadata)
 
@@ -172,6 +204,10 @@ class Carrier:
             f"{source.type} stream #{source.index} ({_codec(source)}) is left out of the {self._container.format} "
             f"output: {why}"
         )
+
+
+def _is_picture(kind: str, name: str | None) -> bool:
+    return any(one.startswith("image/") for one in (kind, mimetypes.guess_type(name or "")[0] or ""))
 
 
 def _codec(source: Stream) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import av
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 
 # AVMasteringDisplayMetadata: three primaries and the white point as x and y, the lowest and highest luminance, each a
 # rational of two int32; then two flags that say which half is there.
@@ -41,16 +41,25 @@ def side_data(picture: av.VideoFrame) -> dict[str, bytes]:
 
 
 def _items(picture: av.VideoFrame) -> Iterator[SideData]:
-    """The stubs call the container a mapping of names; it is a sequence of side data."""
-    return iter(cast("Iterator[SideData]", picture.side_data))
+    return iter(_container(picture))
+
+
+def _container(picture: av.VideoFrame) -> Any:
+    """What `picture.side_data` is the first time it is asked for.
+
+    PyAV keeps it, and it points into memory that `make_writable` frees where it copies the picture. The stubs call it a
+    mapping of names; it is a sequence of side data as well.
+    """
+    return cast(Any, SideDataContainer)(picture)
 
 
 def display_matrix(picture: av.VideoFrame) -> list[int] | None:
     """The nine numbers of the display matrix, or None where the picture is shown as it is."""
-    raw = side_data(picture).get("DISPLAYMATRIX")
-    if raw is None or len(raw) < 36:
+    try:
+        raw = _container(picture).get("DISPLAYMATRIX")
+    except ValueError:  # as in `side_data`
         return None
-    return list(struct.unpack_from("=9i", raw))
+    return list(struct.unpack_from("=9i", memoryview(raw))) if raw is not None and raw.buffer_size >= 36 else None
 
 
 def static_hdr(picture: av.VideoFrame) -> StaticHdr:

@@ -28,6 +28,7 @@ from .packets import Stored, read_packets
 from .settings import EncoderSettings
 from .sink import FileSink
 from .source import Source
+from .stills import Guard
 from .translate import writing
 
 NEVER = 1 << 62
@@ -61,13 +62,22 @@ class SegmentEncoder:
 class JoinedSink(FileSink):
     """A FileSink whose pictures come from segments. Settings and source must be those of the segments."""
 
-    def __init__(self, path: str, source: Source, settings: EncoderSettings, *, overwrite: bool, token: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        source: Source,
+        settings: EncoderSettings,
+        *,
+        overwrite: bool,
+        token: str,
+        guard: Guard | None = None,
+    ) -> None:
         """Arguments and errors as those of FileSink."""
         self.on_whole: Callable[[str], None] = lambda temporary: None
         """Called with the hidden file's path once it is whole, before it gets its name."""
         self.written = 0
         """Bytes of the whole file."""
-        super().__init__(path, source, settings, overwrite=overwrite, token=token)
+        super().__init__(path, source, settings, overwrite=overwrite, token=token, guard=guard)
 
     def __enter__(self) -> JoinedSink:
         return self

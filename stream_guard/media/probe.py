@@ -16,7 +16,7 @@ from .versions import field_order
 MAX_SIDE = 16384
 MAX_PIXELS = 1 << 27
 MAX_RATE = 1000
-# Pictures that belong to a track rather than being one: copied, never decoded.
+# Pictures that belong to a track rather than being one: no video to protect, but `stills.py` looks at them.
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 

@@ -22,6 +22,7 @@ from .palette import gif_loop
 from .programs import merged_programs
 from .settings import EncoderSettings
 from .source import Source
+from .stills import Guard
 from .timeline import CLOCK_SECONDS
 from .tracks import Track
 from .translate import is_system, writing
@@ -44,11 +45,13 @@ class FileSink:
         *,
         overwrite: bool = False,
         token: str = "",
+        guard: Guard | None = None,
     ) -> None:
-        """`token` as AtomicFile takes it."""
+        """`token` as AtomicFile takes it; `guard` as Carrier does."""
         self.path = os.fspath(path)
         self.report = SinkReport()
         self._closed = False
+        self._guard = guard
         container = container_for(self.path)
         self._file = AtomicFile(self.path, overwrite=overwrite, source=source.path, token=token)
         try:
@@ -131,7 +134,7 @@ class FileSink:
     def _add_streams(self, container: Container, source: Source, settings: EncoderSettings) -> None:
         """In the source's order, so that stream numbers stay where nothing is dropped."""
         infos = {info.stream: info for info in source.info.videos}
-        carrier = Carrier(self._out, container, source, self.report)
+        carrier = Carrier(self._out, container, source, self.report, self._guard)
         for stream in source.container.streams:
             if stream.index in infos:
                 info, first = infos[stream.index], source.first_picture(stream.index)

@@ -117,10 +117,17 @@ class AudioTrack:
         yield from self.stream.encode(None)
 
     def _encode(self, frame: av.AudioFrame | None) -> Iterable[av.Packet[Any]]:
-        if frame is not None and frame.time_base is None:
-            frame.time_base = Fraction(self._source.time_base or Fraction(1, frame.sample_rate))
+        if frame is not None:
+            self._to_samples(frame)
         for piece in self._resampler.resample(frame):
             yield from self.stream.encode(piece)
+
+    def _to_samples(self, frame: av.AudioFrame) -> None:
+        """Let the frame's time count in samples: in a clock as coarse as AVI's, parts of a frame have no time."""
+        base = Fraction(1, frame.sample_rate)
+        if frame.pts is not None:
+            frame.pts = rescale(frame.pts, Fraction(frame.time_base or self._source.time_base or base), base)
+        frame.time_base = base
 
 
 class SubtitleTrack:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError, EngineError
 from ..inference import AUTO, backend_words
 from ..media import pixels
+from ..media.orientation import orientation_of, upright
 from ..types import Box, Face, Frame, Verdict, centred_region
 from .base import Stage, StageOptions
 from .classifier import FaceClassifier, open_classifier
@@ -128,14 +129,15 @@ class DetectStage(Stage):
         """Cut out the faces that are due, so that the picture need not be read again."""
         look = _Look(frame)
         self._scores.sight({face.track for face in frame.faces})
-        readable = pixels.supports(frame.picture)
+        readable, orientation = pixels.supports(frame.picture), orientation_of(frame.picture)
         for face in frame.faces:
             reason = self._unfit(face.box, readable)
             if reason:
                 look.reasons[face.track] = reason
             elif self._engine is not None and self._scores.due(face.track):
-                region = centred_region(face.box, self._engine.crop)
-                look.crops[face.track] = pixels.read_rgb(frame.picture, region, self._engine.size)
+                region = centred_region(face.box, self._engine.crop, orientation)
+                crop = pixels.read_rgb(frame.picture, region, self._engine.size)
+                look.crops[face.track] = upright(crop, orientation)
         return look
 
     def _unfit(self, box: Box, readable: bool) -> str:

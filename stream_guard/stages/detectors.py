@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError
-from ..inference import Session, find_engine, open_session
+from ..inference import Session, check_finite, find_engine, open_session
 from ..inference.reshaping import model_ports
 from ..types import Box
 
@@ -103,6 +103,7 @@ class FaceDetector:
         channels = rgb[:, :, ::-1] if self._family.bgr else rgb
         batch = np.ascontiguousarray(channels.transpose(2, 0, 1)[None], np.float32)
         outputs = self._session.run({self._session.inputs[0]: batch})
+        check_finite(outputs)
         boxes, scores = self._family.decode(outputs, (height, width), threshold)
         unit = boxes / np.array([width, height, width, height], np.float32)
         kept = keep_best(boxes, scores, NMS_IOU)
@@ -131,7 +132,7 @@ def _open(name: str, model: bytes, sha256: str, backend: str, threads: int) -> F
     if family is None or len(inputs) != 1:
         known = ", ".join(family.name for family in FAMILIES)
         raise EngineError(f"{name} is no face detector that is understood ({known}): its outputs are {list(outputs)}")
-    session = open_session(model, backend, threads=threads, shapes={inputs[0]: (1, 3, -1, -1)})
+    session = open_session(model, backend, threads=threads, shapes={inputs[0]: (1, 3, -1, -1)}, finite=True)
     return FaceDetector(session, family, name, sha256)
 
 

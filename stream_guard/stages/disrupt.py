@@ -13,6 +13,7 @@ from pydantic import Field
 from ..errors import ConfigError, EngineError
 from ..inference import AUTO, Card, Session, backend_words, find_engine, open_session
 from ..media import device, pixels
+from ..media.orientation import as_stored, orientation_of, upright
 from ..types import Box, Face, Frame, guard_region
 from .ahead import due_faces
 from .base import Stage, StageOptions
@@ -152,7 +153,7 @@ class DisruptStage(Stage):
         if self._there is None:
             size = self._card.input_shape("face")[-1]
             self._there = DeviceDisrupter(self._session, size, self._card.epsilon, self.options)
-        return replace(frame, faces=self._there.protect(planes, frame.faces))
+        return replace(frame, faces=self._there.protect(planes, frame.faces, orientation_of(frame.picture)))
 
     def _protect(self, picture: av.VideoFrame, faces: tuple[Face, ...]) -> tuple[Face, ...]:
         if not pixels.supports(picture):
@@ -211,7 +212,12 @@ class DisruptStage(Stage):
         if self._session is None or self._card is None or self._card.epsilon is None:
             raise EngineError("the disrupt stage is not open: no engine is loaded")
         size, epsilon = self._card.input_shape("face")[-1], self._card.epsilon
-        batch = np.stack([pixels.read_rgb(picture, guard_region(face.box), size) for picture, face in faces])
+        ways = [orientation_of(picture) for picture, _ in faces]
+        crops = [
+            upright(pixels.read_rgb(picture, guard_region(face.box, way), size), way)
+            for (picture, face), way in zip(faces, ways, strict=True)
+        ]
+        batch = np.stack(crops)
         scaled = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         try:
             output = self._session.run({"face": scaled})["delta"]
@@ -220,10 +226,10 @@ class DisruptStage(Stage):
         if output.ndim != 4 or output.shape[:2] != (len(faces), 3) or output.shape[2] != output.shape[3]:
             return self._gave_nothing(f"delta has the shape {output.shape}, ({len(faces)}, 3, G, G) is needed")
         return [
-            pixels.Perturbation(delta, self.options.strength, epsilon)
+            pixels.Perturbation(as_stored(delta, way), self.options.strength, epsilon)
             if np.isfinite(delta).all() and delta.any()
             else None
-            for delta in output
+            for delta, way in zip(output, ways, strict=True)
         ]
 
     def _gave_nothing(self, why: str) -> list[pixels.Perturbation | None]:
@@ -238,7 +244,8 @@ class DisruptStage(Stage):
         if self._card is None or self._card.epsilon is None:
             raise EngineError("the disrupt stage is not open: no engine is loaded")
         budget = self.options.strength * self._card.epsilon
-        regions = [guard_region(face.box) for face, _ in wanted]
+        orientation = orientation_of(picture)
+        regions = [guard_region(face.box, orientation) for face, _ in wanted]
         before = [pixels.snapshot(picture, region) for i, region in enumerate(regions) if _meets(region, regions[:i])]
         written = {
             face.track: perturbation.add(picture, region)

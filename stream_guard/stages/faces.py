@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
-import numpy as np
 from pydantic import Field
 
 from ..errors import EngineError
 from ..inference import AUTO, backend_words
 from ..media import pixels
-from ..types import Box, Face, Frame
+from ..media.orientation import orientation_of, upright
+from ..types import Box, Face, Frame, Orientation
 from .base import Stage, StageOptions
 from .detectors import Detection, FaceDetector, detector_size, open_detector, turned_back
+from .gaps import Gap
+from .looks import Look
 from .tracking import Copies, inside, is_cut
-from .tracks import Track, Tracker, trace_back
+from .tracks import Tracker, scaled
 
 COPY = 320
 """The longest side of the gray copy in which faces are followed."""
 SHORTEST_GAP = 2
 """However unsure the following is, a detection runs at most every second picture."""
+LONGEST_GAP = 0.5
+"""However few pictures a second has, a detection runs after so many seconds."""
 
 
 class FacesOptions(StageOptions):
@@ -32,32 +36,26 @@ class FacesOptions(StageOptions):
     threshold: float = Field(
         0.4, gt=0, lt=1, description="score from which a find counts as a face; lower finds more, also false ones"
     )
-    every: int = Field(8, ge=1, le=60, description="pictures from one detection to the next while faces are followed")
-    search_every: int = Field(4, ge=1, le=60, description="the same while no face is in sight")
+    every: int = Field(
+        8,
+        ge=1,
+        le=60,
+        description="pictures from one detection to the next while faces are followed, but never more than half a "
+        "second; a face that is in sight only between two detections, for less than that, may be missed",
+    )
+    search_every: int = Field(
+        4, ge=1, le=60, description="the same while no face is in sight, with the same bound and the same risk"
+    )
     size: int = Field(
         480, ge=64, le=4096, description="longest side of the copy in which faces are found; larger finds smaller faces"
     )
     lookahead: bool = Field(
         True,
-        description="hold pictures until the next detection, so that a face is covered from where it comes in; "
-        "costs a delay of that many pictures",
+        description="hold pictures until the next detection, so that a face is covered from where it comes in, with "
+        "a few more detections on held pictures where it can't be followed back; costs a delay of that many pictures",
     )
     backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the detector")
-
-
-@dataclass(slots=True, eq=False)
-class _Look:
-    """A frame that was looked at: its gray copy and the faces known in it so far, in samples of that copy."""
-
-    frame: Frame
-    copies: Copies
-    faces: dict[int, tuple[Box, float]] = field(default_factory=dict)
-    detected: bool = False
-    scene_start: bool = False
-
-    def note(self, tracks: Iterable[Track]) -> None:
-        self.faces = {track.number: (track.box, track.score) for track in tracks}
 
 
 class FacesStage(Stage):
@@ -73,9 +71,10 @@ class FacesStage(Stage):
         super().__init__(options)
         self._detector: FaceDetector | None = None
         self._tracker = Tracker()
-        self._held: list[_Look] = []
+        self._held: list[Look] = []
         self._previous: pixels.RGB | None = None
         self._since = 0
+        self._detected_at: float | None = None
 
     def open(self) -> None:
         self._detector = open_detector(self.options.detector, self.options.backend, self.options.threads)
@@ -86,7 +85,7 @@ class FacesStage(Stage):
         return {"engine": self._detector.name, "backend": self._detector.backend, "sha256": self._detector.sha256}
 
     def process(self, frame: Frame) -> list[Frame]:
-        look = _Look(frame, _gray_copy(frame))
+        look = Look(frame, _gray_copy(frame))
         before, self._previous = self._previous, look.copies.luma
         if before is None or is_cut(before, look.copies.luma):
             look.scene_start = True
@@ -94,7 +93,7 @@ class FacesStage(Stage):
         self._tracker.follow(look.copies)
         self._held.append(look)
         self._since += 1
-        if look.scene_start or self._due():
+        if look.scene_start or self._due(frame.time_seconds):
             self._detect(look)
         else:
             look.note(self._tracker.tracks)
@@ -107,6 +106,7 @@ class FacesStage(Stage):
     def reset(self) -> None:
         self._tracker, self._previous, self._since = Tracker(), None, 0
         self._held.clear()
+        self._detected_at = None
 
     def close(self) -> None:
         if self._detector is not None:
@@ -115,8 +115,10 @@ class FacesStage(Stage):
         self._held.clear()
         self._tracker.forget()
 
-    def _due(self) -> bool:
+    def _due(self, now: float) -> bool:
         if self._tracker.unsure and self._since >= SHORTEST_GAP:
+            return True
+        if self._detected_at is None or not 0 <= now - self._detected_at < LONGEST_GAP:
             return True
         return self._since >= (self.options.every if self._tracker.tracks else self.options.search_every)
 
@@ -126,19 +128,21 @@ class FacesStage(Stage):
             self._detect(self._held[-1])
         self._tracker.forget()
 
-    def _detect(self, look: _Look) -> None:
+    def _detect(self, look: Look) -> None:
         """Look for faces in this picture, and trace the new ones back through the held pictures of its scene."""
         fresh = self._tracker.confirm(look.copies, self._found(look.frame), self.options.threshold)
         look.note(self._tracker.tracks)
         look.detected = True
-        self._since = 0
+        self._since, self._detected_at = 0, look.frame.time_seconds
         earlier = list(self._earlier(look))
         for track in fresh:
-            boxes = trace_back(track, (other.copies for other in earlier))
-            for other, box in zip(earlier, boxes, strict=False):
-                other.faces[track.number] = (box, track.score)
+            former, pictures = track.former
+            for other in earlier[: max(0, pictures - 1)]:
+                other.rename(former, track.number)
+        if earlier:
+            Gap(look, earlier, self._tracker, self.options.threshold, self._found_on_copy).close(fresh)
 
-    def _earlier(self, look: _Look) -> Iterator[_Look]:
+    def _earlier(self, look: Look) -> Iterator[Look]:
         """The held pictures before `look`, newest first, back to the start of its scene."""
         if look.scene_start:
             return
@@ -151,15 +155,27 @@ class FacesStage(Stage):
         if self._detector is None:
             raise EngineError("the faces stage is not open: no detector is loaded")
         width, height = detector_size(frame.width, frame.height, self.options.size)
-        quarters = round(frame.picture.rotation / 90) % 4
-        upright = np.rot90(pixels.small_rgb(frame.picture, width, height), quarters)
-        found = self._detector.detect(upright, self.options.threshold / 2)
-        return [Detection(turned_back(one.box, quarters), one.score) for one in found]
+        orientation = orientation_of(frame.picture)
+        shown = upright(pixels.small_rgb(frame.picture, width, height), orientation)
+        found = self._detector.detect(shown, self.options.threshold / 2)
+        return [Detection(_as_stored(one.box, orientation), one.score) for one in found]
+
+    def _found_on_copy(self, look: Look) -> list[Detection]:
+        """The same in samples of the gray copy."""
+        rows, columns = look.copies.luma.shape
+        return [Detection(scaled(find.box, columns, rows), find.score) for find in self._found(look.frame)]
 
     def _ready(self) -> Iterator[Frame]:
         held, self._held = self._held, []
         for look in held:
             yield replace(look.frame, faces=tuple(_faces(look)), faces_known=True)
+
+
+def _as_stored(box: Box, orientation: Orientation) -> Box:
+    """A unit box of the picture as it is shown, in the stored one."""
+    if orientation.mirrored:
+        box = Box(1 - box.x1, box.y0, 1 - box.x0, box.y1)
+    return turned_back(box, orientation.turns)
 
 
 def _gray_copy(frame: Frame) -> Copies:
@@ -168,7 +184,7 @@ def _gray_copy(frame: Frame) -> Copies:
     return Copies(pixels.small_luma(frame.picture, width, height))
 
 
-def _faces(look: _Look) -> Iterator[Face]:
+def _faces(look: Look) -> Iterator[Face]:
     """The faces of a frame in pixels of its picture, cut to it, by track number."""
     rows, columns = look.copies.luma.shape
     across, down = look.frame.width / columns, look.frame.height / rows

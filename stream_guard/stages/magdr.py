@@ -23,6 +23,7 @@ from ..magdr.panel import Panel, open_panel
 from ..magdr.reconstructor import Recipe, restore
 from ..magdr.regions import Masks, conditional_masks
 from ..media import pixels
+from ..media.orientation import as_stored, orientation_of, upright
 from ..types import Face, Frame, Verdict, head_region
 from .base import Stage, StageOptions
 from .reasons import ENGINE_FAILED, ENGINE_MISSING, NO_FACE, UNSUPPORTED
@@ -187,7 +188,8 @@ class MagdrStage(Stage):
             known.reason = ENGINE_MISSING
             return
         others = [other.box for other in frame.faces if other.track != face.track]
-        reason = plausible.place(face.box, others, frame.width, frame.height, self.options.min_face)
+        orientation = orientation_of(frame.picture)
+        reason = plausible.place(face.box, others, frame.width, frame.height, self.options.min_face, orientation)
         if reason or not pixels.supports(frame.picture):
             known.reason = reason or UNSUPPORTED
         elif self._clock.allows:
@@ -197,7 +199,9 @@ class MagdrStage(Stage):
 
     def _look(self, frame: Frame, face: Face, known: _Known, engines: Panel) -> str:
         """Ask the engines; returns why they say nothing, or nothing."""
-        crop = pixels.read_rgb(frame.picture, head_region(face.box), engines.parser.size)
+        orientation = orientation_of(frame.picture)
+        region = head_region(face.box, orientation)
+        crop = upright(pixels.read_rgb(frame.picture, region, engines.parser.size), orientation)
         try:
             masks = conditional_masks(engines.parser.classes(from_rgb([crop])[0]))
             reason = plausible.look(crop, masks)
@@ -223,25 +227,26 @@ class MagdrStage(Stage):
         return ENGINE_FAILED
 
     def _search(self, crop: Rgb, masks: Masks, engines: Panel, detector: Detector) -> Recipe:
-        judge, known = engines.quick(detector, masks), detector.calibration
-        looks, learned = self.options.restore_looks, engines.restorer
-        return restore(crop, masks, judge, known.usual, looks, learned=learned, enough=known.threshold).recipe
+        judge, usual = engines.quick(detector, masks), detector.calibration.usual
+        return restore(crop, masks, judge, usual, self.options.restore_looks, learned=engines.restorer).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""
+        orientation = orientation_of(frame.picture)
         for face in frame.faces:
             known = self._known[face.track]
             if known.recipe is None or known.masks is None or known.reason or (known.value or 0) < 0.5:
                 continue
-            head, side = head_region(face.box), known.masks.shape[-1]
-            crop = pixels.read_rgb(frame.picture, head, side)
+            head, side = head_region(face.box, orientation), known.masks.shape[-1]
+            crop = upright(pixels.read_rgb(frame.picture, head, side), orientation)
             try:
                 restored = known.recipe(crop, known.masks)
             except EngineError as error:
                 known.reason = self._failed(error)
                 continue
             change = (restored.astype(np.float32) - crop) / np.float32(255)
-            pixels.add_perturbation(frame.picture, head, np.einsum("ij,hwj->ihw", YCBCR, change), epsilon=0.5)
+            delta = as_stored(np.einsum("ij,hwj->ihw", YCBCR, change), orientation)
+            pixels.add_perturbation(frame.picture, head, delta, epsilon=0.5)
 
     def _verdicts(self, frame: Frame) -> Iterator[Verdict]:
         if not frame.faces:

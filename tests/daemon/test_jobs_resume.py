@@ -14,9 +14,11 @@ from typing import Any
 import av
 import pytest
 
+from stream_guard.config import load_pipeline
 from stream_guard.media.atomic import AtomicFile
+from stream_guard.protect import protect_file
 from stream_guard.talking_head import talking_head
-from tests.support import jobs, troubles
+from tests.support import jobs, scenes, troubles
 from tests.support.media import SAME_BITS, Clip, vfr, write
 
 WORKER = Path(__file__).with_name("job_worker.py")
@@ -135,6 +137,20 @@ def test_subtitles_sound_and_chapters_stay(tmp_path: Path) -> None:
     assert cut.run() == 0, cut.error
     same(whole, cut)
     assert len(jobs.content(cut.output).packets) == 3
+
+
+def test_a_cover_with_a_face_is_protected_as_without_segments(tmp_path: Path) -> None:
+    source = troubles.cover_art(tmp_path, sleeve=scenes.sleeve(tmp_path / "sleeve.jpg", face=True))
+    whole = Attempts(tmp_path, source, tmp_path / "whole.mp4", pipeline="protect")
+    cut = Attempts(tmp_path, source, tmp_path / "cut.mp4", pipeline="protect")
+    assert whole.run() == 0, whole.error
+    assert cut.run(kill_after_segments=2) == -9
+    assert cut.run() == 0, cut.error
+    same(whole, cut)
+    at_once = protect_file(source, tmp_path / "once.mp4", load_pipeline("protect"))
+    assert jobs.content(tmp_path / "once.mp4").packets[2] == jobs.content(cut.output).packets[2]
+    assert cut.report["warnings"] == whole.report["warnings"] == list(at_once.warnings)
+    assert "is a cover, and it shows a face" in at_once.warnings[0]
 
 
 def test_killed_at_moments_of_chance_the_result_is_the_same(tmp_path: Path) -> None:

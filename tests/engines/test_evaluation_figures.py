@@ -57,6 +57,13 @@ def test_a_detector_that_passes_everything_has_the_papers_baseline():
     assert [nothing[k]["value"] for k in ("precision", "recall", "f1")] == [0.0, 0.0, 0.0]
 
 
+def test_a_detector_that_was_never_wrong_on_a_few_faces_is_not_certainly_perfect():
+    few, many = (figures.detection(np.ones(n, bool), np.zeros(n, bool)) for n in (16, 400))
+    for name in ("precision", "recall", "f1"):
+        assert few[name]["value"] == few[name]["ci95"][1] == 1.0
+        assert 0.75 < few[name]["ci95"][0] < 0.95 < many[name]["ci95"][0] < 1.0
+
+
 def test_several_fakes_a_face_weigh_as_one():
     real = np.array([True, True])
     fake = np.array([[True, False], [False, False]])  # half a fake passes

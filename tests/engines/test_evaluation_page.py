@@ -79,7 +79,7 @@ def test_ours_stands_beside_the_papers_with_interval_faces_and_command(table8):
     assert (
         "bound: PGD through the codec | 256 | 4 | 38.2 dB, 0.980 | 80% (40 to 100), L2 .080 (.040 to .120)" in section
     )
-    for word in ("24 held-out faces", "seed 0", "`python -m engines evaluate table8`", "A note.", "no such run"):
+    for word in ("24 heads", "seed 0", "`python -m engines evaluate table8`", "A note.", "no such run"):
         assert word in section
     assert "against our own surrogates" in page
 

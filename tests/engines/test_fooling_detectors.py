@@ -9,10 +9,12 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from engines import training
 from engines.attacks.classifier import PAPER_EPSILON, margin
 from engines.evaluation.detection import (
     adversary,
@@ -21,6 +23,7 @@ from engines.evaluation.detection import (
     defence,
     drawn,
     library,
+    merging,
     networks,
     operating,
     perturbed,
@@ -346,11 +349,26 @@ def test_pictures_are_drawn_of_reals_fakes_and_attacked_fakes(
     x, labels = found.some(400, torch.Generator().manual_seed(0))
     assert 0.35 < float((labels == 1).float().mean()) < 0.65  # a third of them are real
     assert float(x.abs().max()) <= 1
-    again = drawn.make(pictures.train.first(1), SIZE, trained[1].detector, path, QUICK)
+    stamp = path.stat().st_mtime_ns
+    again = drawn.make(pictures.train.first(2), SIZE, trained[1].detector, path, QUICK)
     assert torch.equal(again.pictures, found.pictures)
+    assert path.stat().st_mtime_ns == stamp
     path.write_bytes(b"nothing")
     with pytest.raises(EngineError, match="delete it to draw them"):
         drawn.make(pictures.train.first(1), SIZE, trained[1].detector, path, QUICK)
+
+
+def test_pictures_are_drawn_anew_for_another_network_or_other_people(
+    trained: list[networks.Trained], pictures: Pictures, tmp_path: Path
+) -> None:
+    path = tmp_path / "drawn.pt"
+    first = drawn.make(pictures.train.first(1), SIZE, trained[1].detector, path, QUICK)
+    drawn.make(pictures.train.first(1), SIZE, trained[2].detector, path, QUICK)
+    assert str(training.weights_sum(trained[2].detector)) in torch.load(path)["key"]
+    assert len(drawn.make(pictures.train.first(2), SIZE, trained[2].detector, path, QUICK).labels) == 30
+    torch.save({"pictures": first.pictures, "labels": first.labels}, path)  # as before there were keys
+    kept = drawn.make(pictures.train.first(2), SIZE, trained[2].detector, path, QUICK)
+    assert torch.equal(kept.pictures, first.pictures)
 
 
 def test_drawn_pictures_are_learnt_from(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,10 +431,59 @@ def test_the_command_writes_what_it_knows(
     found["suite"] = [{"kept": True}]
     (tmp_path / "out.json").write_text(json.dumps(found))
     monkeypatch.setattr("sys.argv", ["engines", "evaluate", "detection", "again"])
-    command.run(parser.parse_args([*words, *quick, "--cw-iterations", "2"]))
+    monkeypatch.setitem(networks.RECIPES, "vgg", replace(networks.RECIPES["vgg"], epochs=1, width=0.0625))
+    other = ["--networks", "vgg", "--steps", "networks", "attacks", "--cw-faces", "2", "--cw-steps", "1"]
+    command.run(parser.parse_args([*words, *other, "--cw-iterations", "2"]))
     again = json.loads((tmp_path / "out.json").read_text())
     assert again["suite"] == [{"kept": True}]
     assert len(again["commands"]) == 2
+    for name in ("networks", "table1", "table2"):
+        assert [row["network"] for row in again[name]] == ["vgg", "resnet"]
+        assert again[name][1] == found[name][0]
+
+
+COMMITTED: dict[str, Any] = json.loads(command.RESULTS.read_text(encoding="utf-8"))
+
+
+def call(**made: Any) -> dict[str, Any]:
+    """What a call has made of the committed file's pictures."""
+    return {key: COMMITTED[key] for key in merging.SAME} | {"commands": ["one more"]} | made
+
+
+@pytest.mark.parametrize("name", ["vgg", "prior", "drawn"])
+def test_a_network_measured_again_leaves_the_others_rows(name: str, tmp_path: Path) -> None:
+    own = {part: [row for row in COMMITTED[part] if row["network"] == name] for part in merging.ROWS}
+    made = call(**own, effort={"faces": 24}) | {"commands": COMMITTED["commands"][-1:]}
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(COMMITTED))
+    command._write(path, made | {"effort": COMMITTED["effort"]})
+    assert json.loads(path.read_text()) == COMMITTED
+    del made["table2"]
+    command._write(path, made)
+    assert json.loads(path.read_text()) == COMMITTED  # what it did not attack keeps the effort of those that did
+
+
+def test_a_new_row_takes_the_place_of_the_old_one() -> None:
+    row = {"network": "resnet", "new": True}
+    found = merging.merged(COMMITTED, call(table2=[row], networks=[], effort={"faces": 3}))
+    assert found["table2"][1] == row
+    assert [r["network"] for r in found["table2"]] == [r["network"] for r in COMMITTED["table2"]]
+    assert found["networks"] == COMMITTED["networks"]
+    assert found["commands"] == [*COMMITTED["commands"], "one more"]
+    assert found["effort"] == {"faces": 3}
+
+
+def test_figure_6_stays_that_of_the_first_defence() -> None:
+    other, same = ([{"network": name, "panel": "a"}] for name in ("resnet+drawn", "prior"))
+    assert merging.merged(COMMITTED, call(figure6=other))["figure6"] == COMMITTED["figure6"]
+    assert merging.merged(COMMITTED, call(figure6=same))["figure6"] == same
+    assert merging.merged({}, call(figure6=other))["figure6"] == other
+
+
+def test_of_other_pictures_nothing_is_kept() -> None:
+    made = call() | {"seed": 1}
+    assert merging.merged(COMMITTED, made) == made
+    assert merging.merged([], made) == made
 
 
 def test_a_second_opinion_is_measured_beside_the_papers_defence(

@@ -36,6 +36,7 @@ def test_a_shipped_generator_comes_back_as_a_target(tmp_path: Path) -> None:
     np.testing.assert_allclose(target(image, condition).numpy(), expected, atol=2e-4)
     found = stored(tmp_path / "run")
     assert (found.name, found.step) == ("stargan", card.results["steps"])
+    assert found.seconds == pytest.approx(60 * card.results["training_minutes"], abs=5)
     assert found.notes[0]["imported"]["stargan-probe"]["sha256"] == card.sha256
 
 

@@ -14,7 +14,7 @@ from engines.magdr import baselines, faces
 from engines.magdr.adaptive import straight_through, through_operations
 from engines.magdr.calibrate import read_evidence, write, write_evidence
 from engines.magdr.fit import Asked, fit
-from stream_guard.errors import UsageError
+from stream_guard.errors import EngineError, UsageError
 from stream_guard.magdr.calibration import Calibration, load_calibration
 from stream_guard.magdr.detector import Evidence, judge
 from stream_guard.magdr.regions import NAMES
@@ -123,6 +123,35 @@ class TestFaces:
         with pytest.raises(UsageError, match="other faces"):
             faces.attacked(people, target, [1], attack, 0, cache)
 
+    def test_another_generator_seed_or_attack_makes_them_anew(
+        self, people: faces.Split, target: Target, tmp_path: Path
+    ) -> None:
+        class Edged(Tint):
+            def __init__(self, gain: float) -> None:
+                super().__init__()
+                self.gain = nn.Parameter(torch.tensor(gain))
+
+            def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+                return super().forward(image - self.gain * image.roll(1, 3), condition)
+
+        one, other = (Target(Edged(gain), "stargan", target.conditions, ["a", "b"], 64) for gain in (0.9, 0.0))
+        cache, made = tmp_path / "a.npz", []
+        for whose, attack, seed in ((one, "pgd", 0), (other, "pgd", 0), (other, "cw", 0), (other, "cw", 1)):
+            made.append(faces.attacked(people, whose, [0, 1], attack, seed, cache))
+            fresh = faces.attacked(people, whose, [0, 1], attack, seed, tmp_path / f"{len(made)}.npz")
+            assert torch.equal(made[-1], fresh)
+            with np.load(cache) as stored:
+                assert f'"seed": {seed}' in str(stored["key"])
+        assert not torch.equal(made[0], made[1])
+        assert not torch.equal(made[1], made[2])
+
+    def test_a_file_of_before_there_were_keys_is_read(
+        self, people: faces.Split, target: Target, tmp_path: Path
+    ) -> None:
+        old = np.full((5, 3, 64, 64), 0.25, np.float16)
+        np.savez(tmp_path / "a.npz", change=old, names=np.array(people.names), asked=np.array([0, 1]))
+        assert float(faces.attacked(people, target, [0, 1], "pgd", 0, tmp_path / "a.npz").min()) == 0.25
+
     @pytest.mark.parametrize("channel", list(faces.CLEAN_CHANNELS))
     def test_clean_faces_arrive_as_head_crops(self, people: faces.Split, channel: str) -> None:
         crops = faces.clean(people, channel)
@@ -177,12 +206,20 @@ def crops(count: int, loud: float, seed: int) -> np.ndarray:
 
 class TestBaselines:
     def test_a_classifier_learns_noise(self) -> None:
-        detect = baselines.train_classifier(crops(16, 0, 0), crops(16, 20, 1), 0, seconds=60)
+        detect = baselines.train_classifier(crops(16, 0, 0), crops(16, 20, 1), 0)
         assert detect(crops(8, 20, 2)).min() > detect(crops(8, 0, 3)).max()
 
     def test_an_autoencoder_errs_more_on_what_it_never_saw(self) -> None:
-        detect = baselines.reconstruction_error(baselines.train_autoencoder(crops(16, 0, 0), 0, seconds=8))
+        detect = baselines.reconstruction_error(baselines.train_autoencoder(crops(16, 0, 0), 0, steps=150))
         assert detect(crops(6, 30, 2)).min() > detect(crops(6, 0, 3)).max()
+
+    def test_a_slow_machine_makes_the_same_steps_or_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = iter(range(0, 100000, 200))  # 200 seconds a look: the old bound of 40 would end after one step
+        monkeypatch.setattr("engines.magdr.baselines.time.monotonic", lambda: next(clock))
+        slow, again = (baselines.train_autoencoder(crops(8, 0, 0), 0, steps=6) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(slow.parameters(), again.parameters(), strict=True))
+        with pytest.raises(EngineError, match=r"auto-encoder made \d+ of 800 steps in 3600 seconds"):
+            baselines.train_autoencoder(crops(8, 0, 0), 0)
 
     def test_thresholds_allow_the_share_asked_for(self) -> None:
         values = np.arange(100.0)

@@ -76,6 +76,13 @@ def refuses() -> Session:
     raise EngineError("no such thing here")
 
 
+def test_with_finite_a_run_that_gives_nan_has_failed() -> None:
+    made = (("a", lambda: Fake("a", float("nan"))), ("b", lambda: Fake("b", 2)))
+    session = StandbySession(choices(*made), finite=True)
+    assert (number(session), session.backend) == (2, "b")
+    session.close()
+
+
 @pytest.fixture
 def told() -> Iterator[list[EngineEvent]]:
     events: list[EngineEvent] = []

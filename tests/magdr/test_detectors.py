@@ -173,28 +173,18 @@ class TestReconstructor:
         done = restore(face, halves(), lambda f: float(not np.array_equal(f, face)), -1.0, 60)
         assert np.array_equal(done.face, face)
 
-    def test_a_learned_restorer_comes_first_where_it_calms_the_judge(self) -> None:
+    def test_a_learned_restorer_does_it_alone(self) -> None:
         face, masks = rough(), halves()
         done = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft())
         assert done.recipe.learned is not None
-        assert done.scores[1] == roughness(soft())
-        assert str(done.recipe).startswith("learned restorer")
+        assert done.scores == (roughness(face), roughness(soft()))
+        assert (str(done.recipe), done.recipe.looks) == ("learned restorer", 2)
         assert np.array_equal(done.recipe(face, masks), done.face)
 
-    def test_what_it_calmed_enough_is_searched_no_further(self) -> None:
-        face, masks, calm = rough(), halves(), roughness(soft())
-        done = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft(), enough=calm)
+    def test_it_is_trusted_where_the_judge_hears_nothing_and_left_alone_what_is_calm(self) -> None:
+        done = restore(rough(), halves(), lambda face: 1.0, 0.0, 30, learned=lambda f: soft())
         assert np.array_equal(done.face, soft())
-        assert (str(done.recipe), done.recipe.looks) == ("learned restorer", 2)
-        further = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft(), enough=0.9 * calm)
-        assert further.recipe.looks > 2
-        unaided = restore(face, masks, roughness, 0.0, 30, enough=roughness(face))
-        assert unaided.recipe.looks > 2  # without a learned restorer only `limit` counts
-
-    def test_one_that_does_not_calm_it_is_left_out(self) -> None:
-        done = restore(rough(), halves(), roughness, 0.0, 30, learned=lambda f: rough())
-        assert done.recipe.learned is None
-        assert "learned" not in str(done.recipe)
+        assert (str(done.recipe), done.scores) == ("learned restorer", (1.0, 1.0))
         calm = restore(soft(), halves(), roughness, 1000.0, 30, learned=lambda f: rough())
         assert np.array_equal(calm.face, soft())
 

@@ -114,7 +114,7 @@ def test_sound_in_a_gif_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_cover_art_is_copied(suffix: str, tmp_path: Path) -> None:
+def test_cover_art_is_copied_where_nothing_is_protected(suffix: str, tmp_path: Path) -> None:
     source, target = troubles.cover_art(tmp_path), tmp_path / f"out{suffix}"
     assert carried(source, target).warnings == []
     with av.open(str(target)) as out:

@@ -143,6 +143,23 @@ def test_channels_that_nobody_named_are_encoded(codec: str, layout: str, suffix:
         assert sum(f.samples for f in container.decode(audio=0)) == pytest.approx(rate, abs=rate * 0.08)
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".webm"])
+def test_sound_in_a_clock_too_coarse_for_its_frames_is_encoded(suffix: str, tmp_path: Path) -> None:
+    """AVI's clock ticks once a block, and WMA's decoder makes several frames of one."""
+    source, target = sounding(tmp_path / "in.avi", "wmav2"), tmp_path / f"out{suffix}"
+    settings = EncoderSettings(threads=1) if suffix == ".webm" else QUICK
+    report = transcode(str(source), str(target), settings)[1]
+    assert any("encoded anew" in words for words in report.warnings)
+    assert (report.packets_refused, report.dts_repaired) == (0, 0)
+    with av.open(str(target)) as container:
+        rate = container.streams.audio[0].rate
+        heard = list(container.decode(audio=0))
+    assert sum(frame.samples for frame in heard) == pytest.approx(rate, abs=rate * 0.08)
+    starts = [frame.time for frame in heard]
+    assert starts == sorted(set(starts))
+    assert starts[-1] == pytest.approx(1.0, abs=0.1)
+
+
 def test_as_many_channels_as_have_no_usual_order_are_copied_or_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_guard.errors import EngineError
 from stream_guard.stages.detectors import (
     decode_centerface,
     decode_yunet,
@@ -106,6 +107,16 @@ def test_a_box_turns_back_as_the_picture_was_turned(
 def test_a_blank_picture_has_no_faces() -> None:
     detector = open_detector("centerface", "auto", 1)
     assert detector.detect(np.full((64, 96, 3), 128, np.uint8), 0.3) == []
+    detector.close()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_no_empty_picture(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = open_detector("centerface", "onnxruntime", 1)
+    run = detector._session.run
+    monkeypatch.setattr(detector._session, "run", lambda feeds: {k: v * value for k, v in run(feeds).items()})
+    with pytest.raises(EngineError, match="is not finite"):
+        detector.detect(np.full((64, 96, 3), 128, np.uint8), 0.3)
     detector.close()
 
 

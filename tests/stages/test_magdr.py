@@ -13,7 +13,7 @@ import pytest
 
 from stream_guard.errors import ConfigError, EngineError
 from stream_guard.magdr import plausible
-from stream_guard.magdr.reconstructor import Recipe
+from stream_guard.magdr.reconstructor import Learned, Recipe
 from stream_guard.media import pixels
 from stream_guard.stages import magdr, reasons
 from stream_guard.stages.magdr import LABELS, UNKNOWN_REASONS, MagdrOptions, MagdrStage
@@ -180,8 +180,11 @@ class TestBudget:
 
 
 class TestRestore:
-    def test_it_calms_the_face_and_leaves_the_rest(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("learned", [None, lambda face: np.full_like(face, 128)], ids=["operations", "learned"])
+    def test_it_calms_the_face_and_leaves_the_rest(self, learned: Learned | None, tmp_path: Path) -> None:
         stage = opened(tmp_path, mode="restore", restore_looks=60, every=1)
+        assert stage._engines is not None
+        stage._engines.restorer = learned  # type: ignore[assignment]
         frame = framed(rough())
         before = pixels.whole_rgb(frame.picture).copy()
         (out,) = stage.process(frame)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream_guard.stages.detectors import Detection
 from stream_guard.stages.tracking import SURE, Copies, cut_template, find_template, is_cut
-from stream_guard.stages.tracks import Tracker, trace_back
+from stream_guard.stages.tracks import Tracker, trace
 from stream_guard.types import Box
 
 from ..support.scenes import backdrop, with_heads
@@ -135,8 +135,22 @@ def test_tracing_back_stops_where_the_face_was_not() -> None:
     seen = [Copies(gray(with_heads(backdrop(COLUMNS, ROWS), [(60 + 3 * i, 0)]))) for i in range(5)]
     tracker = Tracker()
     (track,) = tracker.confirm(seen[-1], [_unit(Box(126, 64, 209, 177))], 0.5)
-    boxes = trace_back(track, [*seen[-2::-1], Copies(scene), Copies(scene)])
+    boxes = trace(track.template, track.box, [*seen[-2::-1], Copies(scene), Copies(scene)])
     assert [box.x0 for box in boxes] == pytest.approx([123, 120, 117, 114], abs=1)
+
+
+def test_another_face_in_the_same_place_is_a_new_track() -> None:
+    box, tracker = Box(100, 50, 140, 90), Tracker()
+    tracker.confirm(Copies(texture(seed=1)), [_unit(box)], 0.5)
+    tracker.follow(Copies(texture(0.5, seed=1)))
+    assert not tracker.unsure
+    tracker.follow(Copies(texture(seed=2)))
+    assert tracker.unsure
+    (fresh,) = tracker.confirm(Copies(texture(seed=2)), [_unit(box)], 0.5)
+    assert (fresh.number, fresh.former) == (2, (1, 1))
+    tracker.follow(Copies(texture(seed=2)))
+    assert tracker.confirm(Copies(texture(seed=2)), [_unit(box)], 0.5) == []
+    assert [track.number for track in tracker.tracks] == [2]
 
 
 @given(st.integers(0, 50), st.integers(1, 50))

@@ -112,5 +112,5 @@ def content(path: Path) -> Content:
             if packet.stream.type == "video":
                 for frame in packet.decode():
                     seen = zlib.crc32(frame.to_ndarray(format="rgb24").tobytes())
-                    pictures.setdefault(packet.stream_index, []).append((frame.pts * base, seen))
+                    pictures.setdefault(packet.stream_index, []).append(((frame.pts or 0) * base, seen))
     return Content(pictures, packets)

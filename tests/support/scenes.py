@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 
 import av
 import numpy as np
@@ -68,6 +69,18 @@ def as_frame(rgb: np.ndarray, index: int = 0, format: str = "yuv420p") -> Frame:
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format=format)
     picture.pts, picture.time_base = index, TIME_BASE
     return Frame(picture, pts=index, time_base=TIME_BASE, index=index)
+
+
+def sleeve(path: Path, *, face: bool) -> Path:
+    """A still in the codec of its name, with a head or without."""
+    rgb = with_heads(backdrop(320, 256), [(60, 30)] if face else [])
+    codec, format = {".jpg": ("mjpeg", "yuvj420p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24")}[path.suffix]
+    with av.open(str(path), "w", format="image2") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 256, format
+        out.mux(stream.encode(as_frame(rgb, format=format).picture))
+        out.mux(stream.encode(None))
+    return path
 
 
 def face_at(corner: tuple[float, float]) -> Box:

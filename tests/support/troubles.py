@@ -174,10 +174,11 @@ HEADER = (
 )
 
 
-def cover_art(folder: Path, *, suffix: str = ".mp4") -> Path:
+def cover_art(folder: Path, *, suffix: str = ".mp4", sleeve: Path | None = None) -> Path:
     """A picture on the sleeve: a second video stream that is none."""
-    sleeve = folder / "sleeve.jpg"
-    write(sleeve, Clip(size=(64, 64), frames=1, audio=(), codec="mjpeg", pix_fmt="yuvj420p"), format="image2")
+    if sleeve is None:
+        sleeve = folder / "sleeve.jpg"
+        write(sleeve, Clip(size=(64, 64), frames=1, audio=(), codec="mjpeg", pix_fmt="yuvj420p"), format="image2")
     plain_path = plain(folder)
     path = folder / f"cover_art{suffix}"
     with av.open(str(plain_path)) as source, av.open(str(sleeve)) as image, av.open(str(path), "w") as out:

@@ -24,13 +24,12 @@ from ...training import seed_everything
 from ..machine import machine
 from . import data, defence, library, networks, tables
 from . import drawn as drawing
+from .merging import merged
 from .networks import Trained
 from .perturbed import ATTACKS, Effort, Perturbed, make
 from .recipes import RECIPES
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
-PARTS = {"library": ("library",), "suite": ("suite",), "prior": ("prior", "table3", "table4", "figure6")}
-"""What each step writes that a later call without that step keeps."""
 STEPS = ("pictures", "networks", "attacks", "library", "suite", "prior")
 
 
@@ -84,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     arguments.work.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(arguments)
-    made = _document(arguments, pictures)
+    made = _facts(arguments, pictures)
     trained = [t for name in arguments.networks if (t := _network(arguments, pictures, name)) is not None]
     made["networks"] = [{"network": t.name, **t.facts} for t in trained]
     made["table1"] = tables.table1(trained, pictures.test)
@@ -164,7 +163,6 @@ def _attacks(
                 pair = by_name[first], by_name[behind]
                 by = _threshold(arguments, pictures, *pair)
                 _prior(arguments, pictures, defence.Defence(*pair, by), perturbed, made)
-    made["not_run"] = _not_run(arguments, made)
 
 
 def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, first: Trained, behind: Trained) -> float:
@@ -203,7 +201,8 @@ def _prior(
         made["table4"] += [used.words | row | {"beside": True} for row in defence.table4(far, before, after)]
     _write(arguments.out, made)
     if not made["figure6"]:
-        made["figure6"] = defence.figure6(used.behind, cases, arguments.figure_iterations, used.by)
+        rows = defence.figure6(used.behind, cases, arguments.figure_iterations, used.by)
+        made["figure6"] = [used.words | row for row in rows]
 
 
 def _asked(
@@ -234,20 +233,6 @@ def _beside(
     return [*found, (cases.called("{}, both known"), pair)] if len(cases.images) else found
 
 
-def _document(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
-    """The facts of this call; parts that it is not asked for are taken from the last, if that was of these pictures."""
-    facts = _facts(arguments, pictures)
-    try:
-        before = json.loads(arguments.out.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return facts
-    if any(before.get(key) != facts[key] for key in ("table", "seed", "people", "fakes_by", "size")):
-        return facts
-    kept = {part for step, parts in PARTS.items() if step not in arguments.steps for part in parts}
-    earlier = [c for c in before["commands"] if c != facts["commands"][0]] if kept & set(before) else []
-    return facts | {part: before[part] for part in kept & set(before)} | {"commands": earlier + facts["commands"]}
-
-
 def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
     return {
         "table": "fooling_detectors",
@@ -270,7 +255,7 @@ def _stills(pack: Path) -> str:
     return described(pack) if pack.is_file() else "stills of a pack that is no longer at hand"
 
 
-def _not_run(arguments: argparse.Namespace, made: dict[str, Any]) -> list[str]:
+def _not_run(made: dict[str, Any]) -> list[str]:
     missing = [f"network {name}" for name in RECIPES if name not in {row["network"] for row in made["networks"]}]
     return missing + [
         part for part in ("table2", "library", "suite", "table3", "table4", "figure6") if not made.get(part)
@@ -301,8 +286,15 @@ def _needs(arguments: argparse.Namespace, step: str, path: Path) -> None:
 
 
 def _write(path: Path, made: dict[str, Any]) -> None:
+    """What this call has made so far, with the other rows of the file."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    document = merged(before, made)
+    document["not_run"] = _not_run(document)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def _say(words: str) -> None:

@@ -4,7 +4,8 @@ defence calls a picture real. The paper's stand-in for them is blur.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -17,6 +18,7 @@ from ...attacks.base import Linf
 from ...attacks.classifier import FGSM, PAPER_EPSILON
 from ...detectors.detector import FAKE, REAL, Detector
 from ...purification.prior import FAST, EarlyStop, Settings, purify
+from ...training import weights_sum
 from .data import Part
 
 BATCH = 16
@@ -47,15 +49,16 @@ class Drawn:
 
 
 def make(part: Part, size: int, detector: Detector, path: Path, settings: Settings = FAST) -> Drawn:
-    """Drawn of every picture of the part, from the file where it was made before."""
-    if path.exists():
-        return _load(path)
+    """Drawn of every picture of the part, from the file where it was made before: of these people, for this network."""
+    key = _key(part, size, detector, settings)
+    if path.exists() and (before := _load(path, key)) is not None:
+        return before
     x, labels = three(part, size, detector)
     print(f"deep image prior draws {len(x)} pictures for {path.name}", flush=True)
     kept = [_drawn(images, settings) for images in x.split(BATCH)]
     pictures = ((torch.cat(kept, 1) + 1) * 127.5).round().byte()
     found = Drawn(pictures.flatten(0, 1), labels.repeat(len(pictures)))
-    torch.save({"pictures": found.pictures, "labels": found.labels}, path)
+    torch.save({"pictures": found.pictures, "labels": found.labels, "key": key}, path)
     return found
 
 
@@ -89,9 +92,18 @@ class Keep(EarlyStop):
         return False
 
 
-def _load(path: Path) -> Drawn:
+def _key(part: Part, size: int, detector: Detector, settings: Settings) -> str:
+    weights = weights_sum(detector)
+    return json.dumps({"people": part.names, "size": size, "weights": weights, "settings": asdict(settings)})
+
+
+def _load(path: Path, key: str) -> Drawn | None:
+    """None where the file was made with another key."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
+        # Files of before there were keys are taken for what their names say; no new ones are written.
+        if found.get("key", key) != key:
+            return None
         return Drawn(found["pictures"], found["labels"])
-    except (OSError, RuntimeError, KeyError, TypeError, UnpicklingError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, UnpicklingError) as error:
         raise EngineError(f"{path} holds no drawn pictures ({error}): delete it to draw them") from error

@@ -20,6 +20,7 @@ from ...attacks.classifier import FGSM, PAPER_EPSILON, margin
 from ...attacks.cw_l2 import CarliniWagnerL2
 from ...detectors.degrade import Path as Delivery
 from ...detectors.degrade import resize
+from ...training import weights_sum
 from .data import Part
 from .networks import DELIVERED_PX, Trained
 
@@ -86,7 +87,7 @@ def attack_of(name: str, effort: Effort) -> Attack:
 def make(trained: Trained, part: Part, name: str, effort: Effort, folder: Path) -> Perturbed:
     """The attack `name` on the network's answers to the fakes, from the folder where it was made before."""
     path = folder / f"{trained.name}-{name}.pt"
-    wanted = {"attack": name, "network": trained.name, "weights": _sum(trained)}
+    wanted = {"attack": name, "network": trained.name, "weights": weights_sum(trained.detector)}
     wanted |= asdict(effort) if name != "fgsm" else {}
     if path.exists():
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -117,11 +118,6 @@ def _held_close(trained: Trained, x: Tensor, pictures: Tensor) -> float:
     far = ((after - x) / 2).square().mean((1, 2, 3)).sqrt() > CLOSE
     says_fake = torch.cat([trained.detector.p_real(some) <= 0.5 for some in after.split(CHUNK)])
     return round(float((says_fake | far).float().mean()), 4)
-
-
-def _sum(trained: Trained) -> float:
-    """Tells one training's weights from another's."""
-    return round(float(sum(p.double().abs().sum() for p in trained.detector.parameters())), 6)
 
 
 def _distances(x: Tensor, pictures: Tensor) -> dict[str, float]:

@@ -41,6 +41,8 @@ class Table:
     measure: Callable[[Bench], Rows]
     faces: int
     channels: tuple[str, ...] = STANDARD
+    data: str = ""
+    """What it is measured on, where not on faces of the test split."""
 
     def add(self, parser: argparse.ArgumentParser) -> None:
         """The options; they are the same for every table, so that one command line may run several."""
@@ -61,7 +63,7 @@ TABLES: dict[str, Table] = {
     "adaptive": Table("An attacker who trained against it", disruption.adaptive, 24),
     "robustness": Table("After codecs, resizing, cropping and blur", disruption.robustness, 12, disruption.ROBUSTNESS),
     "identity": Table("Identity that survives", identity, 24),
-    "flicker": Table("Flicker on real clips", flicker, 1),
+    "flicker": Table("Flicker on real clips", flicker, 1, data="the first pictures of clips of the test split"),
 }
 
 
@@ -92,9 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bound-iterations", type=int, default=80)
     parser.add_argument("--universal-faces", type=int, default=16, help="table8: training faces to fit it on")
     parser.add_argument("--identity", **paths, help="identity: the ONNX network that embeds faces")
-    parser.add_argument("--clips", nargs="*", default=[], **paths, help="flicker: videos (default: six of --media)")
+    parser.add_argument(
+        "--clips", nargs="*", default=[], **paths, help="flicker: videos (default: those of --media's test split)"
+    )
     parser.add_argument("--frames", type=int, default=32, help="flicker: pictures of each clip")
-    parser.add_argument("--holds", type=int, nargs="+", default=[1, 4], help="flicker: pictures a perturbation is held")
+    parser.add_argument(
+        "--holds", type=int, nargs="+", default=[1, 4, 16], help="flicker: pictures a perturbation is held"
+    )
     parser.add_argument("--channels", nargs="+", help="columns (default: the table's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto")
@@ -159,7 +165,7 @@ def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
         "command": command(sys.argv[1:], arguments),
         "seed": bench.seed,
         "device": device_words(bench.device),
-        "data": f"{where}, test split: people that no network was trained on; clips of 6 frames that drift, 4:2:0",
+        "data": table.data or f"{where}: photographs of the test split; clips of 6 frames that drift, 4:2:0",
         "faces": len(bench.stills),
         "face_px": bench.width,
         "criterion": CRITERION,

@@ -19,6 +19,7 @@ from stream_guard.types import Box
 from ...attacks.base import L2, Linf
 from ...attacks.pgd import IFGSM, PGD
 from ...data import pack
+from ...data.origin import DRAWN
 from ...detectors import registry
 from ...detectors.detector import Detector
 from ...disrupter.budget import rms_of_psnr
@@ -220,11 +221,11 @@ class Bench:
 
 
 def held_out_faces(arguments: argparse.Namespace, count: int) -> list[Still]:
-    """`count` faces of the test split: whole stills of `--media` where given, else the pack's heads."""
+    """`count` photographs of the test split: whole stills of `--media` where given, else the pack's heads."""
     if arguments.media is not None:
         found = held_out(arguments.media, count, arguments.seed)
     else:
-        heads = pack.read(arguments.data, ["test"])
+        heads = [head for head in pack.read(arguments.data, ["test"]) if head.origin != DRAWN]
         order = np.random.default_rng(arguments.seed).permutation(len(heads))[:count]
         found = [Still(heads[k].name, heads[k].rgb, _box(heads[k])) for k in order]
     if not found:

@@ -24,6 +24,8 @@ from stream_guard.media import open_source, pixels
 from stream_guard.stages.faces import FacesStage
 from stream_guard.types import Box, Face, Frame, head_region
 
+from ...data.clips import person_of
+from ...data.pack import split_of
 from ..figures import Figure, mean
 from ..motion import BLOCK, REACH, block_motion, warped
 from ..protectors import open_stage
@@ -101,13 +103,15 @@ def summary(rows: Rows, hold: int, bench: Bench) -> None:
 
 
 def chosen(bench: Bench) -> list[Path]:
-    """`--clips`, or six of the talking heads in `--media`."""
+    """`--clips`, or the talking heads of the test split in `--media`, six at most."""
     if bench.arguments.clips:
         return list(bench.arguments.clips)
     folder = bench.arguments.media and bench.arguments.media / "clips" / "talk"
-    found = sorted(folder.glob("*.mp4")) if folder else []
+    found = [p for p in sorted(folder.glob("*.mp4")) if split_of(person_of(p.stem)) == "test"] if folder else []
     if not found:
-        raise UsageError("the table 'flicker' needs --clips FILE..., or --media with clips/talk/*.mp4")
+        raise UsageError(
+            "the table 'flicker' needs --clips FILE..., or --media with clips/talk/*.mp4 of the test split"
+        )
     return found[:: max(1, len(found) // 6)][:6]
 
 

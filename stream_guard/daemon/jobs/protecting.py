@@ -23,9 +23,11 @@ from ...media import Source, open_source
 from ...media.info import VideoInfo
 from ...media.join import JoinedSink, SegmentEncoder, mark_of, same_file
 from ...media.segment import Place, SegmentSource, open_segments
+from ...media.stills import Guard
 from ...outcome import RunReport
 from ...pipeline import run
 from ...protect import protect_file
+from ...stills import still_guard
 from ...tracing import OFF, Tracing
 from ...types import Frame
 from ..settings import JobSettings
@@ -135,9 +137,11 @@ class Protecting:
             sink.abort()
         return with_segments
 
-    def _output(self, source: Source) -> JoinedSink:
+    def _output(self, source: Source, guard: Guard | None = None) -> JoinedSink:
         settings = self.settings
-        return JoinedSink(settings.output, source, self._encoder, overwrite=settings.overwrite, token=self._token)
+        return JoinedSink(
+            settings.output, source, self._encoder, overwrite=settings.overwrite, token=self._token, guard=guard
+        )
 
     def _without_segments(self) -> RunReport:
         self._note("this kind of video is protected in one go: after a kill it starts anew")
@@ -221,7 +225,7 @@ class Protecting:
         if any(one.record["parameters"] != (self._folder.plan() or {}).get("parameters") for one in segments):
             self._folder.clear()
             raise SinkError("the encoder wrote segments that do not fit together; the next attempt starts anew")
-        with open_source(self.settings.source) as source, self._output(source) as sink:
+        with open_source(self.settings.source) as source, self._output(source, still_guard(self.config)) as sink:
 
             def whole(path: str) -> None:
                 done = {**dataclasses.asdict(sink.report), "bytes": sink.written}
