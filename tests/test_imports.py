@@ -44,7 +44,7 @@ OWNERS = {
     "uvicorn": {"daemon"},
     "typer": {"commands", "cli"},
     "rich": {"commands"},
-    "yaml": {"document", "config"},
+    "yaml": {"document"},
 }
 """The only parts that may import a package at run time; naming it in a type is free."""
 

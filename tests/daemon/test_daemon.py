@@ -8,26 +8,17 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from stream_guard.daemon import admission
-from stream_guard.daemon.aggregate import Aggregate
 from stream_guard.daemon.control import ConflictError, MissingError, RefusedError, StreamState
 from stream_guard.daemon.daemon import Daemon
-from stream_guard.daemon.jobs import WorkerExit
-from stream_guard.daemon.process import Order
-from stream_guard.daemon.ring import Ring
 from stream_guard.daemon.settings import DaemonSettings, JobSettings, StreamSettings
-from stream_guard.daemon.stream import Around, Stream
 from stream_guard.errors import ConfigError
 from stream_guard.inference import zoo_folder
-from stream_guard.live.spec import LivePhase
-from stream_guard.metrics import DAEMON_METRICS, Metrics
 
 from .support import FAKE, children, is_alive, open_files, until
 
@@ -488,21 +479,3 @@ def test_thirty_streams_come_and_go_and_leave_nothing(make: Make) -> None:
         cycle(4)
     assert open_files() == before
     assert not children()
-
-
-def test_the_wait_for_the_thousandth_restart_is_the_longest_there_is() -> None:
-    ends: list[Callable[[WorkerExit], None]] = []
-
-    def spawn(order: Order, on_message: Any, on_exit: Callable[[WorkerExit], None]) -> Any:
-        ends.append(on_exit)
-        return SimpleNamespace(last_words=(), process=None)
-
-    aggregate = cast(Aggregate, SimpleNamespace(ended=lambda *_: None))
-    chosen = StreamSettings.model_validate(stream("one", restarts=2000, restart_window=1e9))
-    one = Stream(chosen, "api", Around(spawn, aggregate, Ring(), Metrics(of=DAEMON_METRICS), clock=lambda: 0.0))
-    for _ in range(1100):
-        one.launch(lambda callback: callback)
-        ends[-1](WorkerExit(1))
-    assert (one.phase, one.restarts) == (LivePhase.STARTING, 1100)
-    one.around = replace(one.around, clock=lambda: chosen.backoff.most)
-    assert one.due()
