@@ -31,6 +31,12 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`limits`", s.LimitSettings, ""),
     ("`hooks.NAME`", s.HookSettings, ""),
     ("`jobs`", s.JobsSection, ""),
+    (
+        "A job",
+        s.JobSettings,
+        "What `POST /v1/jobs` takes. It ends as `completed`, `failed`, `rejected` (by a screening), `aborted` "
+        "(cancelled), `killed_memory` or `killed_shutdown` (cut off again and again).",
+    ),
     ("`admission`", s.AdmissionSettings, ""),
     ("`metrics`", s.MetricsSection, ""),
 )
@@ -51,7 +57,7 @@ every key with its default. `--check` reads it, tells every mistake with its lin
   are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
   A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.
   `state_dir`, `http` and `jobs` take effect with the next start. Files that the configuration names are read again on
-  SIGHUP only.
+  SIGHUP only; the certificate of `http.tls` is then given to connections from there on, so send one when it is renewed.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
   Workers end with the daemon, also when that is killed.

@@ -33,6 +33,7 @@ TITLES = {
     "table9": "Table 9: seconds an image",
     "transfer": "Generators it was never trained on",
     "adaptive": "An attacker who trained against it",
+    "purified": "An attacker who purifies first",
     "robustness": "After codecs, resizing, cropping and blur",
     "identity": "The identity that survives",
     "flicker": "Flicker on real clips",
@@ -362,6 +363,9 @@ _LAYOUTS: dict[str, Callable[[Document], str]] = {
     "transfer": lambda d: _grid(d, {**_WHERE, "seen": "trained against", "method": "method"}, _disruption, psnr=True),
     "adaptive": lambda d: _grid(
         d, {"generator": "generator", "protected_in_training": "protected in training", "method": "method"}, _disruption
+    ),
+    "purified": lambda d: _grid(
+        d, {"generator": "generator", "method": "method", "first_faces": "first faces only"}, _disruption, psnr=True
     ),
     "robustness": _robustness,
     "identity": lambda d: _titled(

@@ -9,6 +9,8 @@ from stream_guard.daemon.api import describe
 from stream_guard.daemon.api.access import OPEN, may
 from stream_guard.daemon.api.answers import CODES
 from stream_guard.daemon.api.events import MOST_LISTENERS
+from stream_guard.daemon.jobs.signing import HEADER, TOLERANCE_SECONDS
+from stream_guard.daemon.jobs.webhooks import ATTEMPTS, TIMEOUT_SECONDS
 
 EXAMPLES = """\
 # Who am I?
@@ -91,11 +93,33 @@ first part of the path where more follow. `allowed`, `what_to_do` and `problems`
 `/readyz` answers 503 with its own body: `ready`, `engine` (loading, building, ready, failed), `draining`, `reasons`.
 While a faster engine is compiled beside one that works, it answers 200 with `engine: building`.
 
+## Webhooks
+
+With `jobs.webhook_secret` set, a job may name a `webhook` that is told its outcome. It is a POST of JSON: `id` (of the
+message: the same with each attempt), `event` (`job.ended`, and `job.attempt_failed` where `webhook_on` is `attempts`),
+`created` (Unix time) and `job`, as `GET /v1/jobs/{{id}}` shows it. Any 2xx takes it. After all else, redirects too, and
+after silence for {TIMEOUT_SECONDS:g} s it is sent again, over about nine hours and over restarts, and given up after
+{ATTEMPTS} attempts. So one message may come twice.
+
+`{HEADER}: t=SECONDS,v1=HEX` signs it: HEX is the HMAC-SHA256, under the secret, of SECONDS, a dot and the body's
+bytes as they came. Refuse what was signed more than {TOLERANCE_SECONDS} s ago; each attempt is signed anew.
+
+```python
+import hashlib, hmac, time
+
+def genuine(header: str, body: bytes, secret: str) -> bool:
+    parts = dict(part.split("=", 1) for part in header.split(","))
+    expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, parts["v1"]) and abs(time.time() - int(parts["t"])) < {TOLERANCE_SECONDS}
+```
+
 ## Limits
 
 A body holds at most `http.max_body_bytes` and must arrive within 10 s; a request's head too. `http.max_requests` are
 answered at once; more get 503 and `Retry-After`. {MOST_LISTENERS} listeners may follow `/v1/events`; `/livez` is always
-answered.
+answered. Of more than four times `http.max_requests` connections, the one that asked nothing longest is closed.
+
+`HEAD` answers as `GET` does, without the body; `/v1/events` has none.
 
 ## Examples
 

@@ -46,9 +46,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _pack(pack: argparse.ArgumentParser) -> None:
-    pack.add_argument("--media", type=Path, required=True, help="folder with parsing/images, parsing/masks, faces/...")
+    pack.add_argument(
+        "--media", type=Path, required=True, help="folder with faces/... and parsing/images, parsing/masks"
+    )
     pack.add_argument("--out", type=Path, required=True)
-    pack.add_argument("--synthetic", type=int, default=700, help="how many synthetic faces to add (no masks)")
+    pack.add_argument("--synthetic", type=int, default=700, help="how many of faces/synthetic to add (no masks)")
     pack.add_argument("--aligned", type=int, default=0, help="how many small photographs of faces/utkface to add")
     pack.add_argument("--size", type=int, default=SIZE, help="side of the packed heads in pixels")
     pack.add_argument("--quality", type=int, default=90, help="of the JPEG heads")
@@ -92,7 +94,16 @@ def _train(train: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--targets", type=Path, nargs="*", default=[], metavar="DIR", help="run folders of generators to attack"
             )
-        if name in TRAINERS or name in (fomm.NAME, perturbation.NAME, restorer.NAME):
+        if name in TRAINERS or name == perturbation.NAME:
+            one.add_argument(
+                "--start",
+                type=Path,
+                nargs="+",
+                default=[],
+                metavar="DIR",
+                help="begin with the best weights of this run; with the mean of several that began one with another",
+            )
+        if name in (fomm.NAME, restorer.NAME):
             one.add_argument("--start", type=Path, metavar="DIR", help="begin with the best weights of this run")
         one.set_defaults(run=commands.train)
 
@@ -113,6 +124,9 @@ def _against(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="DIR",
         help="run folders of the detectors that must call the edits fake and the protected faces real",
+    )
+    parser.add_argument(
+        "--purify", type=Path, metavar="DIR", help="a restorer's run: every target also stands behind it, as one more"
     )
     parser.add_argument("--start", type=Path, metavar="DIR", help="begin with the weights of this disrupter's run")
 

@@ -29,8 +29,10 @@ from .disrupter import train as disrupter
 from .evaluation import run as evaluation
 from .generators import train_fomm as fomm
 from .generators.families import FAMILIES, target_of
+from .generators.target import Target
 from .magdr import train_perturbation as perturbation
 from .magdr import train_restorer as restorer
+from .magdr.purified import PurifiedTarget
 from .parser import train_parser
 from .settings import with_changes
 
@@ -70,11 +72,12 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.name == "disrupter":
         targets, detectors = arguments.targets, arguments.detectors
         notes = {"targets": shipping.opponents(targets), "detectors": shipping.opponents(detectors)}
-        if arguments.start:
-            notes |= {"start": shipping.opponents([arguments.start])}
+        for name in ("start", "purify"):
+            if folder := getattr(arguments, name):
+                notes |= {name: shipping.opponents([folder])}
         disrupter.train(
             arguments.data,
-            {folder.name: target_of(folder, arguments.data) for folder in targets},
+            _opponents(arguments),
             {folder.name: detector_of(folder) for folder in detectors},
             *common,
             notes,
@@ -88,6 +91,15 @@ def train(arguments: argparse.Namespace) -> None:
         module.train(arguments.data, *common, arguments.start)
     else:
         module.train(arguments.data, *common)
+
+
+def _opponents(arguments: argparse.Namespace) -> dict[str, Target]:
+    """The generators of `targets`; with `purify`, each once more behind that restorer."""
+    plain = {folder.name: target_of(folder, arguments.data) for folder in arguments.targets}
+    if arguments.purify is None:
+        return plain
+    network = restorer.load(arguments.purify)
+    return plain | {f"{name} purified": PurifiedTarget(target, network) for name, target in plain.items()}
 
 
 def sheet(arguments: argparse.Namespace) -> None:
@@ -145,5 +157,5 @@ def delivered(arguments: argparse.Namespace) -> None:
         "strength": arguments.strength,
         "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }
-    arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(arguments.out)

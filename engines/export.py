@@ -95,7 +95,7 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
             for table in value if isinstance(value, list) else [value]:
                 lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]"]
                 lines += [f"{k} = {_toml(v)}" for k, v in table.items()]
-    (folder / "card.toml").write_text("\n".join(lines) + "\n")
+    (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _is_table(value: Any) -> bool:

@@ -110,7 +110,7 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "title": f"{words['title']}, {_millions(target)} M parameters (evaluation only)",
             "evaluation_only": True,
             "paper": f"{words['paper']}. Our own surrogate, not the published weights",
-            "data": words["data"],
+            "data": _learned_from(found, words["data"]),
             "command": _command(module.Settings(), found),
             "notes": f"{words['notes']} {note}".strip(),
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}, condition],
@@ -237,7 +237,7 @@ def _ship_parser(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "title": f"Face parser: 19 classes, {_millions(network)} M parameters",
             "default": zoo_name == train_parser.NAME,
             "paper": "After BiSeNet (Yu et al., ECCV 2018) as MagDR uses it; a residual U-Net of our own",
-            "data": DATA.replace(" and synthetic faces", ""),
+            "data": _learned_from(found, DATA.replace(" and synthetic faces", "")),
             "command": _command(train_parser.Settings(), found),
             "notes": f"Rare classes (hats, earrings, necklaces, glasses) are weak: see results. {note}".strip(),
             "inputs": [
@@ -274,7 +274,7 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "default": zoo_name == disrupter.NAME,
             "epsilon": epsilon,
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
-            "data": f"frames of talking-head clips (internal use), {DATA}" if settings.clips else DATA,
+            "data": _learned_from(found, DATA) + ("; frames of talking-head clips" if settings.clips else ""),
             "command": _command(disrupter.Settings(), found),
             "notes": f"{_against(found)} No face's PSNR over the head, of the perturbation alone, is under "
             f"{settings.psnr_db:g} dB at strength 1. {note}".strip(),
@@ -309,11 +309,17 @@ def _command(defaults: Any, found: Stored) -> str:
     """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
     words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
     last = found.notes[-1] if found.notes else {}
-    for kind in ("targets", "detectors", "fakes", "start"):
+    for kind in ("targets", "detectors", "fakes", "purify", "start"):
         if names := list(last.get(kind, {})):
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
     changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}
     return " ".join([*words, *(f"--set {k}={v}" for k, v in sorted(changed.items()))])
+
+
+def _learned_from(found: Stored, ours: str) -> str:
+    """The stills that the run noted, and what `ours` says after its first semicolon; runs of before noted none."""
+    noted = found.notes[-1].get("data") if found.notes else None
+    return f"{noted}; {ours.partition('; ')[2]}" if noted else ours
 
 
 def _sources(found: Stored) -> str:

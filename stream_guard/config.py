@@ -15,6 +15,7 @@ from .document import Document, KeyPath, Mark, parse_value, read_document
 from .errors import ConfigError, UnknownNameError, UsageError
 from .resources import bundled
 from .stages.base import Stage, StageOptions
+from .stages.ordering import misplaced
 from .stages.registry import Registry, discover
 
 
@@ -149,7 +150,11 @@ def check(document: Document, overrides: Iterable[Override] = (), registry: Regi
     for override in overrides:
         _apply(override, document, stages, mistakes)
     schema = _validated(PipelineSchema, document.data, (), "pipeline", document, mistakes)
-    specs = [spec for entry in stages if (spec := _spec(entry, document, mistakes)) is not None]
+    placed = [(k, spec) for k, entry in enumerate(stages) if (spec := _spec(entry, document, mistakes)) is not None]
+    specs = [spec for _, spec in placed]
+    if len(specs) == len(stages):  # else a mistake in one stage would be told of others too
+        for k, mistake in misplaced((k, spec.factory, spec.options) for k, spec in placed):
+            mistakes.append(f"{document.mark(stages[k].path)}: {mistake}")
     if schema is not None:
         _check_reject(schema.reject, stages, document, mistakes)
     if mistakes or schema is None:

@@ -34,19 +34,18 @@ def protect_file(
 ) -> RunReport:
     """Protect the faces of the video `source` into `output`, which appears only when it is whole.
 
-    A truncated source is protected as far as it goes; `RunReport.truncation` says what is missing. Raises ConfigError
-    for a pipeline without a protecting stage, SourceError and SinkError for the files, and what `pipeline.run` raises.
+    A truncated source is protected as far as it goes; `RunReport.truncation` says what is missing. A pipeline that
+    changes faces but protects none, as one that restores, is run as well, and the report's warnings say so. Raises
+    ConfigError for one that changes none, SourceError and SinkError for the files, and what `pipeline.run` raises.
     """
-    if not config.protects:
-        stages = ", ".join(spec.name for spec in config.stages)
-        raise ConfigError(
-            f"the pipeline {config.name!r} protects no face (its stages: {stages}); add the stage disrupt"
-        )
+    stages = f"the pipeline {config.name!r} protects no face (its stages: {', '.join(s.name for s in config.stages)})"
+    if not any(spec.factory.changes(spec.options) for spec in config.stages):
+        raise ConfigError(f"{stages}; add the stage disrupt")
     asked = config.hwaccel
     stays = asked != NONE and config.on_device and not cuda_trouble()
     with open_source(str(source), all_video=all_video, hwaccel=asked, on_device=stays) as opened:
         encoder = replace(encoder or EncoderSettings(), hwaccel=opened.acceleration.used)
-        return run(
+        report = run(
             config,
             opened,
             lambda: FileSink(str(output), opened, encoder, overwrite=overwrite, guard=still_guard(config)),
@@ -55,3 +54,5 @@ def protect_file(
             on_progress=on_progress,
             tracing=tracing,
         )
+        warnings = () if config.protects else (f"{stages}: what was written is not protected",)
+        return replace(report, warnings=(*warnings, *report.warnings))

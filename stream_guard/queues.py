@@ -87,6 +87,7 @@ class FrameQueue(Generic[T]):
         with self._changed:
             self._aborted = True
             self._items.clear()
+            self._counts = {True: 0, False: 0}
             self._changed.notify_all()
 
     def _oldest_frame(self) -> T | None:

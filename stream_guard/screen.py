@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,9 @@ BRIEF_SECONDS = 0.5
 class TrackVerdict:
     """What one stage said of one face over the whole file; `track` is None for pictures without a face.
 
-    `label` is the word that counts: one that rejects, where it was held long enough, else the one held most. `score`
-    is the mean of the pictures with that label in which something was measured, None where there is none.
+    `label` is the word that counts: one that rejects, where it was held long enough, else the one held most. All else
+    is of the pictures with that label: `score` and `confidence` the mean of those that have one, None where none has;
+    `reason` and `region` what most of them have.
     """
 
     stage: str
@@ -101,21 +102,36 @@ class ScreenReport:
 
 
 @dataclass
+class _Said:
+    """What came with one label of one face."""
+
+    scores: list[float] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    regions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdict: Verdict) -> None:
+        if verdict.measured:
+            self.scores.append(verdict.score)
+        if verdict.confidence is not None:
+            self.confidences.append(verdict.confidence)
+        self.reasons[verdict.reason] += 1
+        self.regions[verdict.region] += 1
+
+
+@dataclass
 class _Track:
     """Everything one stage said of one face."""
 
     first: float
     last: float
     labels: Counter[str] = field(default_factory=Counter)
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    words: dict[str, Verdict] = field(default_factory=dict)
+    said: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))
 
     def add(self, verdict: Verdict, time_seconds: float) -> None:
         self.last = time_seconds
         self.labels[verdict.label] += 1
-        self.words[verdict.label] = verdict
-        if verdict.measured:
-            self.scores.setdefault(verdict.label, []).append(verdict.score)
+        self.said[verdict.label].add(verdict)
 
 
 Tracks = dict[tuple[str, int | None], _Track]
@@ -202,19 +218,23 @@ def _order(item: tuple[tuple[str, int | None], _Track]) -> tuple[str, int]:
 
 def _verdict(key: tuple[str, int | None], track: _Track, rejects: tuple[str, ...]) -> TrackVerdict:
     label = _label(track, rejects)
-    word, scores = track.words[label], track.scores.get(label, [])
+    said = track.said[label]
     return TrackVerdict(
         stage=key[0],
         track=key[1],
         label=label,
-        score=sum(scores) / len(scores) if scores else None,
-        reason=word.reason,
-        region=word.region,
-        confidence=word.confidence,
+        score=_mean(said.scores),
+        reason=said.reasons.most_common(1)[0][0],
+        region=said.regions.most_common(1)[0][0],
+        confidence=_mean(said.confidences),
         pictures=dict(track.labels),
         first_seconds=track.first,
         last_seconds=track.last,
     )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _label(track: _Track, rejects: tuple[str, ...]) -> str:

@@ -223,3 +223,27 @@ def test_every_bundled_pipeline_is_valid_and_named_after_its_file(path: Path) ->
     config = load_pipeline(path.stem)
     assert config.name == path.stem
     assert config.description
+
+
+@pytest.mark.parametrize(
+    ("stages", "place", "said"),
+    [
+        ("[disrupt]", "2:10", "nobody has looked for faces before 'disrupt': put the stage 'faces' before it"),
+        ("[detect, faces, disrupt]", "2:10", "nobody has looked for faces before 'detect'"),
+        ("[faces, disrupt, faces]", "2:26", "'faces' finds faces anew that 'disrupt' has protected"),
+        ("[faces, disrupt, disrupt]", "2:26", "'disrupt' after 'disrupt' would perturb each face twice"),
+        ("[faces, disrupt, magdr: {mode: restore}]", "2:26", "'magdr' would undo what 'disrupt' protects"),
+    ],
+)
+def test_an_order_that_can_not_work_is_refused_before_anything_runs(stages: str, place: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(parse_document(f"name: mine\nstages: {stages}\n", "p.yaml"))
+    assert str(caught.value).startswith(f"p.yaml:{place}: {said}")
+
+
+@pytest.mark.parametrize(
+    "stages",
+    ["[faces, disrupt, magdr, detect]", "[faces, magdr: {mode: restore}, disrupt]", "[faces, faces, disrupt]"],
+)
+def test_other_orders_are_taken(stages: str) -> None:
+    assert check(parse_document(f"name: mine\nstages: {stages}\n", "p.yaml")).protects

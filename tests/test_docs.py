@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,48 @@ def test_the_two_commands_of_the_readme_are_there() -> None:
     commands = [line.split("#")[0].strip() for line in block.splitlines()[1:] if line]
     assert commands == ["bash .ci/demo", "bash .ci/test"]
     assert all((DOCS.parent / command.split()[1]).is_file() for command in commands)
+
+
+def test_an_environment_that_was_made_by_half_is_made_again(tmp_path: Path) -> None:
+    made = tmp_path / ".venv" / "bin"
+    made.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text("")
+    maker = tmp_path / "python3"
+    (made / "python").write_text("#!/bin/sh\n")
+    maker.write_text(f'#!/bin/sh\necho "$@" >called\ntouch {made}/pip\necho PATH={made}:$PATH >{made}/activate\n')
+    for script in (made / "python", maker):
+        script.chmod(0o755)
+    command = f". {DOCS.parent / '.ci' / 'venv'}; use_venv dev"
+    subprocess.run(["bash", "-euc", command], cwd=tmp_path, env={**os.environ, "PYTHON": str(maker)}, check=True)
+    assert (tmp_path / "called").read_text() == "-m venv .venv\n"
+    assert (tmp_path / ".venv" / ".installed-dev").is_file()
+
+
+def test_every_link_of_the_pages_leads_somewhere() -> None:
+    pages = [
+        DOCS.parent / "README.md",
+        DOCS.parent / "CHANGELOG.md",
+        *DOCS.parent.glob("deploy/*.md"),
+        *DOCS.glob("*.md"),
+    ]
+    anchors = {
+        page: {_anchor(title) for title in re.findall(r"^#+ (.*)$", _text(page), re.MULTILINE)} for page in pages
+    }
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", _text(page)):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors[target], f"{page.name}: {link}"
+
+
+def _text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def _anchor(title: str) -> str:
+    """As GitHub makes it from a heading."""
+    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 
 
 def test_the_daemon_takes_the_readme_s_file(tmp_path: Path) -> None:

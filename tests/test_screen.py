@@ -72,6 +72,18 @@ class TestPolicy:
         assert causes == ("magdr: the content is unknown: no_face",)
         assert verdicts[0].score is None
 
+    def test_a_face_is_described_by_what_most_of_its_pictures_say(self) -> None:
+        track = _Track(0.0, 0.0)
+        for k, (sure, region) in enumerate([(0.9, "mouth"), (0.8, "mouth"), (0.6, "hair")]):
+            track.add(Verdict("magdr", "perturbed", sure, 1, "", confidence=sure, region=region), k / 10)
+        for k, reason in enumerate(["low_confidence"] * 3 + ["too_small"]):
+            track.add(Verdict("magdr", "unknown", 0.5, 1, reason), 0.3 + k / 10)
+        (found,), _, _ = judge({("magdr", 1): track}, {"magdr": ("perturbed",)})
+        assert (found.label, found.region) == ("perturbed", "mouth")
+        assert found.score == found.confidence == pytest.approx(0.7667, abs=1e-4)
+        (found,), _, _ = judge({("magdr", 1): track}, {"magdr": ("unknown",)})
+        assert (found.label, found.reason, found.confidence) == ("unknown", "low_confidence", None)
+
     def test_what_is_known_against_a_face_is_said_before_the_unknown(self) -> None:
         (verdict,), _, outcome = judge(tracks(magdr_1="c" * 6 + "p" * 3 + "u" * 60), REJECT)
         assert (verdict.label, outcome) == ("perturbed", "rejected")

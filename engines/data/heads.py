@@ -24,7 +24,10 @@ class Heads:
 
     def __init__(self, heads: list[Head], device: torch.device) -> None:
         if not heads:
-            raise EngineError("the pack holds no such face (of this split, with what is asked for): pack more images")
+            raise EngineError(
+                "the pack holds no face to learn from in this split; StarGAN and the parser need pictures with masks: "
+                "pack more of them (docs/training.md)"
+            )
         self.names = [h.name for h in heads]
         self.rgb = torch.from_numpy(np.stack([h.rgb for h in heads])).permute(0, 3, 1, 2).contiguous().to(device)
         blank = np.zeros(heads[0].rgb.shape[:2], np.uint8)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from stream_guard.errors import EngineError
+from stream_guard.magdr.regions import CLASSES
 from stream_guard.types import Box, guard_region
 
 from .action_units import POINTS, action_units
@@ -94,9 +95,10 @@ def build(
     jpeg, mask, names, split, face, points, origin = [], [], [], [], [], [], []
     for path, mask_path, box in images:
         region = guard_region(box)
-        head = cut(_open(path).convert("RGB"), region, size)
+        picture = open_picture(path)
+        head = cut(picture, region, size)
         jpeg.append(encode_image(head, "JPEG", quality=quality))
-        mask.append(b"" if mask_path is None else encode_image(cut(_open(mask_path), region, size, True), "PNG"))
+        mask.append(b"" if mask_path is None else _mask_of(mask_path, picture.size, region, size))
         names.append(path.stem)
         origin.append(origin_of(path))
         split.append(SPLITS.index(split_of(path.stem)))
@@ -192,13 +194,35 @@ def _stored_labels(data: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[Se
     return list(data["landmarks"].astype(np.float32)), list(data["action_units"].astype(np.float32))
 
 
+def open_picture(path: Path) -> Image.Image:
+    """The picture as RGB in 8 bits, the way up that its EXIF data says. Raises EngineError where it can't be read."""
+    image = _open(path)
+    if image.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scaling them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _mask_of(path: Path, picture: tuple[int, int], region: Box, size: int) -> bytes:
+    return encode_image(cut(_mask(path, picture), region, size, nearest=True), "PNG")
+
+
+def _mask(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A class of CelebAMask-HQ a pixel, brought to the picture's size. Raises EngineError for what is none."""
+    mask = _open(path)
+    if mask.mode not in ("P", "L") or (highest := int(np.asarray(mask).max())) >= len(CLASSES):
+        came = f"classes up to {highest}" if mask.mode in ("P", "L") else f"a picture of mode {mask.mode}"
+        raise EngineError(f"{path} has {came}: a mask has one class a pixel, 0 to {len(CLASSES) - 1} (palette or gray)")
+    if abs(mask.width * size[1] - mask.height * size[0]) > max(size):
+        raise EngineError(f"{path} is {mask.width}x{mask.height}, its picture {size[0]}x{size[1]}: not the same view")
+    return mask.resize(size, Image.Resampling.NEAREST)
+
+
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
-    except (OSError, UnidentifiedImageError) as error:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise EngineError(f"{path} is not a readable image: {error}") from error
-    return image
 
 
 def encode_image(image: Image.Image, form: str, **options: int) -> bytes:

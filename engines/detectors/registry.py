@@ -72,9 +72,9 @@ class Trainer:
         device: str,
         settings: Settings | None = None,
         fakes: Sequence[Path] = (),
-        start: Path | None = None,
+        start: Sequence[Path] = (),
     ) -> Run:
-        """Train on a pack and the fakes of the generators in the run folders `fakes`, beginning as the run `start`."""
+        """Train on a pack and the fakes of the generators in the run folders `fakes`, beginning as the runs `start`."""
         chosen = settings or self.Settings()
         return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes, start)
 

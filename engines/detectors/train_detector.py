@@ -96,11 +96,11 @@ def train(
     device: str,
     settings: Settings,
     fakes: Sequence[Path],
-    start: Path | None = None,
+    start: Sequence[Path] = (),
 ) -> Run:
     """Train for `minutes` on the fakes of the generators in the run folders `fakes`. Writes `out`/state.pt.
 
-    A new run begins with the best weights of the run `start`, where one is named.
+    A new run begins with the best weights of the runs `start`, with their mean where there are several.
     """
     if not fakes:
         raise UsageError("a detector needs fakes: give run folders of generators with --fakes DIR ...")
@@ -110,7 +110,7 @@ def train(
     notes: dict[str, Any] = {"fakes": {folder.name: noted(folder) for folder in fakes}, "data": described(data)}
     if settings.protected or settings.laundered:
         notes["protected_by"] = trainer.pictures.protector.about()
-    if start is not None:
+    if start:
         trainer.start(start)
-        notes["start"] = {start.name: noted(start)}
+        notes["start"] = {folder.name: noted(folder) for folder in start}
     return learner.fit(trainer, Run.of(out, settings, minutes, name, notes), settings, resume)

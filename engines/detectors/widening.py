@@ -29,7 +29,9 @@ def _widened(key: str, value: Tensor, shape: torch.Size, rng: torch.Generator) -
     if value.ndim != len(shape) or any(new % old for new, old in zip(shape, value.shape, strict=True)):
         raise ValueError(f"{key} is {tuple(value.shape)}, which can't be widened to {tuple(shape)}")
     times = [new // old for new, old in zip(shape, value.shape, strict=True)]
-    wide = value.repeat(times)
+    wide = value
+    for side, count in enumerate(times):  # copies side by side: what is concatenated stays in its order
+        wide = wide.repeat_interleave(count, side)
     if value.ndim < 2:  # a norm's statistics and a bias: the copies stay alike
         return wide
     if value.shape[2:] != shape[2:]:

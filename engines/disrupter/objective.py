@@ -70,7 +70,7 @@ def attempt(target: Target, delivered: Delivery, theta: Tensor, condition: Tenso
     face = _to_generator(delivered.seen, theta, target.size)
     with half_on_gpu(face.device):
         with torch.no_grad():
-            reference = target(_to_generator(delivered.clean, theta, target.size), condition).float()
+            reference = target.plain(_to_generator(delivered.clean, theta, target.size), condition).float()
         edited = target(face, condition).float()
     return Attempt(face, edited, (edited - reference).square().mean((1, 2, 3)))
 

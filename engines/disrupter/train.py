@@ -15,6 +15,7 @@ from stream_guard.errors import UsageError
 from ..data import pack
 from ..data.clips import read_clips
 from ..data.heads import Heads, crop, crop_theta
+from ..data.origin import described
 from ..generators.target import Target
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from . import delivery, objective
@@ -237,7 +238,7 @@ def train(
         {name: detector.to(place).eval().requires_grad_(False) for name, detector in detectors.items()},
         place,
     )
-    run = Run.of(out, settings, minutes, NAME, dict(notes or {}))
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data), **(notes or {})})
     if start is not None:
         load_part(start, "p", trainer.p)
     if resume:

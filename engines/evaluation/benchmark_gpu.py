@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,13 +51,14 @@ PEAKS = {
     "H100 PCIe": (756, 2000),
     "H100": (989, 3350),
     "A100-SXM4-80GB": (312, 2039),
+    "A100 80GB PCIe": (312, 1935),
     "A100": (312, 1555),
     "L40S": (362, 864),
     "L4": (121, 300),
     "T4": (65, 320),
     "RTX 4090": (165, 1008),
 }
-"""By a part of the device's name: dense half-precision TFLOP/s and GB/s, from NVIDIA's data sheets."""
+"""By words of the device's name, the first that fits: dense half-precision TFLOP/s and GB/s (NVIDIA's data sheets)."""
 HALF = 2
 WARM_UPS = 3
 Run = Callable[[], object]
@@ -233,7 +235,7 @@ def bounds(model: bytes, batches: list[int], options: argparse.Namespace) -> dic
 def peaks(options: argparse.Namespace) -> tuple[float | None, float | None]:
     """As given, else from the table; None where neither says."""
     name = device_name(options.device)
-    tflops, gigabytes = next((p for part, p in PEAKS.items() if part in name), (None, None))
+    tflops, gigabytes = next((p for part, p in PEAKS.items() if re.search(rf"\b{part}\b", name)), (None, None))
     return options.peak_tflops or tflops, options.peak_gigabytes or gigabytes
 
 

@@ -32,6 +32,11 @@ class Target(nn.Module):
         self.register_buffer("conditions", conditions.float())
         self.requires_grad_(False)
 
+    @property
+    def plain(self) -> Target:
+        """The generator without anything that an attacker puts before it: what it makes of a clean picture counts."""
+        return self
+
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         return self.network(image, condition)
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_points, crop_theta
+from ..data.origin import described
 from ..data.replacement import donor_of, replaced
 from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
@@ -173,7 +174,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = CycleGANTrainer(settings, data, pick_device(device))
-    run = Run.of(out, settings, minutes, NAME)
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)

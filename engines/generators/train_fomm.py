@@ -26,6 +26,7 @@ from stream_guard.errors import EngineError, UsageError
 
 from ..data import clips, pack
 from ..data.heads import HEAD_SHARE
+from ..data.origin import described
 from ..data.protected import Protector
 from ..settings import sized
 from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of, stored
@@ -45,8 +46,8 @@ NAME = "fomm"
 CARD = {
     "title": "First Order Motion surrogate",
     "paper": "Siarohin et al.: First Order Motion Model for Image Animation, NeurIPS 2019",
-    "data": "frames of talking-head clips (internal use), CelebAMask-HQ stills (non-commercial research) and "
-    "synthetic faces; train split only, persons split by a hash of the name",
+    "data": "CelebAMask-HQ stills (non-commercial research) and synthetic faces; frames of talking-head clips "
+    "(internal use); train split only, persons split by a hash of the name",
     "notes": "Learned from pairs of clip frames and from warped stills, without a perceptual network; landmarks led "
     "the key points at first, and the motion of warped stills was shown. Blurrier than the published vox-256, and it "
     "moves a head less: figures hold for this surrogate only.",
@@ -258,7 +259,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = FOMMTrainer(settings, data, pick_device(device))
-    run = Run.of(out, settings, minutes, NAME, notes(settings, start))
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data), **notes(settings, start)})
     if start is not None:
         load_part(start, "ema", trainer.net)
         load_part(start, "ema", trainer.ema)

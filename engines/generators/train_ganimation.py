@@ -26,6 +26,7 @@ from ..data import pack
 from ..data.action_units import UNITS, action_units, condition
 from ..data.expressions import Expression, pose
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_points, crop_theta, sample
+from ..data.origin import described
 from ..export import use_instance_statistics
 from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
@@ -262,7 +263,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = GANimationTrainer(settings, data, pick_device(device))
-    run = Run.of(out, settings, minutes, NAME)
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts)
         trainer.rng.manual_seed(settings.seed + run.step)

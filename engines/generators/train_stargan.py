@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data import edits, pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from ..data.origin import described
 from ..export import use_instance_statistics
 from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
@@ -124,7 +125,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = StarGANTrainer(settings, data, pick_device(device))
-    run = Run.of(out, settings, minutes, "stargan")
+    run = Run.of(out, settings, minutes, "stargan", {"data": described(data)})
     if resume:
         run.resume(trainer.parts)
     while not run.over:

@@ -24,6 +24,7 @@ from ..attacks.cw import CarliniWagner
 from ..attacks.pgd import PGD
 from ..data import pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta, spread
+from ..data.origin import DRAWN
 from ..disrupter import delivery
 from ..evaluation.protectors import Engine
 from ..generators.target import Target
@@ -73,9 +74,20 @@ class Split:
         return to_bytes(self.heads(to_unit(seen)))
 
 
-def split(data: Path, names: Sequence[str], count: int, seed: int, size: int = 128, skip: int = 0) -> Split:
-    """`count` heads of the pack's splits `names`, in an order drawn by the seed, after the first `skip`."""
-    heads = pack.read(data, list(names))
+def split(
+    data: Path,
+    names: Sequence[str],
+    count: int,
+    seed: int,
+    size: int = 128,
+    skip: int = 0,
+    photographs: bool = False,
+) -> Split:
+    """`count` heads of the pack's splits `names`, in an order drawn by the seed, after the first `skip`.
+
+    `photographs` leaves out the faces that a network drew. Raises UsageError where there are not as many.
+    """
+    heads = [head for head in pack.read(data, list(names)) if not (photographs and head.origin == DRAWN)]
     order = np.random.default_rng(seed).permutation(len(heads))[skip : skip + count]
     if len(order) < count:
         raise UsageError(f"{data} has {len(heads)} heads of {', '.join(names)}; {skip + count} were asked for")

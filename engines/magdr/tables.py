@@ -1,7 +1,7 @@
 """`python -m engines evaluate magdr`: detection (Table 1), restoration (Table 2) and the adaptive attack (eq. 3).
 
 One task a run: a probe and the generator behind it. Results are kept by task in results/magdr.json. People are of the
-test split. Positive is *perturbed*: precision is that of the word `perturbed`.
+test split, photographs alone. Positive is *perturbed*: precision is that of the word `perturbed`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Tables:
             raise UsageError(f"calibrate the probe {bench.editor.card.name!r} first: python -m engines calibrate")
         self.calibration: ProbeCalibration = known[bench.editor.card.name]
         self.inputs = load_calibration(arguments.calibration).inputs or load_calibration(None).inputs
-        self.people = faces.split(arguments.data, ["test"], arguments.faces, arguments.seed)
+        self.people = faces.split(arguments.data, ["test"], arguments.faces, arguments.seed, photographs=True)
         self.known = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
         self.others = faces.split(arguments.data, ["val"], arguments.validation, arguments.seed)
 
@@ -266,7 +266,7 @@ class Tables:
         network, threshold = importing.network(find_engine(self.inputs.engine)), self.inputs.threshold
 
         def odds(images: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = network(images)
+            logits: torch.Tensor = (network(images) + network(images.flip(3))) / 2  # as it is asked
             return logits[:, PERTURBED] - logits[:, CLEAN] - threshold
 
         return odds
@@ -312,7 +312,7 @@ def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
         "command": f"python -m engines {words}",
         "seed": arguments.seed,
         "device": device_words(torch.device("cpu")),
-        "data": "heads of the pack's test split, generated faces among them, 128 px",
+        "data": "Heads of photographs of the pack's test split, 128 px",
         "probe": bench.editor.card.name,
         "probe_sha256": bench.editor.card.sha256,
         "parser_sha256": bench.parser.card.sha256,

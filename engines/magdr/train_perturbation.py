@@ -47,7 +47,7 @@ class PerturbationTrainer(Learner):
         super().__init__(architecture(NETWORK).detector(settings.width, settings.size), settings, device)
         targets = [target.to(device) for target in targets]
         self.seen, self.others = (
-            Perturbing.of(data, split, targets, settings.own, device) for split in ("train", "val")
+            Perturbing.of(data, split, targets, settings.own, device, self.half) for split in ("train", "val")
         )
         self.labels = torch.tensor([CLEAN] * (GROUP // 2) + [PERTURBED] * (GROUP // 2), device=device)
 
@@ -58,7 +58,9 @@ class PerturbationTrainer(Learner):
         return self._group(self.others, rng)
 
     def _group(self, source: Perturbing, rng: torch.Generator) -> Group:
-        return torch.cat(source.pairs(GROUP // 2, rng)) * 2 - 1, self.labels
+        pictures = torch.cat(source.pairs(GROUP // 2, rng))
+        mirrored = float(torch.rand(1, generator=rng)) < 0.5
+        return (pictures.flip(3) if mirrored else pictures) * 2 - 1, self.labels
 
 
 def train(
@@ -69,9 +71,12 @@ def train(
     device: str,
     settings: Settings | None = None,
     targets: Sequence[Path] = (),
-    start: Path | None = None,
+    start: Sequence[Path] = (),
 ) -> Run:
-    """Train for `minutes` on attacks against the generators in the run folders `targets`. Writes `out`/state.pt."""
+    """Train for `minutes` on attacks against the generators in the run folders `targets`. Writes `out`/state.pt.
+
+    A new run begins with the best weights of the runs `start`, with their mean where there are several.
+    """
     settings = settings or Settings()
     if not targets and settings.own < 1:
         raise UsageError("perturbations need generators to be made against: --targets DIR ... (or --set own=1)")
@@ -81,9 +86,9 @@ def train(
     notes: dict[str, Any] = {"targets": {t.name: noted(t) for t in targets}, "data": described(data)}
     if settings.own:
         notes["protected_by"] = trainer.seen.pictures.protector.about()
-    if start is not None:
+    if start:
         trainer.start(start)
-        notes["start"] = {start.name: noted(start)}
+        notes["start"] = {folder.name: noted(folder) for folder in start}
     return learner.fit(trainer, Run.of(out, settings, minutes, NAME, notes), settings, resume)
 
 

@@ -23,6 +23,7 @@ from stream_guard.errors import UsageError
 
 from ..data.origin import described
 from ..detectors.learner import running_mean
+from ..detectors.widening import widened
 from ..generators.families import target_of
 from ..generators.fomm.losses import ssim
 from ..generators.target import Target
@@ -150,7 +151,10 @@ def train(
     targets: Sequence[Path] = (),
     start: Path | None = None,
 ) -> Run:
-    """Train for `minutes` on attacks against the generators in the run folders `targets`. Writes `out`/state.pt."""
+    """Train for `minutes` on attacks against the generators in the run folders `targets`. Writes `out`/state.pt.
+
+    `start`, a run as wide or narrower by a whole factor, is what it begins with.
+    """
     settings = settings or Settings()
     if not targets:
         raise UsageError("a restorer needs generators that judge it: --targets DIR ...")
@@ -159,7 +163,8 @@ def train(
     trainer = RestorerTrainer(settings, data, [target_of(t, data) for t in targets], pick_device(device))
     notes: dict[str, Any] = {"targets": {t.name: noted(t) for t in targets}, "data": described(data)}
     if start is not None:
-        trainer.net.load_state_dict(load(start).state_dict())
+        begun = widened(load(start).state_dict(), trainer.net.state_dict(), trainer.rng)
+        trainer.net.load_state_dict(begun)
         trainer.mean.module.load_state_dict(trainer.net.state_dict())
         notes["start"] = {start.name: noted(start)}
     run = Run.of(out, settings, minutes, NAME, notes)

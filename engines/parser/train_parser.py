@@ -20,6 +20,7 @@ from stream_guard.magdr.regions import CLASSES
 
 from ..data import pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from ..data.origin import described
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
 from .network import SIZE, FaceParser
 
@@ -116,7 +117,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     seed_everything(settings.seed)
     place = pick_device(device)
     trainer = Trainer(settings, Heads(pack.read(data, ["train"], with_mask=True), place), place)
-    run = Run.of(out, settings, minutes, NAME)
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts)
     while not run.over:

@@ -20,6 +20,7 @@ import torch
 
 from stream_guard.errors import UsageError
 from stream_guard.media import open_source, pixels
+from stream_guard.media.orientation import orientation_of, upright
 from stream_guard.stages.faces import FacesOptions, FacesStage
 from stream_guard.types import Frame, centred_region
 
@@ -99,10 +100,12 @@ def collect(video: Path, size: int, wanted: Sequence[int] | None = None) -> list
 
 def _cut(frames: Iterable[Frame], size: int, tracks: dict[int, Track]) -> None:
     for frame in frames:
+        orientation = orientation_of(frame.picture)
         for face in frame.faces:
             track = tracks.setdefault(face.track, Track(face.track))
             if track.seen % EVERY == 0:
-                track.crops.append(pixels.read_rgb(frame.picture, centred_region(face.box, CROP), size))
+                region = centred_region(face.box, CROP, orientation)
+                track.crops.append(upright(pixels.read_rgb(frame.picture, region, size), orientation))
                 track.times.append(frame.time_seconds)
             track.seen += 1
 

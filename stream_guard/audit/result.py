@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from ..types import Frame
 from .disruption import L2_THRESHOLD, DisruptionTally
@@ -56,6 +57,12 @@ class AuditResult:
         generators = self.summary["generators"]
         shares = [g["disrupted"] for g in generators.values()] if isinstance(generators, dict) else []
         return min(shares) if shares and None not in shares else None
+
+    @property
+    def alike(self) -> bool:
+        """Whether the heads of both videos are the same pictures; else edits of them differ for that reason."""
+        face: Any = self.summary["face"]
+        return not _unlike(face["psnr_db"])
 
 
 def summarise(

@@ -81,7 +81,8 @@ def audit(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="End with code 3 when fewer edits than this share (0 to 1) are disrupted, or none could be tried.",
+            help="End with code 3 when fewer edits than this share (0 to 1) are disrupted, none could be tried, or the "
+            "two videos are not the same pictures.",
             rich_help_panel=RESULT,
         ),
     ] = None,
@@ -207,8 +208,11 @@ def _check_report(report: Path, inputs: list[Path]) -> None:
 
 def _judged(result: AuditResult, fail_under: float | None) -> ExitCode:
     share = result.worst_share()
-    if fail_under is None or (share is not None and share >= fail_under):
+    if fail_under is None or (result.alike and share is not None and share >= fail_under):
         return ExitCode.DONE
+    if not result.alike:
+        say("rejected: the heads of the two videos are hardly alike, so that the figures say nothing of protection")
+        return ExitCode.REJECTED
     found = "no edit could be tried" if share is None else f"only {share:.2f} of the edits were disrupted"
     say(f"rejected: {found}, --fail-under asks for {fail_under:g}")
     return ExitCode.REJECTED

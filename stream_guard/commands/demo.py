@@ -37,7 +37,7 @@ def demo(
     for verdict in words.verdicts(result):
         emit(f"{verdict.headline}\n  {verdict.detail}\n")
     emit(f"The clip:               {files.original}")
-    emit(f"The protected clip:     {files.protected}  (play both: they should look alike)")
+    emit(f"The protected clip:     {files.protected}  (play both: a slight tint is all that you should see)")
     emit(f"What an editor makes of them, with pictures: open {files.report} in a browser")
     emit(f"The figures:            {files.figures}")
     emit(f"\n{words.SURROGATE}")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from .api import create_app, serve_app
+from ..errors import ConfigError
+from .api import Server, create_app, serve_app
 from .configuration import load_settings
 from .daemon import Daemon
 from .hooks import Hooks, hooks_router
@@ -86,12 +87,20 @@ def _serve(
             changed = watch is not None and watch.changed()
             if (changed or again.is_set()) and _again(daemon, load, again):
                 hooks.update(daemon.settings.hooks)
+                _renew(server)
         say(f"stopping; streams and jobs have {daemon.settings.drain_seconds:g} s")
         daemon.drain()
     finally:
         server.stop()
         hooks.close()
     say("stopped")
+
+
+def _renew(server: Server) -> None:
+    try:
+        server.renew()
+    except ConfigError as exc:
+        log.error("the certificate was not read again, the old one stays: %s", exc)
 
 
 def _again(daemon: Daemon, load: Callable[[], DaemonSettings], again: threading.Event) -> bool:

@@ -128,7 +128,10 @@ def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket
     Raises ConfigError, without user names, paths and queries: they may hold secrets.
     """
     if purpose != "webhook" and is_file(url):
-        real = check_file(file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
+        try:
+            real = check_file(file_path(url), urls.file_roots, "read" if purpose == "source" else "write")
+        except ConfigError as exc:
+            raise ConfigError(f"the {purpose}: {exc}") from None
         return CheckedUrl(f"file:{real}", "file", "", 0, (), real, ("file",))
     parts = _parts(url, purpose)
     scheme = parts["scheme"].lower()

@@ -51,7 +51,7 @@ def main() -> int:
 def run(order: dict[str, Any], say: Say) -> None:
     """Convert the model, compile it, and store the plan with what is to be known of it."""
     from . import cuda_api, tensorrt_api
-    from .precision import converted
+    from .precision import converted, quantised
 
     key = PlanKey(**order["key"])
     cache = PlanCache(Path(order["folder"]))
@@ -64,6 +64,7 @@ def run(order: dict[str, Any], say: Say) -> None:
     recipe = tensorrt_api.Recipe(
         profiles=[{name: tuple(shape) for name, shape in profile.items()} for profile in order["profiles"]],
         precision=key.precision,
+        quantised=quantised(converted_model),
         workspace_bytes=max(LEAST_WORKSPACE, free // 2),
         timing_cache=_read(cache.timing_path(key)),
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,16 +22,40 @@ OPTIONS: Mapping[str, str] = {
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_algo_search": "EXHAUSTIVE",
     "do_copy_in_default_stream": "1",
+    "use_tf32": "0",
 }
-"""onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html: memory is taken as needed, not doubled."""
+"""onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html: memory is taken as needed, not doubled; float32
+is float32, where the default multiplies with ten bits of mantissa."""
+LIBRARIES = "install them with: pip install 'onnxruntime-gpu[cuda,cudnn]'"
 MOST_SHAPES = 8
 """So many shapes keep their tensors on the device; the oldest makes place for another."""
 
 
+_log = logging.getLogger(__name__)
+
+
+@cache
+def load_libraries() -> None:
+    """CUDA and cuDNN from NVIDIA's wheels, if they are installed: ONNX Runtime looks for them there only when told.
+
+    It prints what it does not find; our stdout is for results.
+    """
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        if preload is not None:
+            preload()
+    if said.getvalue():
+        _log.info("ONNX Runtime's libraries: %s", said.getvalue().strip())
+
+
 def provider_missing() -> str:
     """Why the CUDA provider can't be used; empty where it can (the GPU itself is asked elsewhere)."""
+    load_libraries()
     if PROVIDER in onnxruntime.get_available_providers():
         return ""
+    if getattr(onnxruntime, "cuda_version", ""):
+        return f"the CUDA libraries of the installed onnxruntime are missing or of another version; {LIBRARIES}"
     return (
         "the installed onnxruntime is built for processors only; replace it with: "
         "pip uninstall onnxruntime && pip install onnxruntime-gpu"
@@ -49,13 +77,14 @@ class OnnxRuntimeCudaSession:
         options.log_severity_level = 4
         providers: list[Any] = [(PROVIDER, dict(OPTIONS))] if device == "cuda" else ["CPUExecutionProvider"]
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
+            # Its own fallback would print, and go on without the GPU.
+            session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # its errors have no common base of their own
             raise EngineError(f"ONNX Runtime can't load the model: {_first_line(error)}") from error
         if device == "cuda" and PROVIDER not in session.get_providers():
             raise EngineError(
                 "ONNX Runtime has a CUDA provider but can't start it here: its CUDA or cuDNN libraries are missing or "
-                "of another version; see onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"
+                f"of another version; {LIBRARIES}"
             )
         self._session: Any = session
         self._device = device

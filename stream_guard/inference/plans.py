@@ -147,13 +147,17 @@ class PlanCache:
         return plan
 
     def _forget_older(self, key: PlanKey) -> None:
-        """Plans of the same model and shapes for this GPU that an older TensorRT or driver made."""
+        """Plans of the same model and shapes for this GPU that an older TensorRT or another driver made.
+
+        A newer one's stay: two environments that share the folder would build theirs anew in turns.
+        """
         same = ("model_sha256", "uuid", "precision", "shapes", "calibration_sha256")
         wanted = asdict(key)
         for header in self.folder.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, AttributeError, KeyError):
                 found = json.loads(header.read_text(encoding="utf-8")).get("key", {})
-                if found != wanted and all(found.get(name) == wanted[name] for name in same):
+                alike = found != wanted and all(found.get(name) == wanted[name] for name in same)
+                if alike and _version(found["tensorrt"]) <= _version(key.tensorrt):
                     header.unlink(missing_ok=True)
                     header.with_suffix(".plan").unlink(missing_ok=True)
 
@@ -223,3 +227,8 @@ def write_whole(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(part.name)
             raise
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """`10.16.1.11` as numbers; what is none counts as 0."""
+    return tuple(int(part) if part.isdecimal() else 0 for part in text.split("."))

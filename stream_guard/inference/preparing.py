@@ -18,7 +18,7 @@ def preparation(model: bytes) -> Prepare | None:
     """How to come by a TensorRT session; None where one can be opened at once, or never (opening it then says why)."""
     try:
         from . import tensorrt_session
-    except (ImportError, OSError) as error:  # the package is there, a library that it needs is not
+    except Exception as error:  # the package is there, a library that it needs is not, or is another's
         _log.warning("TensorRT is installed but can't be loaded: %s", error)
         return None
     try:

@@ -39,9 +39,10 @@ def first_open(choices: list[Choice]) -> tuple[Choice, Session]:
         choice = choices.pop(0)
         try:
             return choice, choice.open()
-        except (EngineError, ImportError) as error:
-            _log.info("backend %s can't take the engine: %s", choice.backend, error)
-            failures.append(f"{choice.backend}: {error}")
+        except Exception as error:  # whatever a library raises that does not fit this machine, the next one may work
+            why = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+            _log.info("backend %s can't take the engine: %s", choice.backend, why)
+            failures.append(f"{choice.backend}: {why}")
     raise EngineError("no backend can load the engine. " + " | ".join(failures or ["none is installed"]))
 
 

@@ -60,7 +60,11 @@ def check_version() -> None:
 
 
 class _Log(trt.ILogger):  # type: ignore[misc]
-    """Keeps the last errors: TensorRT's calls say only that they failed."""
+    """Keeps the last errors: TensorRT's calls say only that they failed.
+
+    One for the process, for ever: TensorRT knows a single logger at a time, the first that it was given, and writes to
+    it for every engine, also when the one that came with it is gone.
+    """
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -72,15 +76,23 @@ class _Log(trt.ILogger):  # type: ignore[misc]
 
     def failed(self, what: str) -> EngineError:
         said = " | ".join(dict.fromkeys(self.errors)) or "it gave no reason"
+        self.errors.clear()
         return EngineError(f"TensorRT {VERSION} {what}: {said}")
+
+
+_LOG = _Log()
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to build. `profiles` holds the shapes of every input, a profile each; no shape is ever stretched."""
+    """What to build. `profiles` holds the shapes of every input, a profile each; no shape is ever stretched.
+
+    `quantised` says that the file has Q/DQ nodes, whatever the precision of the rest.
+    """
 
     profiles: Sequence[Mapping[str, Shape]]
     precision: str
+    quantised: bool
     workspace_bytes: int
     timing_cache: bytes = b""
 
@@ -99,11 +111,10 @@ def build(model: bytes, recipe: Recipe, told: Told) -> Built:
     Raises EngineError naming each operator that TensorRT does not support, or with TensorRT's own words.
     """
     check_version()
-    log = _Log()
-    trt.init_libnvinfer_plugins(log, "")
-    builder = trt.Builder(log)
+    trt.init_libnvinfer_plugins(_LOG, "")
+    builder = trt.Builder(_LOG)
     network = builder.create_network(_network_flags())
-    _parse(model, network, log)
+    _parse(model, network)
     config = _config(builder, recipe)
     monitor = _monitor(told) if has("progress_monitor") else None  # held here: it must outlive the build
     if monitor is not None:
@@ -114,7 +125,7 @@ def build(model: bytes, recipe: Recipe, told: Told) -> Built:
         config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise log.failed("can't build the engine")
+        raise _LOG.failed("can't build the engine")
     learnt = config.get_timing_cache()
     return Built(bytes(plan), bytes(learnt.serialize()) if learnt is not None else b"")
 
@@ -128,8 +139,8 @@ def _network_flags() -> int:
     return flags
 
 
-def _parse(model: bytes, network: Any, log: _Log) -> None:
-    parser = trt.OnnxParser(network, log)
+def _parse(model: bytes, network: Any) -> None:
+    parser = trt.OnnxParser(network, _LOG)
     if parser.parse(model):
         return
     errors = [_parser_error(parser.get_error(number), model) for number in range(parser.num_errors)]
@@ -151,10 +162,12 @@ def _parser_error(error: Any, model: bytes) -> str:
 def _config(builder: Any, recipe: Recipe) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_bytes)
+    # On unless it is said: what the file leaves in float32 would be multiplied with 10 bits of mantissa.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if has("precision_flags") and recipe.precision in ("fp16", "int8"):
         config.set_flag(trt.BuilderFlag.FP16)
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    if has("precision_flags") and recipe.precision == "int8":
+    if has("precision_flags") and recipe.quantised:
         config.set_flag(trt.BuilderFlag.INT8)
     for shapes in recipe.profiles:
         profile = builder.create_optimization_profile()
@@ -195,12 +208,11 @@ class Engine:
     def __init__(self, plan: bytes) -> None:
         """Raises EngineError for a plan of another version or GPU, and for one that is damaged."""
         check_version()
-        self._log = _Log()
-        trt.init_libnvinfer_plugins(self._log, "")
-        self._runtime = trt.Runtime(self._log)
+        trt.init_libnvinfer_plugins(_LOG, "")
+        self._runtime = trt.Runtime(_LOG)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise self._log.failed("can't load the plan")
+            raise _LOG.failed("can't load the plan")
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
         inputs = {n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT}
         self.inputs = tuple(name for name in names if name in inputs)
@@ -227,16 +239,13 @@ class Engine:
         """A context that runs one profile. Raises EngineError where the GPU has no memory for it."""
         made = self._engine.create_execution_context()
         if made is None:
-            raise self._log.failed("can't make an execution context")
+            raise _LOG.failed("can't make an execution context")
         if not made.set_optimization_profile_async(profile, stream):
-            raise self._log.failed(f"can't choose profile {profile}")
+            raise _LOG.failed(f"can't choose profile {profile}")
         for name, shape in shapes.items():
             if not made.set_input_shape(name, shape):
-                raise self._log.failed(f"does not take the shape {shape} of input {name!r}")
+                raise _LOG.failed(f"does not take the shape {shape} of input {name!r}")
         return Context(made, self)
-
-    def failed(self, what: str) -> EngineError:
-        return self._log.failed(what)
 
 
 class Context:
@@ -244,16 +253,20 @@ class Context:
 
     def __init__(self, context: Any, engine: Engine) -> None:
         self._context = context
-        self._engine = engine  # an engine, its runtime and its log must outlive its contexts
+        self._engine = engine  # an engine and its runtime must outlive its contexts
 
     def shape(self, name: str) -> Shape:
-        return tuple(int(side) for side in self._context.get_tensor_shape(name))
+        """Raises EngineError where it depends on what the input holds: there is no memory to set aside for it."""
+        shape = tuple(int(side) for side in self._context.get_tensor_shape(name))
+        if any(side < 0 for side in shape):
+            raise EngineError(f"the size of {name!r} is not known before a run: {shape}; use another backend")
+        return shape
 
     def bind(self, name: str, address: int) -> None:
         if not self._context.set_tensor_address(name, address):
-            raise self._engine.failed(f"does not take the address of {name!r}")
+            raise _LOG.failed(f"does not take the address of {name!r}")
 
     def enqueue(self, stream: int) -> None:
         """Ask for one run on the stream; it is over when the stream says so."""
         if not self._context.execute_async_v3(stream):
-            raise self._engine.failed("can't run the engine")
+            raise _LOG.failed("can't run the engine")

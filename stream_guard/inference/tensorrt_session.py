@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from .watch import EngineEvent, listener
 PRECISION_VARIABLE = "STREAM_GUARD_PRECISION"
 """fp16 unless it says fp32 or int8; int8 runs only plans that `engines build --calibration` has made."""
 _MIB = 1024**2
+_log = logging.getLogger(__name__)
 
 
 def chosen_precision() -> Precision:
@@ -71,7 +73,10 @@ def checked_profiles(profiles: Sequence[Mapping[str, Shape]], declared: Mapping[
             wanted = declared[name]
             if len(shape) != len(wanted) or any(s < 1 or w not in (-1, s) for s, w in zip(shape, wanted, strict=True)):
                 raise EngineError(f"input {name!r} takes the shape {wanted} (-1: any but 0), not {shape}")
-    return [dict(profile) for profile in sorted(profiles, key=lambda p: next(iter(p.values())))]
+    by_batch = {rows_of(profile): dict(profile) for profile in profiles}
+    if len({tuple(shape[1:] for _, shape in sorted(profile.items())) for profile in by_batch.values()}) > 1:
+        raise EngineError("the shapes differ in more than the batch: a plan is for pictures of one size")
+    return [by_batch[batch] for batch in sorted(by_batch)]
 
 
 def profiles_of(shapes: Mapping[str, Shape]) -> list[dict[str, Shape]]:
@@ -128,7 +133,10 @@ def _tell_progress(progress: Progress) -> None:
 
 
 class _Lane:
-    """One batch size. `run` copies in, runs and copies out in one launch; nothing is allocated."""
+    """One batch size. `run` copies in, runs and copies out in one launch; nothing is allocated.
+
+    Where the engine can't be captured in a graph, the same steps are asked for one by one in each run.
+    """
 
     def __init__(self, engine: tensorrt_api.Engine, profile: int, stream: cuda_api.Stream) -> None:
         shapes = engine.profiles[profile]
@@ -157,9 +165,14 @@ class _Lane:
         """TensorRT wants one run before a capture: it takes what it needs and chooses its kernels in it."""
         self._steps()
         self._stream.wait()
-        with self._stream.captured() as capture:
+        try:
+            with self._stream.captured() as capture:
+                self._steps()
+            self._graph = capture.graph
+        except EngineError as error:
+            _log.info("the engine runs without a CUDA graph: %s", error)
             self._steps()
-        self._graph = capture.graph
+            self._stream.wait()
 
     def _steps(self) -> None:
         for name in self._inputs:
@@ -170,13 +183,14 @@ class _Lane:
 
     def run(self, feeds: Mapping[str, Array], start: int, rows: int, outputs: Mapping[str, Array]) -> None:
         """`rows` rows of the feeds from `start` on, into the same rows of the outputs; the rest is padded with 0."""
-        if self._graph is None:
-            raise EngineError("the session was closed")
         for name in self._inputs:
             staged = self._pinned[name].array
             staged[:rows] = feeds[name][start : start + rows]
             staged[rows:] = 0
-        self._graph.launch()
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._steps()
         self._stream.wait()
         for name in self._outputs:
             outputs[name][start : start + rows] = self._pinned[name].array[:rows]

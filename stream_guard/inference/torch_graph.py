@@ -52,7 +52,7 @@ class TorchGraph:
 
     def __init__(self, model: bytes, device: torch.device, dtype: torch.dtype) -> None:
         """Raises EngineError for what is no ONNX model, and naming each operator that is not known, with a node."""
-        self._device, self._dtype = device, dtype
+        self._device, self.dtype = device, dtype
         graph = parsed(model).graph
         self.shapes = input_shapes(model)
         self.outputs = tuple(value.name for value in graph.output)
@@ -72,7 +72,7 @@ class TorchGraph:
 
     def known(self, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
         """Every value that follows from the inputs' shapes alone, by name: weights, and what is made of `Shape`."""
-        feeds = {name: torch.zeros(shape, device=self._device, dtype=self._dtype) for name, shape in shapes.items()}
+        feeds = {name: torch.zeros(shape, device=self._device, dtype=self.dtype) for name, shape in shapes.items()}
         values: dict[str, Any] = {**self._weights, **feeds}
         constant = set(self._weights)
         for node in self._nodes:
@@ -138,7 +138,10 @@ class TorchGraph:
         """Floats go to the device in its precision; ints, truth values and what is only read stay on the processor."""
         if name in self._control or not tensor.is_floating_point():
             return tensor
-        return tensor.to(self._device, self._dtype)
+        placed = tensor.to(self._device, self.dtype)
+        if placed.is_cuda and placed.dim() == 4:  # as the pictures that meet it: else each convolution copies it first
+            return placed.contiguous(memory_format=torch.channels_last)
+        return placed
 
 
 def _node(node: onnx.NodeProto) -> Node:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import EngineError, GpuMemoryError
 from .batches import BATCHES, rows_of, split
 from .feeds import Shape, check_feeds
+from .precision import quantised
 from .session import Array
 from .torch_graph import TorchGraph
 
@@ -29,11 +30,12 @@ class TorchSession:
         """`device` is `cuda` or `cpu`; the GPU where there is one if not given. `threads` is for other backends:
         torch's threads are the process's."""
         self._device = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
-        on_gpu = self._device.type == "cuda"
         try:
-            self._graph: TorchGraph | None = TorchGraph(model, self._device, torch.float16 if on_gpu else torch.float32)
+            self._graph: TorchGraph | None = TorchGraph(model, self._device, computed_in(model, self._device))
         except torch.cuda.OutOfMemoryError as error:
             raise _out_of_memory(error) from error
+        except RuntimeError as error:  # a GPU that was lost, or that this torch has no kernels for
+            raise EngineError(f"torch can't load the model: {_first_line(error)}") from error
         self.inputs: tuple[str, ...] = tuple(self._graph.shapes)
         self.outputs: tuple[str, ...] = self._graph.outputs
         self._shapes = self._graph.shapes
@@ -59,7 +61,7 @@ class TorchSession:
         except torch.cuda.OutOfMemoryError as error:
             raise _out_of_memory(error) from error
         except RuntimeError as error:  # what CUDA and torch raise
-            raise EngineError(f"torch failed: {str(error).strip().splitlines()[0]}") from error
+            raise EngineError(f"torch failed: {_first_line(error)}") from error
 
     def _lane(self, shapes: Mapping[str, Shape]) -> _Lane:
         """The buffers and the graph for these shapes, the most recently used last."""
@@ -87,7 +89,7 @@ class _Lane:
         known = graph.known(shapes)
 
         def forward() -> dict[str, Tensor]:
-            feeds = {name: _as_compute(tensor, self._on_gpu) for name, tensor in self._inputs.items()}
+            feeds = {name: _as_compute(tensor, graph.dtype) for name, tensor in self._inputs.items()}
             return {name: value.float().contiguous() for name, value in graph.run(feeds, known).items()}
 
         self._replay: Callable[[], Any] = forward
@@ -120,17 +122,32 @@ class _Lane:
         return {name: np.array(value[:count].cpu().numpy(), np.float32) for name, value in results.items()}
 
 
-def _as_compute(tensor: Tensor, on_gpu: bool) -> Tensor:
-    """On a GPU in half precision, and pictures with their channels last, as its convolutions like them."""
-    if not on_gpu:
-        return tensor
-    half = tensor.half()
-    return half.contiguous(memory_format=torch.channels_last) if half.dim() == 4 else half
+def computed_in(model: bytes, device: torch.device) -> torch.dtype:
+    """Half precision on a GPU, but for quantised networks: values rounded to it before fall on other 8-bit levels."""
+    if device.type != "cuda":
+        return torch.float32
+    if not quantised(model):
+        return torch.float16
+    torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa would do the same; nothing else here is float32
+    return torch.float32
+
+
+def _as_compute(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In the graph's precision; on a GPU pictures with their channels last, as its convolutions like them."""
+    made = tensor.to(dtype)
+    return made.contiguous(memory_format=torch.channels_last) if made.is_cuda and made.dim() == 4 else made
 
 
 def _out_of_memory(error: Exception) -> GpuMemoryError:
-    free, total = torch.cuda.mem_get_info()
+    try:
+        free, total = torch.cuda.mem_get_info()
+    except RuntimeError:  # a GPU that is gone does not answer
+        return GpuMemoryError(f"torch: the GPU's memory is too little: {_first_line(error)}")
     return GpuMemoryError(
         f"torch: the GPU has {free // 1024**2} MiB free of {total // 1024**2}, and that is too little: "
-        f"{str(error).strip().splitlines()[0]}"
+        f"{_first_line(error)}"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

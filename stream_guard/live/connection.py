@@ -110,8 +110,7 @@ class Reader:
     @property
     def report(self) -> Any:
         """The source's counters, added up over all connections."""
-        source = self._source
-        return self._totals.with_present(None if source is None else source.report)
+        return self._totals.now()
 
     def _once(self) -> None:
         """One connection, from its beginning to its end."""
@@ -121,11 +120,12 @@ class Reader:
         try:
             with contextlib.closing(self._open_source(self._spec, self._halt)) as source:
                 self._source = source
+                self._totals.begin(lambda: source.report)
                 try:
                     self._follow(source)
                 finally:
                     self._source = None
-                    self._totals.end(source.report)
+                    self._totals.end()
             self._above_limits = False
         except LimitError as exc:
             if self._above_limits or self._frames == before:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..config import OnFailure
@@ -90,8 +91,7 @@ class Delivery:
     @property
     def report(self) -> Any:
         """Bytes written to all outputs and recordings, also of sinks that are closed."""
-        sink = self._sink
-        return self._totals.with_present(None if sink is None else written(sink))
+        return self._totals.now()
 
     def _loop(self) -> None:
         while True:
@@ -121,7 +121,8 @@ class Delivery:
             self._state.tell("output", f"the outputs are opened anew: {why}")
             self._close()
         if self._sink is None:
-            self._sink = self._make_sink(self._spec, connected.source, self._state.tell)
+            self._sink = sink = self._make_sink(self._spec, connected.source, self._state.tell)
+            self._totals.begin(partial(written, sink))
             self._expect(connected.source)
         connected.ready.set()
 
@@ -195,6 +196,6 @@ class Delivery:
         self._forget(sink)
 
     def _forget(self, sink: LiveWriter) -> None:
-        self._totals.end(written(sink))
+        self._totals.end()
         self._ended_outputs = tuple({**output, "state": "closed"} for output in sink.outputs)
         self._sink = None

@@ -73,7 +73,7 @@ class Filler:
             raise ValueError("no gap is being filled")
         frame = Frame(
             gap.picture,
-            round(gap.due / gap.time_base),
+            int(gap.due // gap.time_base),  # rounded, two could get one time: halves go to the even tick
             gap.time_base,
             FILL_INDEX,
             duration=round(gap.step / gap.time_base),

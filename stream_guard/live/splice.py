@@ -42,7 +42,6 @@ class Splice:
         """Another connection: its first item comes now."""
         with self._lock:
             self._offset = self._previous = None
-            self._ends.clear()
 
     def place(self, stream: int, stamp: Fraction, duration: Fraction) -> Fraction | None:
         """The seconds to add to all times of this item; None for one that lies before what was written already."""
@@ -96,7 +95,9 @@ class Splice:
         patience = FORWARD_SECONDS + max(wall - self._wall, 0.0)
         offsets = (self._offset,) if self._previous is None else (self._offset, self._previous)
         nearest = min(offsets, key=lambda offset: abs(stamp + offset - expected))
-        if -BACK_SECONDS <= stamp + nearest - expected <= patience:
+        placed = stamp + nearest
+        # Sound that was silent for long comes back where the others are by now.
+        if expected - BACK_SECONDS <= placed <= max(expected, self._end) + Fraction(patience):
             return nearest
         self.jumps += 1
         previous = self._offset

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,18 +13,32 @@ from ..outcome import FOLLOWED
 
 
 class Totals:
-    """Sums of the counters that the metrics follow. One thread adds; a source or sink that ends is added for good."""
+    """Sums of the counters that the metrics follow, over one source or sink after the other; any thread may ask.
+
+    The lock keeps one that ends from being missed or counted twice: the sums must never fall.
+    """
 
     def __init__(self) -> None:
         self._ended: Counter[str] = Counter()
+        self._present: Callable[[], Any] | None = None
+        self._lock = threading.Lock()
 
-    def end(self, report: Any) -> None:
-        """This source or sink will not count any further."""
-        self._ended.update(_counters(report))
+    def begin(self, report: Callable[[], Any]) -> None:
+        """Another source or sink begins; `report` gives its counters."""
+        with self._lock:
+            self._present = report
 
-    def with_present(self, report: Any) -> SimpleNamespace:
-        """The sums together with one that still counts."""
-        return SimpleNamespace(**(self._ended + Counter(_counters(report))))
+    def end(self) -> None:
+        """It will not count any further."""
+        with self._lock:
+            self._ended, self._present = self._sums(), None
+
+    def now(self) -> SimpleNamespace:
+        with self._lock:
+            return SimpleNamespace(**self._sums())
+
+    def _sums(self) -> Counter[str]:
+        return self._ended + Counter(_counters(self._present() if self._present is not None else None))
 
 
 def written(sink: LiveWriter) -> SimpleNamespace:

@@ -27,13 +27,17 @@ class InputDetector:
     calibration: InputCalibration
 
     def log_odds(self, faces: list[Rgb]) -> list[float]:
-        """Of each head crop (S, S, 3) in 8 bits: the log-odds that it is perturbed. Raises EngineError."""
-        logits = self.session.run({"image": from_rgb(faces)})["logits"]
-        if logits.shape != (len(faces), 2) or not np.isfinite(logits).all():
+        """Of each head crop (S, S, 3) in 8 bits: the log-odds that it is perturbed. Raises EngineError.
+
+        The mean of those of the crop and of its mirror image: what a network sees in one alone is seldom there.
+        """
+        images = from_rgb(faces)
+        logits = self.session.run({"image": np.concatenate([images, images[..., ::-1]])})["logits"]
+        if logits.shape != (2 * len(faces), 2) or not np.isfinite(logits).all():
             raise EngineError(
-                f"the detector of perturbed inputs gave {logits.shape} for {len(faces)} faces, or no number"
+                f"the detector of perturbed inputs gave {logits.shape} for {len(faces)} faces, seen twice, or no number"
             )
-        return [float(perturbed - clean) for perturbed, clean in logits]
+        return [float(perturbed - clean) for perturbed, clean in (logits[: len(faces)] + logits[len(faces) :]) / 2]
 
     def value(self, face: Rgb) -> float:
         """0 to 1, 0.5 at the threshold."""

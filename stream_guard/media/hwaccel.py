@@ -83,7 +83,7 @@ def choose(asked: str, *, on_device: bool = False) -> Acceleration:
         trouble = device_trouble(name)
         if not trouble:
             _log.info("hwaccel %s: video is decoded on the device %s", asked, name)
-            return Acceleration(asked, name, on_device=on_device and name == "cuda")
+            return _staying(Acceleration(asked, name, on_device=on_device and name == "cuda"))
         failures.append(f"{name}: {trouble}")
     why = "; ".join(failures) or "FFmpeg was built without any"
     words = f"hwaccel {asked} can't be used ({why}); video is decoded on the processor"
@@ -91,13 +91,32 @@ def choose(asked: str, *, on_device: bool = False) -> Acceleration:
     return Acceleration(asked, NONE, words)
 
 
-def device_trouble(name: str) -> str:
-    """Why no decoder can be set up on this kind of device, in words; empty where one can."""
+def _staying(chosen: Acceleration) -> Acceleration:
+    """`chosen`, with pictures that are downloaded where they can't stay on the device.
+
+    FFmpeg refuses CUDA's primary context where it was in use with other flags before (`cuda_context_init` in
+    hwcontext_cuda.c), as torch leaves it.
+    """
+    if not chosen.on_device or not (trouble := device_trouble(chosen.used, shared=True)):
+        return chosen
+    words = (
+        f"pictures can't stay on the device {chosen.used} ({trouble}; torch or another library may have been the first "
+        "in this process to use it); each is downloaded once it is decoded"
+    )
+    _log.info("%s", words)
+    return Acceleration(chosen.asked, chosen.used, words)
+
+
+def device_trouble(name: str, *, shared: bool = False) -> str:
+    """Why no decoder can be set up on this kind of device, in words; empty where one can.
+
+    `shared`: in the context that others in this process use, too, so that pictures can stay there.
+    """
     codec = next((c for c in CODECS if any(g.is_supported and g.device_type.name == name for g in _configs(c))), None)
     if codec is None:
         return "no decoder works on it"
     try:
-        HWAccel(name).create(Codec(codec, "r"))
+        HWAccel(name, is_hw_owned=shared).create(Codec(codec, "r"))
     except (FFmpegError, NotImplementedError, RuntimeError) as error:
         return reason(error)
     return ""

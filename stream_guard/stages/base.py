@@ -31,6 +31,10 @@ class Stage(ABC):
     Options: ClassVar[type[StageOptions]] = StageOptions
     protects: ClassVar[bool] = False
     """Whether the stage protects faces. A pipeline with such a stage answers for every face that leaves it."""
+    finds_faces: ClassVar[bool] = False
+    """Whether it sets `faces` and `faces_known`."""
+    needs_faces: ClassVar[bool] = False
+    """Whether a stage that finds faces must stand before it."""
     on_device: ClassVar[bool] = False
     """Whether it takes pictures that lie in a CUDA device's memory, whose planes are no buffers (`media.device`)."""
     labels: ClassVar[tuple[str, ...]] = ()
@@ -38,6 +42,11 @@ class Stage(ABC):
 
     def __init__(self, options: StageOptions | None = None) -> None:
         self.options = options if options is not None else self.Options()
+
+    @classmethod
+    def changes(cls, options: StageOptions) -> bool:
+        """Whether it writes into pictures, with these options."""
+        return cls.protects
 
     def open(self) -> None:
         """Load engines and the like. An error here ends the run before a frame is read."""

@@ -85,6 +85,7 @@ class DetectStage(Stage):
     """Appends one verdict a face in sight to every frame, or one without a track where there is no face."""
 
     name = "detect"
+    needs_faces = True
     description = "Says of every face whether it is real or a deepfake: a calibrated score, smoothed over time."
     Options = DetectOptions
     options: DetectOptions
@@ -183,4 +184,6 @@ class DetectStage(Stage):
             return Verdict(self.name, UNKNOWN, UNSCORED, face.track, reason, measured=False)
         if self.options.real_to < score.p_fake < self.options.fake_from:
             return Verdict(self.name, UNKNOWN, score.p_fake, face.track, LOW_CONFIDENCE)
-        return Verdict(self.name, FAKE if score.p_fake >= self.options.fake_from else REAL, score.p_fake, face.track)
+        if score.p_fake >= self.options.fake_from:
+            return Verdict(self.name, FAKE, score.p_fake, face.track, confidence=score.p_fake)
+        return Verdict(self.name, REAL, score.p_fake, face.track, confidence=1 - score.p_fake)

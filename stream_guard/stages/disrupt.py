@@ -73,6 +73,7 @@ class DisruptStage(Stage):
     """Marks each face protected, or unprotected with one of UNPROTECTED_REASONS. Faces must have been looked for."""
 
     name = "disrupt"
+    needs_faces = True
     description = "Perturbs every face so that face-editing networks fail on it; nothing else in the picture changes."
     Options = DisruptOptions
     options: DisruptOptions

@@ -62,6 +62,7 @@ class FacesStage(Stage):
     """Sets `faces` and `faces_known` of every frame. The pictures are only read."""
 
     name = "faces"
+    finds_faces = True
     on_device = True
     description = "Finds faces on a small copy every few pictures and follows them in between."
     Options = FacesOptions

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError, EngineError, UnknownNameError
 from ..inference import AUTO, backend_words
 from ..magdr import plausible
+from ..magdr.colours import ycbcr_change
 from ..magdr.detector import Detector, Score
 from ..magdr.engines import Rgb, from_rgb
 from ..magdr.inputs import with_inputs
@@ -24,7 +25,8 @@ from ..magdr.reconstructor import Recipe, restore
 from ..magdr.regions import Masks, conditional_masks
 from ..media import pixels
 from ..media.orientation import as_stored, orientation_of, upright
-from ..types import Face, Frame, Verdict, head_region
+from ..media.regions import described
+from ..types import Face, Frame, Protection, Verdict, head_region
 from .base import Stage, StageOptions
 from .reasons import ENGINE_FAILED, ENGINE_MISSING, NO_FACE, UNSUPPORTED
 
@@ -46,9 +48,6 @@ raised; not_looked_at: `budget_ms` has left no time for this face yet."""
 
 NOBODY = Score(0.0, 0.0, 0.0, 0.0, "")
 """What the probes say where none is asked."""
-
-YCBCR = np.array([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]], np.float32)
-"""RGB to Y, Cb, Cr of BT.709, full range."""
 
 
 class MagdrOptions(StageOptions):
@@ -125,6 +124,7 @@ class MagdrStage(Stage):
     """Appends one verdict a face in sight to every frame, or one without a track where there is no face."""
 
     name = "magdr"
+    needs_faces = True
     description = "Says of every face whether it carries a perturbation against face editors; on request undoes it."
     Options = MagdrOptions
     options: MagdrOptions
@@ -136,6 +136,10 @@ class MagdrStage(Stage):
         self._known: dict[int, _Known] = {}
         self._clock = _Clock(self.options.budget_ms)
         self._warned = False
+
+    @classmethod
+    def changes(cls, options: StageOptions) -> bool:
+        return isinstance(options, MagdrOptions) and options.mode == "restore"
 
     def open(self) -> None:
         self._warned = False
@@ -163,12 +167,15 @@ class MagdrStage(Stage):
     def process(self, frame: Frame) -> list[Frame]:
         if not frame.faces_known:
             raise ConfigError("nobody looked for faces in this picture: put the stage 'faces' before 'magdr'")
+        restores = self.options.mode == "restore"
+        if restores and any(face.protection is Protection.PROTECTED for face in frame.faces):
+            raise ConfigError("restoring would undo the protection: put the stage 'magdr' before 'disrupt'")
         self._clock.pictures += 1
         for track in self._known.keys() - {face.track for face in frame.faces}:
             del self._known[track]  # a face that comes back is another
         for face in frame.faces:
             self._see(frame, face)
-        if self.options.mode == "restore":
+        if restores:
             self._restore(frame)
         return [replace(frame, verdicts=(*frame.verdicts, *self._verdicts(frame)))]
 
@@ -245,7 +252,7 @@ class MagdrStage(Stage):
                 known.reason = self._failed(error)
                 continue
             change = (restored.astype(np.float32) - crop) / np.float32(255)
-            delta = as_stored(np.einsum("ij,hwj->ihw", YCBCR, change), orientation)
+            delta = as_stored(ycbcr_change(change, *described(frame.picture)[1].kr_kb), orientation)
             pixels.add_perturbation(frame.picture, head, delta, epsilon=0.5)
 
     def _verdicts(self, frame: Frame) -> Iterator[Verdict]:

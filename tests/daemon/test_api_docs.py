@@ -7,10 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 
 from stream_guard.daemon.api import describe
+from stream_guard.daemon.jobs.signing import sign
 from tests.daemon.api_server import TOKENS, WRITE, running
 from tests.support.control_fake import FakeControl
 
@@ -56,3 +58,13 @@ def test_no_page_of_the_framework_asks_the_network() -> None:
     with running() as api:
         assert {api.http.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")} == {404}
         assert api.http.get("/v1/openapi.json").json() == describe()
+
+
+def test_a_receiver_can_check_a_webhook_by_the_page_alone() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    known: dict[str, Any] = {}
+    exec(code, known)
+    body = b'{"id": "1"}'
+    assert known["genuine"](sign(body, "secret"), body, "secret")
+    assert not known["genuine"](sign(body, "other"), body, "secret")
+    assert not known["genuine"](sign(body, "secret", now=1.0), body, "secret")

@@ -140,6 +140,30 @@ def test_more_requests_than_allowed_are_told_to_come_again(monkeypatch: pytest.M
         assert api.http.get("/v1/jobs").status_code == 200
 
 
+def test_silent_connections_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The liveness probe is answered whoever else has connected and says nothing, and whoever asks is not let go."""
+    release, entered = threading.Event(), threading.Event()
+
+    def slow() -> list[StreamState]:
+        entered.set()
+        release.wait(30)
+        return []
+
+    with running(max_requests=1) as api, contextlib.ExitStack() as silent:
+        monkeypatch.setattr(api.control, "streams", slow)
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(httpx.get(f"{api.server.url}/v1/streams", timeout=30)))
+        asking.start()
+        assert entered.wait(30)
+        for _ in range(12):
+            connection = socket.create_connection(("127.0.0.1", api.server.port), timeout=30)
+            silent.enter_context(connection).sendall(b"GET /livez HT")
+        assert httpx.get(f"{api.server.url}/livez", trust_env=False).status_code == 200
+        release.set()
+        asking.join()
+        assert [answer.status_code for answer in answers] == [200]
+
+
 def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SEND_SECONDS", 0.3)
     with running(max_requests=1) as api:
@@ -200,12 +224,37 @@ def test_a_certificate_that_is_none_is_said_in_words(tmp_path: Path) -> None:
             serve_app(create_app(FakeControl(), DaemonSettings()), Http(port=0, tls=tls)).start()
 
 
-def test_https(tmp_path: Path) -> None:
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A new certificate for localhost, and its key."""
     if which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate, key = folder / "cert.pem", folder / "key.pem"
     make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
     subprocess.run([*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_a_renewed_certificate_is_given_without_a_restart(tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path)
+    first = certificate.read_text()
+    with running(tls=Tls(certificate=str(certificate), key=str(key))) as api:
+
+        def given() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", api.server.port))
+
+        assert given().split() == first.split()
+        certified(tmp_path)
+        second = certificate.read_text()
+        api.server.renew()
+        wait_until(lambda: given().split() == second.split())
+        certificate.write_text(first)  # its key is gone
+        with pytest.raises(ConfigError, match=r"http\.tls"):
+            api.server.renew()
+        assert given().split() == second.split()
+
+
+def test_https(tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path)
     tls = Tls(certificate=str(certificate), key=str(key))
     with running(tls=tls) as api:
         context = ssl.create_default_context(cafile=str(certificate))

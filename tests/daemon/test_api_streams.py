@@ -120,8 +120,21 @@ def test_what_is_allowed_is_said(api: Running) -> None:
     wrong = api.http.get("/v1/streams/studio/snapshot?kind=both").json()["error"]
     assert wrong["allowed"] == ["original", "protected", "difference"]
     patched = api.http.patch("/v1/streams", json={})
-    assert patched.headers["allow"] == "GET, POST"
-    assert patched.json()["error"]["allowed"] == ["GET", "POST"]
+    assert patched.headers["allow"] == "GET, HEAD, POST"
+    assert patched.json()["error"]["allowed"] == ["GET", "HEAD", "POST"]
+    assert api.http.head("/v1/events").headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/v1/jobs", "/", "/v1/streams/nobody"])
+def test_head_is_get_without_the_body(api: Running, path: str) -> None:
+    asked, got = api.http.head(path), api.http.get(path)
+    assert (asked.status_code, asked.headers["content-length"]) == (got.status_code, got.headers["content-length"])
+    assert asked.content == b""
+
+
+def test_a_slash_too_many_leads_nowhere_else(api: Running) -> None:
+    """Behind a proxy that ends TLS, a redirect would lead to http://, and the token with it."""
+    assert api.http.get("/v1/streams/").status_code == 404
 
 
 def test_all_mistakes_of_a_body_come_at_once(api: Running) -> None:

@@ -201,6 +201,46 @@ def test_a_delivery_survives_a_restart(told: Callable[..., Told], receiver: Rece
     assert len({body for _, _, body in receiver.came}) == 1
 
 
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The URL of a receiver that takes what comes and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+def test_a_receiver_that_hangs_keeps_the_others_not_waiting(
+    told: Callable[..., Told], receiver: Receiver, hanging: str
+) -> None:
+    runner = told(*[0] * 9)
+    for _ in range(8):
+        runner.submit(hanging)
+    runner.submit(receiver.url)
+    until(lambda: runner.count("delivered") == 1, "the delivery")
+    assert runner.count("retried") == 0
+
+
+def test_the_end_of_the_daemon_does_not_wait_for_a_receiver_that_hangs(
+    told: Callable[..., Told], hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "CLOSE_SECONDS", 0.05)
+    sent = threading.Event()
+
+    def post(*given: Any) -> int:
+        sent.set()
+        return webhooks.SUCCESS[0] if over.wait(30) else 500
+
+    over = threading.Event()
+    monkeypatch.setattr(webhooks, "post", post)
+    first = told(0)
+    first.submit(hanging)
+    assert sent.wait(30)
+    first.close()
+    over.set()
+    left = JobStore(tmp_path / "jobs.sqlite3")
+    assert webhooks.Deliveries(left).due() == 0
+    left.close()
+
+
 def test_forbidden_urls_are_refused_when_a_job_comes(told: Callable[..., Told]) -> None:
     runner = told()
     for url in ("http://169.254.169.254/latest", "ftp://127.0.0.1/", "http://10.0.0.1/", "file:///etc/passwd"):

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from engines import __main__ as cli
 from engines import commands, shipping, training
+from engines.data.origin import described
 from engines.disrupter import train as disrupter
 from engines.generators import families
 from engines.generators.stargan import Generator
-from engines.settings import described, with_changes
+from engines.magdr import train_restorer
+from engines.magdr.restorer import Restorer
+from engines.magdr.train_restorer import averaged
+from engines.settings import described as settings_described
+from engines.settings import with_changes
+from engines.training import Run
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.inference.card import load_card
 from tests.engines.test_data import packed
@@ -47,7 +54,7 @@ def test_help_says_every_setting(name, capsys):
 
 
 def test_every_setting_of_the_disrupter_is_explained():
-    lines = described(disrupter.Settings).splitlines()
+    lines = settings_described(disrupter.Settings).splitlines()
     assert [line for line in lines if "=" in line and len(line.split()) == 1] == ["  seed=0"]
 
 
@@ -150,6 +157,18 @@ def test_two_targets_of_one_name_are_refused(packed, stargan, tmp_path, capsys):
     assert "two run folders are called 'sg-a'" in capsys.readouterr().err
 
 
+def test_a_disrupter_may_learn_against_somebody_who_purifies(packed, stargan, tmp_path, monkeypatch):
+    parts = {"net": Restorer(8), "mean": averaged(Restorer(8))}
+    Run(tmp_path / "restorer", asdict(train_restorer.Settings(width=8)), 1, name="restorer").save(parts)
+    seen = {}
+    monkeypatch.setattr(disrupter, "train", lambda data, targets, *rest: seen.update(targets=targets, notes=rest[-2]))
+    assert against(packed, stargan, tmp_path / "p", "--purify", str(tmp_path / "restorer")) == 0
+    plain, behind = seen["targets"].values()
+    assert list(seen["targets"]) == ["sg-a", "sg-a purified"]
+    assert behind.plain is plain
+    assert list(seen["notes"]["purify"]) == ["restorer"]
+
+
 def test_settings_of_another_version_are_said(tmp_path):
     torch.save({"settings": '{"conv_dims": 4}', "parts": {}, "step": 1, "seconds": 1}, tmp_path / "state.pt")
     with pytest.raises(EngineError, match="not known here: conv_dims"):
@@ -190,6 +209,9 @@ def test_a_probe_and_a_disrupter_ship_with_cards_that_are_true(packed, stargan, 
     assert probe.evaluation_only
     assert probe.input_shape("image") == (-1, 3, 64, 64)
     assert "--set conv_dim=4" in probe.command
+    assert probe.data.startswith(described(packed[0]))
+    assert card.data.startswith(described(packed[0]))
+    assert "CelebAMask" not in card.data  # it learned from other pictures
     assert "sg-a (stargan)" in card.notes
     assert "39 dB" in card.notes
     assert "--targets runs/sg-a" in card.command

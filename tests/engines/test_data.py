@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engines.data import edits, origin, pack
+from engines.data import edits, media, origin, pack
 from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from stream_guard.errors import EngineError
 from stream_guard.types import Box
@@ -63,6 +63,69 @@ def test_an_unreadable_image_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
     with pytest.raises(EngineError, match=r"broken\.jpg is not a readable image"):
         pack.build([(tmp_path / "broken.jpg", None, Box(0, 0, 10, 10))], tmp_path / "p")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder with pictures of all sorts, each 60x40 and brighter towards the right."""
+    folder = tmp_path / "faces" / "mïne"
+    folder.mkdir(parents=True)
+    ramp = np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))
+    gray, turned = Image.fromarray(ramp), Image.Exif()
+    turned[0x0112] = 6
+    gray.convert("CMYK").save(folder / "CMYK.JPG")
+    gray.rotate(90, expand=True).save(folder / "turned.jpeg", exif=turned)
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(folder / "deep.png")
+    gray.convert("RGBA").save(folder / "clear.webp", lossless=True)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
+    (folder / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def test_pictures_of_all_sorts_are_read_alike(own):
+    shown = [np.asarray(pack.open_picture(p)).astype(int) for p in sorted(own.rglob("*")) if p.stem in SORTS]
+    assert [picture.shape for picture in shown] == [(40, 60, 3)] * 4
+    assert all(np.abs(picture - shown[-2]).max() < 12 for picture in shown)
+
+
+SORTS = ("CMYK", "turned", "deep", "clear")
+
+
+def test_ones_own_pictures_are_packed_and_the_rest_is_said(own, tmp_path, capsys):
+    rows = media.listed(own, 0, 0, lambda rgb: None if rgb[0, 0, 1] > 250 else Box(20, 10, 40, 30))
+    assert pack.build(rows, tmp_path / "own.pack", size=64)["images"] == 4
+    assert {h.name for h in pack.read(tmp_path / "own.pack")} == set(SORTS)
+    assert "broken.jpg is not a readable image" in capsys.readouterr().err
+    assert not [*media.listed(own, 0, 0, lambda rgb: None)]
+    assert "deep.png: no face found" in capsys.readouterr().err
+
+
+def test_a_folder_without_pictures_says_where_they_belong(tmp_path):
+    with pytest.raises(EngineError, match=r"no pictures in .*images or .*faces"):
+        next(media.listed(tmp_path, 1, 1, lambda rgb: None))
+
+
+def test_a_mask_is_brought_to_its_picture(tmp_path):
+    Image.new("RGB", (120, 100)).save(tmp_path / "face.png")
+    for name, mask in {
+        "half": Image.fromarray(np.pad(np.full((50, 30), 13, np.uint8), ((0, 0), (30, 0)))),
+        "colour": Image.new("RGB", (120, 100)),
+        "foreign": Image.new("L", (120, 100), 255),
+        "turned": Image.new("L", (100, 120)),
+    }.items():
+        mask.save(tmp_path / f"{name}.png")
+
+    def build(name):
+        row = (tmp_path / "face.png", tmp_path / f"{name}.png", Box(40, 30, 80, 80))
+        pack.build([row], tmp_path / "p", size=64)
+        return pack.read(tmp_path / "p")[0].mask
+
+    columns = build("half")[32]
+    assert set(columns[:30]) == {0}
+    assert set(columns[34:]) == {13}
+    for name, said in (("colour", "mode RGB"), ("foreign", "classes up to 255"), ("turned", "not the same view")):
+        with pytest.raises(EngineError, match=said):
+            build(name)
 
 
 def test_a_foreign_file_is_no_pack(tmp_path):

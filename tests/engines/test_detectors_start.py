@@ -14,9 +14,11 @@ from engines.training import Run, load_part
 from stream_guard.errors import EngineError
 
 
-def run_with(folder: Path, width: float) -> Detector:
+def run_with(folder: Path, width: float, more: float = 0.0) -> Detector:
     torch.manual_seed(3)
     detector = architecture("resnet18").detector(width, 32)
+    for parameter in detector.parameters():
+        parameter.data += more
     best = learner.Best(detector)
     best.detector.temperature.fill_(2.5)
     Run(folder, {"width": width, "size": 32}, 0.0, name="resnet18").save({"best": best})
@@ -51,9 +53,32 @@ def test_the_copies_of_a_unit_differ(tmp_path: Path) -> None:
     run_with(tmp_path / "a", 0.0625)
     fresh = architecture("resnet18").detector(0.125, 32)
     load_part(tmp_path / "a", "best", learner._Weights(fresh))  # type: ignore[arg-type]
-    first, second = fresh.network.state_dict()["conv1.weight"].chunk(2)
+    weights = fresh.network.state_dict()["conv1.weight"]
+    first, second = weights[::2], weights[1::2]
     assert not torch.equal(first, second)
     assert torch.allclose(first, second, atol=float(first.abs().max()))
+
+
+class Idle(learner.Learner):
+    """Learns nothing."""
+
+    def made(self) -> learner.Group:
+        raise NotImplementedError
+
+    def held_out(self, rng: torch.Generator) -> learner.Group:
+        raise NotImplementedError
+
+
+def test_of_several_runs_it_begins_with_the_mean(tmp_path: Path) -> None:
+    first, second = run_with(tmp_path / "a", 0.0625), run_with(tmp_path / "b", 0.0625, 0.3)
+    fresh = architecture("resnet18").detector(0.0625, 32)
+    trainer = Idle(fresh, learner.Settings(width=0.0625, size=32), torch.device("cpu"))
+    trainer.start([tmp_path / "a", tmp_path / "b"])
+    for network in (trainer.detector, trainer.mean.module):
+        for name, value in network.network.state_dict().items():
+            both = [part.network.state_dict()[name] for part in (first, second)]
+            torch.testing.assert_close(value.float(), (both[0].float() + both[1].float()) / 2)
+    assert float(trainer.detector.temperature) == 1.0
 
 
 @pytest.mark.parametrize("width", [0.0625, 0.1875])

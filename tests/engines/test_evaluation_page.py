@@ -104,6 +104,7 @@ def test_every_layout_shows_its_figures():
         "table9": ({"time": {"seconds": figure(0.004)}}, "0.0040 s (0.0020 to 0.0060)"),
         "transfer": ({"float": {"disrupted": figure(0.5), "l2": figure(0.1)}}, "50% (25 to 75), L2 .100"),
         "adaptive": ({"float": {"disrupted": figure(0.5), "l2": figure(0.1)}}, "50% (25 to 75), L2 .100"),
+        "purified": ({"float": {"disrupted": figure(0.5), "l2": figure(0.1)}}, "50% (25 to 75), L2 .100"),
         "robustness": ({"blur2": {"disrupted": figure(0.5)}}, "| blur, sigma 2 px | 50% (25 to 75) |"),
         "identity": ({"float": {"edits": figure(0.4), "inputs": figure(0.6)}}, ".40 (.20 to .60); .60 (.30 to .90)"),
         "flicker": ({"8bit": {"levels": figure(0.3), "energy": figure(0.9)}}, "| a clip | 4 | .30 (.15 to .45)"),

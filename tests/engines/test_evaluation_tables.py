@@ -23,6 +23,9 @@ from engines.evaluation.tables import RESULTS, TABLES, command
 from engines.evaluation.tables.document import problems
 from engines.generators import train_stargan
 from engines.generators.stargan import CONDITION_NAMES, Generator
+from engines.magdr import train_restorer
+from engines.magdr.restorer import Restorer
+from engines.magdr.train_restorer import averaged
 from engines.training import Run
 from stream_guard.errors import UsageError
 from stream_guard.media.synthesis import write_clip
@@ -173,6 +176,32 @@ def test_an_attacker_who_learned_from_protected_faces_is_named(inputs, tmp_path)
         values(made, "l2", "8bit", **ours)[0]
         > values(made, "l2", "8bit", method="not protected (the delivery alone)")[0]
     )
+
+
+def test_an_attacker_who_purifies_is_measured_against_the_edit_of_the_original(inputs, tmp_path):
+    for name, weight in (("nothing", 0.0), ("something", 0.05)):
+        network = Restorer(4)
+        torch.nn.init.normal_(network.head.weight, 0, weight)
+        parts = {"net": network, "mean": averaged(network)}
+        Run(tmp_path / name, asdict(train_restorer.Settings(width=4)), 1, name="restorer").save(parts)
+    words = ("--bound-faces", "1", "--bound-iterations", "1", "--channels", "float", "--purifiers")
+    made = measured(
+        without_unseen(inputs),
+        tmp_path / "t.json",
+        "purified",
+        *words,
+        *(str(tmp_path / n) for n in ("nothing", "something")),
+    )
+    assert problems(made) == []
+    none = "not protected (the delivery alone)"
+    found = {
+        name: values(made, "l2", "float", generator=f"stargan-a{name}", method=none)[0]
+        for name in ("", " behind nothing", " behind something")
+    }
+    assert found[""] == found[" behind nothing"] == 0.0 < found[" behind something"]
+    bounds = [row for row in made["rows"] if "bound" in row["labels"]["method"]]
+    assert [row["labels"]["first_faces"] for row in bounds] == [1] * 6
+    assert str(tmp_path) not in json.dumps(made)
 
 
 def test_speed_names_its_ratio(inputs, tmp_path):

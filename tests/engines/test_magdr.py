@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines.data import pack
+from engines.data.origin import DRAWN
 from engines.generators.target import Target
 from engines.magdr import baselines, faces
 from engines.magdr.adaptive import straight_through, through_operations
@@ -172,6 +175,18 @@ class TestFaces:
         assert len(faces.split(data, ["train"], 4, 0).names) == 4
         with pytest.raises(UsageError, match="were asked for"):
             faces.split(data, ["val"], 100, 0)
+
+    def test_faces_that_a_network_drew_can_be_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from .test_parser import heads_with_masks
+
+        data = heads_with_masks(tmp_path)
+        heads = [replace(head, origin=DRAWN if k % 2 else "") for k, head in enumerate(pack.read(data, ["train"]))]
+        monkeypatch.setattr(faces.pack, "read", lambda path, names: heads)
+        photographs = {head.name for head in heads if head.origin != DRAWN}
+        found = faces.split(data, ["train"], len(photographs), 0, photographs=True)
+        assert set(found.names) == photographs
+        with pytest.raises(UsageError, match="were asked for"):
+            faces.split(data, ["train"], len(photographs) + 1, 0, photographs=True)
 
 
 class TestAdaptive:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engines import importing, shipping
+from engines.detectors import widening
 from engines.detectors.architectures import architecture
 from engines.detectors.learner import Best
 from engines.generators.target import Target
@@ -176,6 +177,24 @@ def test_a_restorer_begins_by_changing_nothing_and_needs_targets(data: Path, tmp
     torch.testing.assert_close(Restorer(8)(image), image)
     with pytest.raises(UsageError, match="needs generators that judge it"):
         train_restorer.train(data, tmp_path / "run", 1, False, "cpu")
+
+
+def test_a_wider_restorer_begins_with_the_same_answers(
+    data: Path, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_restorer, "target_of", lambda folder, pack: target)
+    monkeypatch.setattr(train_restorer, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
+    monkeypatch.setattr(widening, "NOISE", 0.0)
+    torch.manual_seed(1)
+    narrow = Restorer(4).requires_grad_(False)
+    torch.nn.init.normal_(narrow.head.weight, 0, 0.1)
+    parts = {"net": narrow, "mean": train_restorer.averaged(narrow)}
+    Run(tmp_path / "narrow", asdict(train_restorer.Settings(width=4)), 1, name="restorer").save(parts)
+    start, settings = tmp_path / "narrow", train_restorer.Settings(width=8)
+    train_restorer.train(data, tmp_path / "wide", 0, False, "cpu", settings, [tmp_path / "generator"], start)
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert float((narrow(image) - image).abs().mean()) > 0.01
+    torch.testing.assert_close(train_restorer.load(tmp_path / "wide")(image), narrow(image), atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

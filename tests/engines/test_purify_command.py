@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from engines.detectors.detector import Detector
 from engines.purification import command
 from engines.purification.prior import Settings
 from stream_guard.media.synthesis import write_clip
-from tests.support.scenes import frames
+from stream_guard.types import Face
+from tests.support.scenes import face_at, frames
+from tests.support.turned import MATRICES, stored_box, turned_picture
 
 QUICK = Settings(channels=(4, 4), skips=(0, 0), depth=2, iterations=8, every=2)
 
@@ -41,6 +44,20 @@ def test_a_face_is_cut_out_every_few_pictures(video: Path) -> None:
     assert track.spread(3) == [0, 2, 4]
     assert track.spread(99) == [0, 1, 2, 3, 4]
     assert command.collect(video, 64, [99]) == []
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_face_is_cut_out_as_it_is_shown(name: str) -> None:
+    """The detector was trained on upright faces."""
+    (scene,) = frames(1, lambda k: [(100, 60)], size=(320, 256))
+    rgb, box = scene.picture.to_ndarray(format="rgb24"), face_at((100, 60))
+    crops = []
+    for matrix in (MATRICES["as stored"], MATRICES[name]):
+        face = Face(1, stored_box(box, rgb.shape[:2], matrix), 0.9)
+        tracks: dict[int, command.Track] = {}
+        command._cut([replace(scene, picture=turned_picture(rgb, matrix), faces=(face,))], 64, tracks)
+        crops.append(tracks[1].crops[0].astype(int))
+    assert np.abs(crops[1] - crops[0]).mean() < 4
 
 
 def test_the_command_says_what_it_was_before_and_is_after(

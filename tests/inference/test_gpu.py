@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
+from typing import Any
 
+import onnxruntime
 import pytest
 
 from stream_guard.errors import EngineError
-from stream_guard.inference import gpu
+from stream_guard.inference import gpu, onnxruntime_cuda_session
 
 
 class Driver:
@@ -71,3 +73,28 @@ def test_nvidia_s_bindings_without_a_driver_are_an_error_in_words() -> None:
         cuda_api.Stream()
     with pytest.raises(EngineError, match="can't take GPU memory"):
         cuda_api.Buffer(1024)
+
+
+def test_onnx_runtime_without_its_libraries_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And prints nothing: stdout is for results, and for a worker's answers."""
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))
+    monkeypatch.setattr(onnxruntime, "cuda_version", "12.8")
+    onnxruntime_cuda_session.load_libraries.cache_clear()
+    missing = onnxruntime_cuda_session.provider_missing()
+    onnxruntime_cuda_session.load_libraries.cache_clear()
+    assert "onnxruntime-gpu[cuda,cudnn]" in missing
+    assert capsys.readouterr().out == ""
+
+
+def test_onnx_runtime_does_not_fall_back_by_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("CUDNN failure 1001")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fails)
+    with pytest.raises(EngineError, match="can't load the model: CUDNN failure 1001"):
+        onnxruntime_cuda_session.OnnxRuntimeCudaSession(b"model")
+    assert capsys.readouterr().out == ""

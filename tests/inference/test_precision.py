@@ -76,6 +76,12 @@ def test_fp16_inputs_and_outputs_stay_float32_and_weights_halve() -> None:
     assert len(after) < 0.6 * len(before)
 
 
+def test_the_face_detector_stays_in_float32_as_the_page_says() -> None:
+    """Its file has its weights among the inputs; in halves it would lie 7 % off, more than is let through."""
+    kinds = {w.data_type for w in onnx.load_model_from_string(converted(model("centerface"), "fp16")).graph.initializer}
+    assert TensorProto.FLOAT16 not in kinds
+
+
 def test_fp32_is_the_file_as_it_is() -> None:
     assert converted(model("disrupter"), "fp32") == model("disrupter")
 
@@ -149,6 +155,32 @@ def test_the_probe_is_the_same_each_time() -> None:
 
 def test_weights_among_the_inputs_are_no_inputs() -> None:
     assert list(input_shapes(model("centerface"))) == ["input.1"]
+
+
+def test_a_gpu_that_torch_can_not_use_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_session = pytest.importorskip("stream_guard.inference.torch_session")
+
+    def lost(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch_session, "TorchGraph", lost)
+    with pytest.raises(EngineError, match="torch can't load the model: CUDA error: no kernel image"):
+        torch_session.TorchSession(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "wanted"),
+    [("disrupter", "cuda", "float16"), ("disrupter-int8", "cuda", "float32"), ("disrupter", "cpu", "float32")],
+)
+def test_torch_rounds_no_quantised_network_to_half_precision(name: str, device: str, wanted: str) -> None:
+    """Rounded, the 8-bit disrupter's delta was off by a third of its largest value on a face."""
+    torch = pytest.importorskip("torch")
+    from stream_guard.inference.torch_session import computed_in
+
+    before = torch.backends.cudnn.allow_tf32
+    assert computed_in(model(name), torch.device(device)) == getattr(torch, wanted)
+    assert torch.backends.cudnn.allow_tf32 is (before and name != "disrupter-int8")
+    torch.backends.cudnn.allow_tf32 = before
 
 
 def test_torch_names_the_operator_that_it_does_not_know() -> None:

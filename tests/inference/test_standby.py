@@ -122,6 +122,26 @@ def test_a_run_that_fails_is_done_again_on_the_next(told: list[EngineEvent], err
     session.close()
 
 
+def test_a_library_that_breaks_in_its_own_way_is_passed_over() -> None:
+    """A shared library that is missing when its backend is opened, and a GPU that is lost for the next one too."""
+
+    def broken(error: Exception) -> Callable[[], Session]:
+        def make() -> Session:
+            raise error
+
+        return make
+
+    first = Fake("b", 2)
+    missing, lost = OSError("libcudnn.so.9: cannot open shared object file"), RuntimeError("CUDA error: unknown error")
+    session = StandbySession(
+        choices(("a", broken(missing)), ("b", lambda: first), ("c", broken(lost)), ("d", lambda: Fake("d", 4)))
+    )
+    assert number(session) == 2
+    first.fails = EngineError("the GPU fell off the bus")
+    assert number(session) == 4
+    session.close()
+
+
 def test_where_all_fail_the_first_error_is_raised_and_nothing_changes(told: list[EngineEvent]) -> None:
     first = Fake("a", 1, EngineError("this batch is odd"))
     session = StandbySession(

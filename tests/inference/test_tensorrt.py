@@ -104,6 +104,9 @@ def test_a_plan_of_another_version_is_built_anew(tmp_path: Path, monkeypatch: py
             plan = built(order(), cache)
             assert plan.key.tensorrt == version
     assert len(list(cache.glob("*.plan"))) == 1, "the older version's plan is of no more use"
+    with pytest.MonkeyPatch.context() as patch, faked_gpu(patch, cache, VERSIONS[3]):
+        built(order(), cache)
+    assert len(list(cache.glob("*.plan"))) == 2, "the newer version's is: somebody shares this folder"
 
 
 @pytest.mark.parametrize("variable", ["FAKE_GPU_UUID", "FAKE_GPU_NAME", "FAKE_GPU_DRIVER"])
@@ -286,6 +289,58 @@ def test_nothing_is_allocated_after_the_warm_up(cuda: Any) -> None:
     assert cuda.live.allocations == allocations
     assert cuda.live.launches > launches, "runs are launches of graphs"
     session.close()
+
+
+def test_fp32_is_float32_and_not_the_ten_bits_that_tensorrt_takes_for_it(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_GUARD_PRECISION", "fp32")
+    with faked_gpu(monkeypatch, tmp_path, version):
+        session = open_session(MODEL, "tensorrt")
+        np.testing.assert_allclose(session.run({"face": PICTURES})["delta"], reference(PICTURES), atol=1e-6)
+        session.close()
+
+
+def test_what_one_engine_says_is_heard_when_the_engine_before_it_is_gone(cuda: Any) -> None:
+    """TensorRT keeps the first logger that it was given, and writes to it for all."""
+    first, second = open_session(MODEL, "tensorrt"), open_session(MODEL, "tensorrt")
+    first.close()
+    del first
+    cuda.lose()
+    with pytest.raises(EngineError, match="can't run the engine: Error Code 1: Cuda Runtime"):
+        second._lanes[1]._context.enqueue(second._stream.handle)  # type: ignore[attr-defined]
+    cuda.lose(False)
+    second.close()
+
+
+def test_an_engine_that_can_not_be_captured_runs_without_a_graph(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CAPTURE", "refused")
+    session = open_session(MODEL, "tensorrt")
+    for rows in (1, 5, 40):
+        delta = session.run({"face": PICTURES[:rows]})["delta"]
+        np.testing.assert_allclose(delta, reference(PICTURES[:rows]), atol=1e-3)
+    assert not cuda.live.launches
+    session.close()
+
+
+def test_a_model_that_is_quantised_already_builds_in_every_version(version: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from stream_guard.inference.precision import converted
+
+    Image.fromarray((PICTURES[0].transpose(1, 2, 0) * 255).astype(np.uint8)).save(tmp_path / "face.png")
+    quantised = converted(MODEL, "int8", tmp_path)
+    with pytest.MonkeyPatch.context() as patch, faked_gpu(patch, tmp_path / "plans", version):
+        assert built(order("fp16", quantised), tmp_path / "plans").data
+
+
+def test_a_plan_is_for_pictures_of_one_size(cuda: Any) -> None:
+    from stream_guard.inference.reshaping import with_input_shapes
+
+    model, small = with_input_shapes(MODEL, {"face": (-1, 3, -1, -1)}), {"face": (1, 3, 16, 16)}
+    assert order(model=model, profiles=[small, small]).key.shapes == "face=1x3x16x16"
+    with pytest.raises(EngineError, match="differ in more than the batch"):
+        order(model=model, profiles=[small, {"face": (2, 3, 32, 32)}])
 
 
 def test_a_size_that_stays_open_must_be_said(cuda: Any, tmp_path: Path) -> None:

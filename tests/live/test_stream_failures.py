@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from stream_guard.config import OnFailure
 from stream_guard.errors import EngineError, UnprotectedError
-from stream_guard.live.spec import LivePhase
+from stream_guard.live.spec import LivePhase, OnGap
 from stream_guard.types import Frame
 
 from ..support.fakes import Batch, FindOne, ProtectAll, spec
-from ..support.live_fakes import FakeConnection, clip, wait_for
+from ..support.live_fakes import FakeConnection, FakeLiveSink, clip, wait_for
 from .faked import running
 
 
@@ -234,10 +235,10 @@ def test_an_engine_that_fails_without_a_word_is_opened_anew_too() -> None:
 def test_a_machine_that_stays_too_slow_with_disconnect_ends_the_stream() -> None:
     class Steady(FakeConnection):
         def read(self) -> Iterator[Any]:
-            for shown in clip(2000):
+            for start in itertools.count(0, 40):
                 if self.interrupted.wait(0.01):
                     return
-                yield shown
+                yield from clip(1, start=start)
 
     class Dawdles(ProtectAll):
         def process(self, shown: Frame) -> Iterable[Frame]:
@@ -249,6 +250,28 @@ def test_a_machine_that_stays_too_slow_with_disconnect_ends_the_stream() -> None
         status = run.end()
     assert "too slow" in str(run.error)
     assert status.dropped["late"] > 0
+
+
+def test_counters_of_what_ends_are_neither_missed_nor_doubled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics look at them ten times a second, and one that falls would end the stream."""
+
+    def slowly(value: Any) -> Any:
+        if threading.current_thread().name in ("stream-guard-read", "stream-guard-encode"):
+            threading.Event().wait(0.25)
+        return value
+
+    class Damaged:
+        corrupt_packets = property(lambda report: slowly(3))
+
+    outputs = FakeLiveSink.outputs.fget
+    assert outputs is not None
+    monkeypatch.setattr(FakeLiveSink, "outputs", property(lambda sink: slowly(outputs(sink))))
+    first, second = (FakeConnection(clip(4), then=then, report=cast(Any, Damaged())) for then in ("fail", "stall"))
+    with running([first, second], on_gap=OnGap.CLOSE) as run:
+        run.until(lambda status: status.frames_out == 8)
+        run.drain()
+    assert run.value("source_corrupt_packets_total") == 6
+    assert run.value("encoded_bytes_total") == 80
 
 
 def test_an_error_of_the_sink_names_encode() -> None:

@@ -13,7 +13,7 @@ from stream_guard.inference import find_engine
 from stream_guard.magdr.calibration import InputCalibration, load_calibration
 from stream_guard.magdr.detector import Score
 from stream_guard.magdr.engines import from_rgb
-from stream_guard.magdr.inputs import open_inputs, with_inputs
+from stream_guard.magdr.inputs import InputDetector, open_inputs, with_inputs
 from stream_guard.magdr.panel import open_panel
 from stream_guard.stages.magdr import MagdrOptions, MagdrStage
 from stream_guard.stages.reasons import ENGINE_FAILED
@@ -37,6 +37,20 @@ def test_the_score_is_a_half_at_the_threshold_and_rises(tmp_path: Path) -> None:
     assert at == pytest.approx(0.5, abs=1e-4)
     assert detector.log_odds([grey(160), grey(160)]) == pytest.approx([20 * (160 / 127.5 - 1)] * 2, rel=1e-3)
     detector.close()
+
+
+def test_a_face_and_its_mirror_image_are_as_likely() -> None:
+    class LeftHalf:
+        """Perturbed is what is bright on the left."""
+
+        def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            bright = feeds["image"][..., : SIZE // 2].mean((1, 2, 3))
+            return {"logits": np.stack([bright, -bright], 1)}
+
+    half = grey(0)
+    half[:, : SIZE // 2] = 255
+    detector = InputDetector(LeftHalf(), SIZE, InputCalibration(engine="e", sha256="0" * 64, threshold=0.0))  # type: ignore[arg-type]
+    assert detector.log_odds([half, half[:, ::-1], grey(255)]) == pytest.approx([0.0, 0.0, 2.0])
 
 
 def test_another_network_than_the_calibrated_one_is_refused(tmp_path: Path) -> None:

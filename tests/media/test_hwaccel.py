@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from fractions import Fraction
 from pathlib import Path
@@ -107,6 +108,24 @@ def test_a_stream_that_the_device_does_not_decode_is_told(caplog: pytest.LogCapt
         "hwaccel cuda does not decode this ffv1 stream (yuv420p 64x48); it is decoded on the processor"
     )
     assert hwaccel.told(chosen, context, av.VideoFrame(64, 48, "nv12")) is chosen
+
+
+def test_pictures_that_can_not_stay_on_the_device_are_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where torch was first to use CUDA in this process: FFmpeg refuses to share it, and decodes beside it."""
+
+    class Device:
+        def __init__(self, name: str, is_hw_owned: bool = False) -> None:
+            self.shared = is_hw_owned
+
+        def create(self, codec: Any) -> None:
+            if self.shared:
+                raise FFmpegError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(hwaccel, "HWAccel", Device)
+    monkeypatch.setattr(hwaccel, "decoding_devices", lambda: ("cuda",))
+    found = hwaccel.choose("cuda", on_device=True)
+    assert (found.used, found.on_device, found.warns) == ("cuda", False, True)
+    assert found.words.startswith("pictures can't stay on the device cuda (Operation not supported; torch or another")
 
 
 class _Refusing:

@@ -74,9 +74,11 @@ def test_packets_leave_in_their_order() -> None:
     assert list(Timeline("mpegts", report, look_ahead=True).arrange(packets)) == packets  # type: ignore[arg-type]
 
 
-def test_one_packet_out_of_order_is_no_jump() -> None:
-    packets = flow(0, 800)
-    packets[20] = Packet(VIDEO, 200)
+@pytest.mark.parametrize("streams", [(VIDEO, SOUND), (VIDEO,)])
+@pytest.mark.parametrize("place", [10, -1])
+def test_one_packet_out_of_order_is_no_jump(streams: tuple[int, ...], place: int) -> None:
+    packets = flow(0, 800, *streams)
+    packets[place] = Packet(packets[place].stream_index, 200)
     found, jumps = placed(*packets)
     assert jumps == 0
     assert found == [(p.stream_index, p.was) for p in packets]
@@ -95,13 +97,28 @@ def test_a_video_without_sound_is_joined_too() -> None:
     assert (jumps, of(VIDEO, found)) == (1, list(range(0, 800, 40)))
 
 
-def test_stragglers_of_the_old_clock_stay_on_it() -> None:
+def test_a_clock_that_starts_anew_is_joined_where_the_sound_has_ended() -> None:
+    found, jumps = placed(*flow(0, 400), *flow(200, 600, VIDEO))
+    assert (jumps, of(VIDEO, found)) == (1, list(range(0, 800, 40)))
+
+
+@pytest.mark.parametrize("joined", [0, 1])
+def test_stragglers_of_the_old_clock_stay_on_it(joined: int) -> None:
     """A demuxer hands out the last packets of one stream behind the first ones of the other."""
+    before = flow(90000, 90400) * joined
     old, late = flow(0, 320), flow(320, 400, SOUND)
     new = flow(80, 160, VIDEO)
-    found, jumps = placed(*old, *flow(320, 400, VIDEO), *new, *late, *flow(80, 160, SOUND), *flow(160, 400))
-    assert jumps == 1
-    assert of(VIDEO, found) == of(SOUND, found) == list(range(0, 720, 40))
+    last = [*flow(320, 400, VIDEO), *new, *late, *flow(80, 160, SOUND), *flow(160, 400)]
+    found, jumps = placed(*before, *old, *last)
+    assert jumps == 1 + joined
+    start = 90000 * joined
+    assert of(VIDEO, found) == of(SOUND, found) == list(range(start, start + 720 + 400 * joined, 40))
+
+
+def test_a_line_of_text_of_the_old_clock_stays_on_it() -> None:
+    late, soon = Packet(TEXT, 59900), Packet(TEXT, 400)
+    found, jumps = placed(*flow(1000, 60000), *flow(0, 400), late, soon, *flow(400, 800))
+    assert (jumps, of(TEXT, found)) == (1, [59900, 60400])
 
 
 def test_sound_that_is_longer_than_the_picture_overlaps_but_does_not_move_away_from_it() -> None:

@@ -26,6 +26,10 @@ def test_rescale_is_the_nearest_tick(value: int, source: Fraction, target: Fract
     assert rescale(-value, source, target) == -found, "halves go away from zero on both sides"
 
 
+def test_rescale_takes_halves_away_from_zero() -> None:
+    assert [rescale(v, Fraction(1, 2), Fraction(1)) for v in (1, 2, 3, -1, -3)] == [1, 1, 2, -1, -2]
+
+
 @given(values=st.lists(st.integers(0, 10**6), min_size=2, max_size=30), base=bases, coarse=bases)
 def test_rescale_keeps_the_order(values: list[int], base: Fraction, coarse: Fraction) -> None:
     values.sort()

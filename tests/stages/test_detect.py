@@ -63,6 +63,8 @@ class TestVerdicts:
         assert (verdict.stage, verdict.label, verdict.track, verdict.measured) == ("detect", label, 1, True)
         assert verdict.score == pytest.approx(p_of(level), abs=0.02)
         assert verdict.reason == ("low_confidence" if label == "unknown" else "")
+        sure = {"fake": verdict.score, "real": 1 - verdict.score, "unknown": None}
+        assert verdict.confidence == sure[label]
 
     def test_thresholds_are_inclusive_and_may_meet(self, tmp_path: Path) -> None:
         (found,) = verdicts(opened(tmp_path, fake_from=0.5, real_to=0.5), [framed(128)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,10 @@ from ..support.magdr_engines import write_engines
 
 SIZE = (320, 256)
 FACE = Box(100, 60, 200, 180)
+INNER = Box(120, 90, 180, 150)
+BT709, BT601, BT2020 = 1, 5, 9
+LIMITED, FULL = 1, 2
+"""As FFmpeg numbers them."""
 
 
 def soft(index: int = 0) -> np.ndarray:
@@ -195,6 +200,34 @@ class TestRestore:
         inner = np.s_[90:150, 125:175]
         assert np.diff(after[inner].astype(int), axis=1).std() < np.diff(before[inner].astype(int), axis=1).std()
 
+    @pytest.mark.parametrize(
+        ("format", "matrix", "range_"),
+        [
+            ("yuv444p", BT709, LIMITED),
+            ("yuv420p", BT601, LIMITED),
+            ("yuv420p", BT2020, FULL),
+            ("yuv420p10le", BT2020, LIMITED),
+            ("gbrp", None, FULL),
+        ],
+    )
+    def test_colours_are_those_of_the_pictures_own_matrix(
+        self, format: str, matrix: int | None, range_: int, tmp_path: Path
+    ) -> None:
+        shift = np.array([24, -8, -24], np.int16)
+        stage = opened(tmp_path, mode="restore")
+        assert stage._engines is not None
+        frame = framed(soft())
+        picture = frame.picture.reformat(format=format, dst_colorspace=matrix, dst_color_range=range_)
+        if matrix is not None:
+            picture.colorspace, picture.color_range = matrix, range_
+        before = pixels.read_rgb(picture, INNER, 40).astype(int)
+        known = stage._known.setdefault(1, magdr._Known(deque([1.0]), pictures=1))
+        known.masks = np.ones((8, 64, 64), np.float32) / 8
+        known.recipe = Recipe({}, learned=lambda face: (face + shift).clip(0, 255).astype(np.uint8))
+        (out,) = stage.process(replace(frame, picture=picture))
+        moved = (pixels.read_rgb(out.picture, INNER, 40) - before).mean((0, 1))
+        assert moved == pytest.approx(shift, abs=1.5)
+
     def test_a_clean_face_is_not_touched(self, tmp_path: Path) -> None:
         stage = opened(tmp_path, mode="restore")
         frame = framed(soft())
@@ -218,6 +251,13 @@ class TestRestore:
                 stage._known[1].recipe = Recipe({}, learned=broken)
             found = verdicts(stage, framed(rough(1), 1))[0]
             assert (found.label, found.reason) == ("unknown", reasons.ENGINE_FAILED)
+
+    def test_a_face_that_is_protected_is_not_undone(self, tmp_path: Path) -> None:
+        frame = framed(rough())
+        frame = replace(frame, faces=tuple(face.protected() for face in frame.faces))
+        with pytest.raises(ConfigError, match="put the stage 'magdr' before 'disrupt'"):
+            opened(tmp_path / "a", mode="restore").process(frame)
+        assert verdicts(opened(tmp_path / "b"), frame)[0].label == "perturbed"
 
     def test_checking_never_writes(self, tmp_path: Path) -> None:
         frame = framed(rough())

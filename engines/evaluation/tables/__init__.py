@@ -27,6 +27,7 @@ from .document import Rows, device_words, document
 from .flicker import flicker
 from .identity import identity
 from .progress import Progress
+from .purified import purified
 from .speed import table9
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -61,6 +62,7 @@ TABLES: dict[str, Table] = {
     "table9": Table("Seconds an image", table9, 30),
     "transfer": Table("Generators never trained on", disruption.transfer, 24),
     "adaptive": Table("An attacker who trained against it", disruption.adaptive, 24),
+    "purified": Table("An attacker who purifies first", purified, 24),
     "robustness": Table("After codecs, resizing, cropping and blur", disruption.robustness, 12, disruption.ROBUSTNESS),
     "identity": Table("Identity that survives", identity, 24),
     "flicker": Table("Flicker on real clips", flicker, 1, data="the first pictures of clips of the test split"),
@@ -74,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--targets", nargs="*", default=[], **paths, help="runs of generators it was trained against")
     parser.add_argument("--unseen", nargs="*", default=[], **paths, help="runs of generators it never saw")
     parser.add_argument("--detectors", nargs="*", default=[], **paths, help="runs of detectors")
+    parser.add_argument(
+        "--purifiers", nargs="*", default=[], **paths, help="purified: runs of restorers, the known one first"
+    )
     parser.add_argument("--disrupter", help="a name in the zoo or the folder of an engine (default: the zoo's default)")
     parser.add_argument(
         "--trained",
@@ -183,8 +188,9 @@ def facts(name: str, table: Table, bench: Bench) -> dict[str, Any]:
 
 def command(argv: Sequence[str], arguments: argparse.Namespace) -> str:
     """The command line with words in place of this machine's folders."""
+    given = (*arguments.targets, *arguments.unseen, *arguments.detectors, *arguments.purifiers)
     words = {str(arguments.data): "PACK", str(arguments.media): "MEDIA", str(arguments.out): "OUT"}
-    runs = {str(p): f"runs/{p.name}" for p in (*arguments.targets, *arguments.unseen, *arguments.detectors)}
+    runs = {str(p): f"runs/{p.name}" for p in given}
     known = {**runs, **words}
     return "python -m engines " + shlex.join(known.get(word) or _last(word) for word in argv)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +25,8 @@ from ...detectors.detector import Detector
 from ...disrupter.budget import rms_of_psnr
 from ...generators.families import target_of
 from ...generators.target import Target
+from ...magdr.purified import PurifiedTarget
+from ...magdr.train_restorer import load as load_restorer
 from ...training import pick_device, stored
 from .. import protectors
 from ..channels import Channel
@@ -128,6 +130,18 @@ class Bench:
         detector = registry.detector_of(folder)
         return Reader(folder.resolve().name, detector.name, detector.to(self.device))
 
+    def purified(self, generator: Generator) -> list[Generator]:
+        """The generator behind each of `--purifiers`, as an attacker would have it who restores what he gets."""
+        return [
+            replace(
+                generator,
+                name=f"{generator.name} behind {folder.resolve().name}",
+                target=PurifiedTarget(generator.target, load_restorer(folder).to(self.device)),
+                seen=False,
+            )
+            for folder in self.arguments.purifiers
+        ]
+
     def passes(self, reader: Reader, images: Tensor) -> npt.NDArray[np.bool_]:
         """(N,): whether the detector passes each image (N, 3, S, S) in [-1, 1] as real."""
         out = []
@@ -201,7 +215,8 @@ class Bench:
         if key not in self._references:
             faces, rows = self.pairs(generator)
             clean = self.deliveries.clean(width, generator.target.size, crop)
-            self._references[key] = self.edit(generator, clean[faces], rows)
+            plain = replace(generator, target=generator.target.plain)
+            self._references[key] = self.edit(plain, clean[faces], rows)
         return self._references[key]
 
     def trained(self, kind: str) -> dict[str, Engine]:

@@ -16,6 +16,7 @@ OPEN = frozenset({"/livez", *page.FILES})
 """What needs no token: the liveness probe, and the page, which shows nothing without one."""
 HOOKS = "/hooks/"
 """Media servers call these: they check their own secrets and send forms."""
+EVENTS = "/v1/events"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

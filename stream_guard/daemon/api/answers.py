@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ...errors import MediaError, StreamGuardError, UsageError
 from ..control import ConflictError, MissingError, RefusedError
+from .access import EVENTS
 from .words import clean
 
 
@@ -112,7 +113,7 @@ def _framework(request: Request, exc: Exception) -> Answer:
     if status == 404:
         return error(404, f"there is nothing at {request.url.path}", "GET /v1/openapi.json lists what there is")
     if status == 405:
-        methods = _methods(request)
+        methods = _methods(request) or headers.get("Allow", "GET").split(", ")
         allow = {"Allow": ", ".join(methods)}
         return error(405, f"{request.method} is not possible here", allowed=methods, headers=allow)
     return error(status, str(known.detail), headers=headers)
@@ -123,7 +124,8 @@ def _methods(request: Request) -> list[str]:
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     here = request.url.path
     found = [verbs for path, verbs in paths.items() if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", path), here)]
-    return sorted({verb.upper() for verbs in found for verb in verbs}) or ["GET"]
+    verbs = {verb.upper() for verbs in found for verb in verbs}
+    return sorted(verbs | {"HEAD"} if "GET" in verbs and here != EVENTS else verbs)
 
 
 def _invalid(request: Request, exc: Exception) -> Answer:

@@ -44,6 +44,7 @@ def _assembled() -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # its page loads scripts from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS it would lead to http://
         default_response_class=answers.Answer,
         responses=answers.DOCUMENTED,
     )

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..settings import Http
-from .access import HOOKS, OPEN, READING, bearer, host_name, is_foreign, is_loopback, may
+from .access import EVENTS, HOOKS, OPEN, READING, bearer, host_name, is_foreign, is_loopback, may
 from .answers import Answer, error
 
 BODY_SECONDS = 10.0
@@ -20,7 +20,7 @@ BODY_SECONDS = 10.0
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
 """How long and how much of a refused request's body is still read, and thrown away, once the answer is out."""
-UNCOUNTED = frozenset({"/livez", "/v1/events"})
+UNCOUNTED = frozenset({"/livez", EVENTS})
 """Not counted among the requests at once: the liveness probe, and event streams, which have a bound of their own."""
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -74,6 +74,8 @@ class Guard:
             except _TooLargeError:
                 await _refuse(self._too_large(), scope, receive, send)
                 return
+        if scope["method"] == "HEAD" and scope["path"] != EVENTS:  # the server leaves the body out; events have no end
+            scope = {**scope, "method": "GET"}
         await _answer(self._app, scope, receive, send)
 
     async def _body(self, receive: Receive) -> Receive:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...errors import ConfigError, UsageError
 from ..settings import Http
+from .access import check_certificate
 
 START_SECONDS = 10.0
 HEADER_SECONDS = 10.0
@@ -32,10 +33,23 @@ class PatientProtocol(H11Protocol):
 
     _patience: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _came = 0.0
+    most = 256
+    """Connections; of more, the one that has been without a request longest is let go. `Server` sets it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self._came = self.loop.time()
+        if len(self.connections) > self.most:
+            self._make_room()
         self._watch()
+
+    def _make_room(self) -> None:
+        """Whoever refuses the newest instead lets silent connections shut the liveness probe out."""
+        others = (one for one in self.connections if one is not self and isinstance(one, PatientProtocol))
+        quiet = [one for one in others if one.cycle is None or one.cycle.response_complete]
+        if quiet:
+            min(quiet, key=lambda one: one._came).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -78,6 +92,12 @@ class _Listening(uvicorn.Server):
     after uvicorn told them all to end is waited for in vain.
     """
 
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in sockets or ():
             asyncio.get_running_loop().remove_reader(listener)
@@ -100,7 +120,7 @@ class Server:
     def __init__(self, app: FastAPI, http: Http) -> None:
         self._app, self._http = app, http
         self.port = http.port
-        self._server: uvicorn.Server | None = None
+        self._server: _Listening | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -120,6 +140,15 @@ class Server:
         self._thread.start()
         self._wait_until_started()
 
+    def renew(self) -> None:
+        """Give connections from now on the certificate that lies there now. Raises ConfigError, and keeps the old."""
+        tls, server = self._http.tls, self._server
+        if tls is None or server is None or server.loop is None or server.config.ssl is None:
+            return
+        check_certificate(tls)  # apart: in the context, a key that does not fit would take the old one's place
+        # On the loop's thread: there nobody shakes hands meanwhile.
+        server.loop.call_soon_threadsafe(server.config.ssl.load_cert_chain, tls.certificate, tls.key)
+
     def stop(self) -> None:
         """Answer what is being asked, end the event streams, close. May be called twice."""
         if self._server is None or self._thread is None:
@@ -136,7 +165,7 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _run(self, server: uvicorn.Server, listener: socket.socket) -> None:
+    def _run(self, server: _Listening, listener: socket.socket) -> None:
         with listener:
             server.run(sockets=[listener])
 
@@ -164,14 +193,13 @@ class Server:
         tls = self._http.tls
         config = uvicorn.Config(
             self._app,
-            http=PatientProtocol,
+            http=type("Protocol", (PatientProtocol,), {"most": 4 * self._http.max_requests}),
             ws="none",
             loop="asyncio",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=4 * self._http.max_requests,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,

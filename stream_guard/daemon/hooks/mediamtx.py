@@ -2,7 +2,7 @@
 
 Authentication posts JSON `{user, password, token, ip, action, path, protocol, id, query, userAgent}`; 20x allows, 401
 asks for credentials. The commands post a form to the same hook with `?event=ready` or `?event=notready` and the fields
-`path`, `query`, `id`, as in deploy/mediamtx.yml. https://mediamtx.org/docs/usage/authentication
+`path` and, if wished, `query`, as in deploy/servers/mediamtx.yml. https://mediamtx.org/docs/usage/authentication
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ authentic = secret_in_url
 def read(call: Call, settings: HookSettings) -> Request:
     event = first(call.query, "event")
     if event:
-        return _event(event, form(call.body))
+        return _event(event, form(call.body), settings)
     data = json_object(call.body)
     action = text(data, "action")
     if action not in ACTIONS:
@@ -55,14 +55,23 @@ def _query(data: dict[str, object]) -> Fields:
     return (*fields, *(("token", value) for value in given if value))
 
 
-def _event(event: str, fields: Fields) -> Request:
+def _event(event: str, fields: Fields, settings: HookSettings) -> Request:
     # Without an id: of one path, MediaMTX tells only one stream at a time.
-    place = path_place(first(fields, "path"), fields_of(first(fields, "query")))
+    place = path_place(first(fields, "path"), _let_in(fields_of(first(fields, "query")), settings))
     if event == "ready":
         return Publish(place)
     if event == "notready":
         return Unpublish(place)
     raise HookError("the hook's ?event= is `ready` or `notready`")
+
+
+def _let_in(query: Fields, settings: HookSettings) -> Fields:
+    """With the publishers' token, where the secret shows that MediaMTX itself tells of a publisher whom it let in.
+
+    One who gave the token as a password has none in the query, and we need it to read what is published.
+    """
+    token = ("token", settings.publish_token)
+    return (*query, token) if settings.secret and settings.publish_token and token not in query else query
 
 
 def answer(call: Call, decision: Decision) -> Answer:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Container
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from ..control import JobState
 from .store import JobStore
@@ -19,6 +21,15 @@ class Delivery:
     url: str = field(repr=False)
     body: str
     attempts: int
+
+    @property
+    def receiver(self) -> str:
+        return receiver_of(self.url)
+
+
+def receiver_of(url: str) -> str:
+    """The host and port: who must not keep the others waiting."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 class Deliveries:
@@ -37,22 +48,24 @@ class Deliveries:
                 (name, state.id, url, body, now, now),
             )
 
-    def take(self) -> Delivery | None:
-        """The first that is due, its attempt counted."""
+    def take(self, busy: Container[str] = ()) -> Delivery | None:
+        """The first that is due of receivers that are not `busy`, its attempt counted."""
         with self._store.changing() as db:
-            row = db.execute(
-                "SELECT * FROM deliveries WHERE not_before <= ? ORDER BY not_before, seq LIMIT 1",
-                (self._store.clock(),),
-            ).fetchone()
-            if row is None:
+            due = db.execute(
+                "SELECT seq, url FROM deliveries WHERE not_before <= ? ORDER BY not_before, seq", (self._store.clock(),)
+            ).fetchall()
+            chosen = next((seq for seq, url in due if receiver_of(url) not in busy), None)
+            if chosen is None:
                 return None
+            row = db.execute("SELECT * FROM deliveries WHERE seq = ?", (chosen,)).fetchone()
             db.execute("UPDATE deliveries SET attempts = attempts + 1 WHERE id = ?", (row["id"],))
             return Delivery(row["id"], row["job"], row["url"], row["body"], row["attempts"] + 1)
 
-    def due(self) -> float | None:
-        """Seconds until the next is due; None where none waits."""
+    def due(self, busy: Container[str] = ()) -> float | None:
+        """Seconds until the next is due of receivers that are not `busy`; None where none waits."""
         with self._store.changing() as db:
-            (first,) = db.execute("SELECT min(not_before) FROM deliveries").fetchone()
+            waiting = db.execute("SELECT not_before, url FROM deliveries ORDER BY not_before").fetchall()
+            first = next((moment for moment, url in waiting if receiver_of(url) not in busy), None)
         return None if first is None else max(0.0, first - self._store.clock())
 
     def put_back(self, id: str, wait: float) -> None:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from time import monotonic
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ... import __version__
@@ -27,6 +28,10 @@ ATTEMPTS = 10
 """Over about nine hours; then the delivery is given up."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER = 5.0, 3 * 3600.0, 0.3
 IDLE_SECONDS = 60.0
+CLOSE_SECONDS = 2.0
+"""How long the end of the daemon waits for deliveries on their way; the others are sent again at the next start."""
+THREADS = 4
+"""Deliveries at once, one a receiver: one that hangs keeps none of the others waiting."""
 SUCCESS = range(200, 300)
 
 log = logging.getLogger(__name__)
@@ -81,7 +86,7 @@ def _hang_up(one: socket.socket) -> None:
 
 
 class Webhooks:
-    """The thread that delivers. `check` gives the URL's checked form or raises ConfigError; it is asked each time."""
+    """The threads that deliver. `check` gives the URL's checked form or raises ConfigError; it is asked each time."""
 
     def __init__(
         self,
@@ -96,39 +101,75 @@ class Webhooks:
         self._check = check
         self._metrics = metrics
         self._timeout = timeout
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="stream-guard-webhooks", daemon=True)
+        self._changed = threading.Condition()
+        self._busy: set[str] = set()
+        self._closing = self._left = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"stream-guard-webhooks-{number}", daemon=True)
+            for number in range(THREADS)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """There is something new to tell."""
-        self._wake.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread; a delivery on its way is waited for, at most for its time-outs."""
-        self._closing = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        """End the threads; one whose receiver still hangs after CLOSE_SECONDS is left, and changes nothing any more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        until = monotonic() + CLOSE_SECONDS
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, until - monotonic()))
+        with self._changed:
+            self._left = True
 
     def _run(self) -> None:
-        while not self._closing:
+        while (delivery := self._next()) is not None:
             try:
-                delivery = self._deliveries.take()
-                if delivery is not None:
-                    self._deliver(delivery)
-                    continue
-                wait = self._deliveries.due()
+                self._deliver(delivery)
             except Exception:
                 log.exception("webhooks: going on after an error")
-                wait = IDLE_SECONDS
-            self._wake.wait(IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS))
-            self._wake.clear()
+                with self._changed:  # its receiver stays busy: it would be told again and again
+                    self._changed.wait_for(lambda: self._closing, IDLE_SECONDS)
+            with self._changed:
+                self._busy.discard(delivery.receiver)
+                self._changed.notify_all()
+
+    def _next(self) -> Delivery | None:
+        """The delivery whose turn it is, once there is one; None at the end."""
+        with self._changed:
+            while not self._closing:
+                try:
+                    delivery = self._deliveries.take(self._busy)
+                    if delivery is not None:
+                        self._busy.add(delivery.receiver)
+                        return delivery
+                    wait = self._deliveries.due(self._busy)
+                except Exception:
+                    log.exception("webhooks: going on after an error")
+                    wait = None
+                self._changed.wait(IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS))
+        return None
 
     def _deliver(self, delivery: Delivery) -> None:
+        said = self._said(delivery)
+        with self._changed:  # not in the midst of a writing does `close` return
+            if self._left:
+                return
+            if said:
+                self._failed(delivery, said)
+            else:
+                self._end(delivery, "delivered")
+
+    def _said(self, delivery: Delivery) -> str:
+        """Why the receiver did not take it; empty where it did."""
         body = delivery.body.encode()
         headers = {
             "Content-Type": "application/json",
@@ -138,14 +179,10 @@ class Webhooks:
         try:
             status = post(self._check(delivery.url), body, headers, self._timeout)
         except ConfigError as exc:
-            self._failed(delivery, str(exc))
+            return str(exc)
         except (OSError, http.client.HTTPException) as exc:
-            self._failed(delivery, f"{type(exc).__name__}: {getattr(exc, 'strerror', None) or 'no answer'}")
-        else:
-            if status in SUCCESS:
-                self._end(delivery, "delivered")
-            else:
-                self._failed(delivery, f"it answered {status}")
+            return f"{type(exc).__name__}: {getattr(exc, 'strerror', None) or 'no answer'}"
+        return "" if status in SUCCESS else f"it answered {status}"
 
     def _failed(self, delivery: Delivery, why: str) -> None:
         if delivery.attempts >= ATTEMPTS:

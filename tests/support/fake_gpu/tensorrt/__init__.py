@@ -3,7 +3,8 @@
 A name that the version does not have is an AttributeError, as with the real one. Plans run in ONNX Runtime on the
 memory that the stand-in for CUDA handed out; they carry the version and the GPU that they were built for, and are
 refused elsewhere. FAKE_BUILD_SECONDS makes a build take that long; FAKE_BUILD says how it goes wrong: `memory` (the
-GPU has too little), `crash` (the process dies), `kill` (as by the kernel, short of memory).
+GPU has too little), `crash` (the process dies), `kill` (as by the kernel, short of memory). FAKE_CAPTURE=refused makes
+engines that can't be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import signal
 import time
+import weakref
 from enum import IntEnum
 from typing import Any
 
@@ -72,9 +74,33 @@ class ILogger:
         raise NotImplementedError  # the real one is abstract, too
 
 
-def _complain(logger: ILogger, message: str) -> None:
+_users: weakref.WeakSet[Any] = weakref.WeakSet()
+_logger: Any = None
+
+
+def _register(user: Any, logger: ILogger) -> None:
+    """The real one knows a single logger: that of the first builder or runtime, until none of them is left."""
+    global _logger
     assert logger.made, "the logger's own __init__ was not called"
+    if not len(_users):
+        _logger = weakref.ref(logger)
+    _users.add(user)
+
+
+def _complain(message: str) -> None:
+    logger = _logger()
+    assert logger is not None, "the one logger is gone: the real one would crash here"
     logger.log(ILogger.Severity.ERROR, message)
+
+
+def _host_memory(data: bytes) -> Any:
+    """As IHostMemory: a buffer, and no bytes."""
+    return (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+
+
+def _tf32(values: Any) -> Any:
+    """float32 with ten bits of mantissa."""
+    return (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def init_libnvinfer_plugins(logger: ILogger, namespace: str) -> bool:
@@ -120,6 +146,11 @@ class _ParserError:
         raise AttributeError(name)
 
 
+def _refused(node: Any, signed: set[str]) -> bool:
+    """Also quantisation that is not symmetric: zero points must be 0, of signed integers."""
+    return node.op_type in UNSUPPORTED or (node.op_type == "QuantizeLinear" and node.input[2] not in signed)
+
+
 class OnnxParser:
     def __init__(self, network: _Network, logger: ILogger) -> None:
         self._network = network
@@ -130,7 +161,8 @@ class OnnxParser:
             explicit = 1 << int(NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
             assert self._network.flags & explicit, "before 10 the batch must be explicit for the ONNX parser"
         proto = onnx.load_model_from_string(model)
-        self._errors = [_ParserError(i, n) for i, n in enumerate(proto.graph.node) if n.op_type in UNSUPPORTED]
+        signed = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+        self._errors = [_ParserError(i, n) for i, n in enumerate(proto.graph.node) if _refused(n, signed)]
         self._network.model = model
         return not self._errors
 
@@ -155,14 +187,14 @@ class _TimingCache:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def serialize(self) -> bytes:
-        return self.data
+    def serialize(self) -> Any:
+        return _host_memory(self.data)
 
 
 class _Config:
     def __init__(self) -> None:
         self.pools: dict[Any, int] = {}
-        self.flags: set[Any] = set()
+        self.flags: set[Any] = {BuilderFlag.TF32}
         self.profiles: list[_Profile] = []
         self.cache: _TimingCache | None = None
         self._monitor: Any = None
@@ -178,6 +210,10 @@ class _Config:
     def set_flag(self, flag: Any) -> None:
         assert isinstance(flag, BuilderFlag)
         self.flags.add(flag)
+
+    def clear_flag(self, flag: Any) -> None:
+        assert isinstance(flag, BuilderFlag)
+        self.flags.discard(flag)
 
     def add_optimization_profile(self, profile: _Profile) -> int:
         self.profiles.append(profile)
@@ -197,6 +233,7 @@ class _Config:
 class Builder:
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
+        _register(self, logger)
 
     def create_network(self, flags: int = 0) -> _Network:
         return _Network(flags)
@@ -207,17 +244,18 @@ class Builder:
     def create_optimization_profile(self) -> _Profile:
         return _Profile()
 
-    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+    def build_serialized_network(self, network: _Network, config: _Config) -> Any:
         assert network.model is not None, "nothing was parsed"
         assert config.profiles, "a network with a free batch needs a profile"
         assert config.pools.get(MemoryPoolType.WORKSPACE), "no workspace was given"
         proto = onnx.load_model_from_string(network.model)
         half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in proto.graph.initializer)
         if half and not network.strong and BuilderFlag.FP16 not in config.flags:
-            _complain(
-                self._logger,
-                "Network has FP16 precision specified, but the builder is not configured for it",
-            )
+            _complain("Network has FP16 precision specified, but the builder is not configured for it")
+            return None
+        eight_bits = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
+        if eight_bits and not network.strong and BuilderFlag.INT8 not in config.flags:
+            _complain("Int8 precision has been set for a layer, but int8 is not configured in the builder")
             return None
         if network.strong and _since((0, 0), (11, 0)):
             assert not {f for f in config.flags if f.name in ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")}, (
@@ -225,7 +263,7 @@ class Builder:
             )
         self._go_through(getattr(config, "progress_monitor", None))
         if os.environ.get("FAKE_BUILD") == "memory":
-            _complain(self._logger, "Requested amount of GPU memory (1073741824 bytes) could not be allocated")
+            _complain("Requested amount of GPU memory (1073741824 bytes) could not be allocated")
             return None
         if config.cache is not None:
             config.cache.data = config.cache.data or b"TIMED"
@@ -235,9 +273,10 @@ class Builder:
             "uuid": os.environ.get("FAKE_GPU_UUID", "one"),
             "profiles": [p.shapes for p in config.profiles],
             "timed": len(config.cache.data) if config.cache else 0,
+            "tf32": BuilderFlag.TF32 in config.flags,
         }
         text = json.dumps(header).encode()
-        return MAGIC + len(text).to_bytes(4, "little") + text + network.model
+        return _host_memory(MAGIC + len(text).to_bytes(4, "little") + text + network.model)
 
     def _go_through(self, monitor: Any) -> None:
         """Two phases, one within the other, as the real one reports them."""
@@ -270,24 +309,28 @@ class Builder:
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
+        _register(self, logger)
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
         if plan[:8] != MAGIC:
-            _complain(self._logger, "Serialization assertion magicTagRead == kPLAN_MAGIC_TAG failed")
+            _complain("Serialization assertion magicTagRead == kPLAN_MAGIC_TAG failed")
             return None
         length = int.from_bytes(plan[8:12], "little")
         header = json.loads(plan[12 : 12 + length])
         if header["version"] != __version__:
-            _complain(self._logger, "The engine plan file is not compatible with this version of TensorRT")
+            _complain("The engine plan file is not compatible with this version of TensorRT")
             return None
         if header["uuid"] != os.environ.get("FAKE_GPU_UUID", "one"):
-            _complain(self._logger, "The engine plan file is generated on an incompatible device")
+            _complain("The engine plan file is generated on an incompatible device")
             return None
-        return _Engine(header, plan[12 + length :])
+        return _Engine(header, plan[12 + length :], self)
 
 
 class _Engine:
-    def __init__(self, header: dict[str, Any], model: bytes) -> None:
+    def __init__(self, header: dict[str, Any], model: bytes, runtime: Runtime) -> None:
+        self._runtime = runtime  # kept alive, as by the real one
+        self._tf32 = header["tf32"]
+        self._taken: weakref.WeakValueDictionary[int, _Context] = weakref.WeakValueDictionary()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
@@ -336,9 +379,15 @@ class _Context:
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         cudart.stream_of(stream_handle)
+        if profile_index >= self._engine.num_optimization_profiles:
+            return False
+        if self._engine._taken.get(profile_index, self) is not self:
+            _complain(f"Profile {profile_index} has been chosen by another IExecutionContext")
+            return False
+        self._engine._taken[profile_index] = self
         self._profile = profile_index
         self._shapes.clear()
-        return profile_index < self._engine.num_optimization_profiles
+        return True
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
         if self._profile is None:
@@ -366,8 +415,13 @@ class _Context:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         if set(self._addresses) != {*self._engine._inputs, *self._engine._outputs} or cudart.live.lost:
+            _complain("Error Code 1: Cuda Runtime (no device, or a tensor without an address)")
             return False
         stream = cudart.stream_of(stream_handle)
+        if stream.captured is not None and os.environ.get("FAKE_CAPTURE") == "refused":
+            stream.broken = True
+            _complain("Error Code 1: Cuda Runtime (operation not permitted when stream is capturing)")
+            return False
         assert self._ran or stream.captured is None, "one run is needed before a capture"
         self._ran = True
         stream.do(self._run)
@@ -377,7 +431,7 @@ class _Context:
         feeds = {name: self._array(name, self._shapes[name]).copy() for name in self._engine._inputs}
         results = self._engine._session.run(self._engine._outputs, feeds)
         for name, result in zip(self._engine._outputs, results, strict=True):
-            self._array(name, result.shape)[...] = result
+            self._array(name, result.shape)[...] = _tf32(result) if self._engine._tf32 else result
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Any:
         block = cudart.live.device[self._addresses[name]]

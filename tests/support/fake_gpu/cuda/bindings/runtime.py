@@ -25,6 +25,7 @@ class cudaError_t(IntEnum):
     cudaErrorNoDevice = 100
     cudaErrorDevicesUnavailable = 46
     cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureInvalidated = 901
     cudaErrorIllegalState = 401
 
 
@@ -156,6 +157,8 @@ class cudaStream_t:
 
     def __init__(self) -> None:
         self.captured: list[Callable[[], None]] | None = None
+        self.broken = False
+        """What was captured is of no use: something in between can't be."""
 
     def __int__(self) -> int:
         return id(self)
@@ -228,6 +231,9 @@ def cudaStreamEndCapture(stream: Any) -> tuple[Any, ...]:
     found = stream_of(stream)
     if found.captured is None:
         return cudaError_t.cudaErrorIllegalState, None
+    if found.broken:
+        found.captured, found.broken = None, False
+        return cudaError_t.cudaErrorStreamCaptureInvalidated, None
     graph, found.captured = _Graph(found.captured), None
     live.graphs.add(id(graph))
     return OK, graph
