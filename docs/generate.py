@@ -104,9 +104,10 @@ blur = "your_package.blur:BlurStage"
 ```
 
 It then shows in `stream-guard stages` and can be named in a pipeline. Set `protects = True` on a stage that protects
-faces: a pipeline without one is refused by `protect`. A stage of your own that looks for faces says `finds_faces = True`, one that
-works on faces `needs_faces = True`: pipelines in an order that can't work are refused before anything runs. A frame or face is changed by `dataclasses.replace`; a stage that
-judges lists the words of its verdicts in `labels`, and each of its verdicts carries the stage's name. Whatever a stage
+faces: a pipeline without one is refused by `protect`. A stage of your own that looks for faces says
+`finds_faces = True`, one that works on faces `needs_faces = True`: a pipeline in an order that can't work is refused
+before anything runs. A frame or face is changed by `dataclasses.replace`; a stage that judges lists the words of its
+verdicts in `labels`, and each of its verdicts carries the stage's name. Whatever a stage
 raises ends the run with the stage's name and the frame's time, and no output is left.
 """
 

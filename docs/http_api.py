@@ -107,6 +107,7 @@ bytes as they came. Refuse what was signed more than {TOLERANCE_SECONDS} s ago; 
 ```python
 import hashlib, hmac, time
 
+
 def genuine(header: str, body: bytes, secret: str) -> bool:
     parts = dict(part.split("=", 1) for part in header.split(","))
     expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()

@@ -17,7 +17,7 @@ FROM_ZERO = {
 }
 """Options that may be 0; every other number must be above it."""
 MOST = {"quality": 100, "crf": 51, "seed": 2**32 - 1}
-KINDS = ("generator", "detector", "condition")
+KINDS = ("generator", "detector", "condition", "purified")
 PICTURES = (".png", ".jpg")
 FOLDERS = ("train", "import")
 """Commands whose --out is a run folder; that of the others is a file."""

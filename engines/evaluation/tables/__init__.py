@@ -85,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="KIND:NAME=DIR",
-        help="disrupters trained on one generator, detector or condition alone, for tables 6, 5 and 7",
+        help="disrupters trained on one generator, detector or condition alone, for tables 6, 5 and 7; "
+        "or against a restorer, for purified",
     )
     parser.add_argument("--data", type=Path, metavar="PACK", help="a data pack: faces of its test split")
     parser.add_argument("--media", **paths, help="take whole stills of the test split from this folder instead")
