@@ -144,10 +144,12 @@ class MagdrStage(Stage):
     def open(self) -> None:
         self._warned = False
         self.reset()
+        o, restores = self.options, self.options.mode == "restore"
         try:
-            o, restores = self.options, self.options.mode == "restore"
             self._engines = open_panel(o.calibration, o.probes, o.parser, o.inputs, restores, o.backend, o.threads)
         except (EngineError, UnknownNameError) as error:
+            if restores:  # nobody would notice that nothing was
+                raise
             _log.warning("magdr has no engines, every verdict will be unknown: %s", error)
 
     def reset(self) -> None:

@@ -270,7 +270,7 @@ def test_too_small_a_share_exits_with_three(original: Path, folder: Path) -> Non
 
 @pytest.mark.usefixtures("still_faces", "probe")
 def test_edits_of_other_pictures_are_no_protection(original: Path, folder: Path) -> None:
-    other = perturbed(original, folder / "other.mkv", LOSSLESS, levels=120)
+    other = perturbed(original, folder / "unlike.mkv", LOSSLESS, levels=120)
     code, _, err = run(original, other, "--generator", folder / NAME, "--samples", 2, "--fail-under", 0)
     assert (code, "rejected: the heads of the two videos are hardly alike" in err) == (3, True)
 

@@ -131,5 +131,5 @@ def test_a_pack_without_masks_is_refused(tmp_path: Path):
     rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.png")
     pack.build([(tmp_path / "a.png", None, Box(8, 8, 56, 56))], tmp_path / "a.pack", size=64)
-    with pytest.raises(EngineError, match="no such face"):
+    with pytest.raises(EngineError, match="need pictures with masks"):
         train_parser.train(tmp_path / "a.pack", tmp_path / "run", 0, False, "cpu", SMALL)

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from stream_guard.errors import ConfigError, EngineError
+from stream_guard.errors import ConfigError, EngineError, UnknownNameError
 from stream_guard.magdr import plausible
 from stream_guard.magdr.reconstructor import Learned, Recipe
 from stream_guard.media import pixels
@@ -148,6 +148,10 @@ class TestUnknown:
         assert (found.label, found.reason) == ("unknown", reasons.ENGINE_MISSING)
         assert stage.about() == {}
         assert "every verdict will be unknown" in caplog.text
+
+    def test_nothing_runs_that_should_restore_and_can_not(self, tmp_path: Path) -> None:
+        with pytest.raises((EngineError, UnknownNameError), match="gone"):
+            opened(tmp_path, mode="restore", parser=str(tmp_path / "gone"))
 
     def test_engines_that_the_calibration_does_not_know(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         made = write_engines(tmp_path / "a")

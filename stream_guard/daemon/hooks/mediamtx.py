@@ -66,12 +66,14 @@ def _event(event: str, fields: Fields, settings: HookSettings) -> Request:
 
 
 def _let_in(query: Fields, settings: HookSettings) -> Fields:
-    """With the publishers' token, where the secret shows that MediaMTX itself tells of a publisher whom it let in.
+    """With the publishers' token where none came, if the secret shows that MediaMTX itself tells of whom it let in.
 
-    One who gave the token as a password has none in the query, and we need it to read what is published.
+    One who gave the token as a password has none in the query, and we need it to read what is published. A token that
+    did come is judged as it is.
     """
-    token = ("token", settings.publish_token)
-    return (*query, token) if settings.secret and settings.publish_token and token not in query else query
+    if not settings.secret or not settings.publish_token or first(query, "token"):
+        return query
+    return (*query, ("token", settings.publish_token))
 
 
 def answer(call: Call, decision: Decision) -> Answer:
