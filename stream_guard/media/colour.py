@@ -69,6 +69,13 @@ class Colour:
         green = delta[0] - (2 * kb * (1 - kb) * delta[1] + 2 * kr * (1 - kr) * delta[2]) / (1 - kr - kb)
         return np.asarray(green, np.float32)
 
+    def from_rgb(self, change: Grid) -> Grid:
+        """The way back: a change (H, W, 3) of R, G, B as one (3, H, W) of full-range Y, Cb, Cr."""
+        kr, kb = self.kr_kb
+        red, green, blue = np.moveaxis(change, -1, 0)
+        luma = kr * red + (1 - kr - kb) * green + kb * blue
+        return np.stack([luma, (blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))]).astype(np.float32)
+
 
 def colour_of(picture: av.VideoFrame, layout: Layout) -> Colour | None:
     """How to read the picture's samples; None for a colour system that is not Y Cb Cr or RGB, such as YCgCo.

@@ -16,7 +16,6 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError, EngineError, UnknownNameError
 from ..inference import AUTO, backend_words
 from ..magdr import plausible
-from ..magdr.colours import ycbcr_change
 from ..magdr.detector import Detector, Score
 from ..magdr.engines import Rgb, from_rgb
 from ..magdr.inputs import with_inputs
@@ -254,7 +253,7 @@ class MagdrStage(Stage):
                 known.reason = self._failed(error)
                 continue
             change = (restored.astype(np.float32) - crop) / np.float32(255)
-            delta = as_stored(ycbcr_change(change, *described(frame.picture)[1].kr_kb), orientation)
+            delta = as_stored(described(frame.picture)[1].from_rgb(change), orientation)
             pixels.add_perturbation(frame.picture, head, delta, epsilon=0.5)
 
     def _verdicts(self, frame: Frame) -> Iterator[Verdict]:

@@ -37,6 +37,16 @@ def test_a_change_of_luma_and_chroma_is_the_standards_change_of_red_green_and_bl
         assert np.abs(Colour(matrix, True).to_component(delta, role) - plane).max() < 1e-5
 
 
+@pytest.mark.parametrize("matrix", sorted(TO_RGB))
+def test_the_way_back_undoes_it(matrix: str) -> None:
+    change = np.random.default_rng(2).uniform(-0.3, 0.3, (4, 5, 3)).astype(np.float32)
+    colour = Colour(matrix, True)
+    delta = colour.from_rgb(change)
+    assert delta.shape == (3, 4, 5)
+    for k, role in enumerate("RGB"):
+        assert np.abs(colour.to_component(delta, role) - change[..., k]).max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("format", "range", "luma", "chroma"),
     [
