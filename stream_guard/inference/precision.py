@@ -9,7 +9,7 @@ come with the package that we need anyhow.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -191,8 +191,7 @@ def probe(shapes: Mapping[str, Shape], batch: int = 1, side: int = 64) -> dict[s
 
 def compare(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> Parity:
     """The worst of all outputs. Not a number anywhere is as far as can be."""
-    found = [_apart(outputs[name], reference[name]) for name in reference]
-    return Parity(max(p.max_abs for p in found), max(p.relative for p in found), min(p.cosine for p in found))
+    return worst([_apart(outputs[name], reference[name]) for name in reference])
 
 
 def _apart(output: Array, reference: Array) -> Parity:
@@ -209,13 +208,31 @@ def _apart(output: Array, reference: Array) -> Parity:
     return Parity(apart, apart / largest if largest else apart, min(1.0, cosine))
 
 
-def parity(session: Session, model: bytes, batch: int = 1, shapes: Mapping[str, Shape] | None = None) -> Parity:
-    """How far a session lies from ONNX Runtime in float32 on the probe. Raises EngineError as the sessions do."""
+def parity(
+    session: Session, model: bytes, batches: Sequence[int] = (1,), shapes: Mapping[str, Shape] | None = None
+) -> Parity:
+    """How far a session lies from ONNX Runtime in float32 on the probe, at the worst of the sizes in `batches`.
+
+    Raises EngineError as the sessions do.
+    """
     from .onnxruntime_session import OnnxRuntimeSession
 
-    feeds = probe(shapes or input_shapes(model), batch)
+    shapes = shapes or input_shapes(model)
+    feeds = probe(shapes, max(batches))
+    batched = {name for name, shape in shapes.items() if shape[0] < 0}
     reference: Any = OnnxRuntimeSession(model)
     try:
-        return compare(session.run(feeds), reference.run(feeds))
+        wanted = reference.run(feeds)
     finally:
         reference.close()
+    found = []
+    for rows in sorted(set(batches)) if batched else [1]:
+        asked = {name: array[:rows] if name in batched else array for name, array in feeds.items()}
+        part = {name: array[:rows] if batched else array for name, array in wanted.items()}
+        found.append(compare(session.run(asked), part))
+    return worst(found)
+
+
+def worst(found: Sequence[Parity]) -> Parity:
+    """Of several comparisons, each figure's worst."""
+    return Parity(max(p.max_abs for p in found), max(p.relative for p in found), min(p.cosine for p in found))

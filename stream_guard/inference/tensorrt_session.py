@@ -253,9 +253,12 @@ class TensorRtSession:
         }
 
     def _check(self, model: bytes, precision: str) -> None:
-        """A plan that computes something else is no plan: compared once with ONNX Runtime, when it is loaded."""
+        """A plan that computes something else is no plan: compared with ONNX Runtime once, when it is loaded.
+
+        At each of its batch sizes, since each has kernels of its own.
+        """
         try:
-            self.parity = parity(self, model, shapes=self._shapes)
+            self.parity = parity(self, model, self._sizes, self._shapes)
         except BaseException:
             self.close()
             raise

@@ -172,6 +172,13 @@ def test_a_plan_that_computes_something_else_is_not_run(cuda: Any, tmp_path: Pat
         open_session(MODEL, "tensorrt")
 
 
+@pytest.mark.parametrize("batch", [1, 8, 32])
+def test_a_plan_is_compared_at_each_batch_size(cuda: Any, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setenv("FAKE_WRONG_BATCH", str(batch))
+    with pytest.raises(EngineError, match="outputs differ from ONNX Runtime's"):
+        open_session(MODEL, "tensorrt")
+
+
 def test_no_builder_is_left_when_its_parent_is_killed(cuda: Any, tmp_path: Path) -> None:
     env = {**os.environ, "FAKE_BUILD_SECONDS": "600", "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT}"}
     command = [sys.executable, "-m", "tests.support.build_slowly", str(tmp_path / "plans")]

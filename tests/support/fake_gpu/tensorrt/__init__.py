@@ -4,7 +4,7 @@ A name that the version does not have is an AttributeError, as with the real one
 memory that the stand-in for CUDA handed out; they carry the version and the GPU that they were built for, and are
 refused elsewhere. FAKE_BUILD_SECONDS makes a build take that long; FAKE_BUILD says how it goes wrong: `memory` (the
 GPU has too little), `crash` (the process dies), `kill` (as by the kernel, short of memory). FAKE_CAPTURE=refused makes
-engines that can't be captured in a CUDA graph.
+engines that can't be captured in a CUDA graph. FAKE_WRONG_BATCH is a batch size whose outputs are 1 too large.
 """
 
 from __future__ import annotations
