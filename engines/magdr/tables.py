@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from stream_guard.errors import UsageError
@@ -24,7 +25,7 @@ from stream_guard.magdr.calibration import ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Detector, Evidence, judge
 from stream_guard.magdr.engines import from_rgb
 from stream_guard.magdr.inputs import open_inputs, value
-from stream_guard.magdr.reconstructor import Learned, restore
+from stream_guard.magdr.reconstructor import restore
 from stream_guard.magdr.restorer import open_restorer
 
 from .. import importing
@@ -210,17 +211,25 @@ class Tables:
             learned = open_restorer("onnxruntime")
             ways |= {"learned restorer": learned} if learned is not None else {}
             made = {name: np.stack([way(crop) for crop in crops]) for name, way in ways.items()}
-            made["MagDR, image operations alone"] = np.stack([self._reconstructed(crop, None) for crop in crops])
-            made["MagDR"] = np.stack([self._reconstructed(crop, learned) for crop in crops])
+            made["MagDR, image operations alone"] = np.stack([self._reconstructed(crop) for crop in crops])
+            if learned is not None:
+                perturbed = self._perturbed(channel)[:count]
+                made["MagDR"] = np.where(perturbed[:, None, None, None], made["learned restorer"], crops)
             for name, restored in made.items():
                 rows.append({"method": name, "channel": channel, **self._apart(clean, restored)})
                 print(rows[-1]["method"], channel, rows[-1]["ssim_output"], flush=True)
         return rows
 
-    def _reconstructed(self, crop: Any, learned: Learned | None) -> Any:
+    def _perturbed(self, channel: str) -> npt.NDArray[np.bool_]:
+        """Which faces under PGD the stage would restore: those that it calls perturbed."""
+        crops = self.treated("pgd", channel)
+        found = self.bench.evidence(crops, f"test-pgd-{channel}")
+        return np.asarray(self._flags(found, self._seen(crops), "MagDR or inputs"))
+
+    def _reconstructed(self, crop: Any) -> Any:
         detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks, learned=learned).face
+        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]

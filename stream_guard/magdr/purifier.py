@@ -12,8 +12,8 @@ from ..inference import AUTO
 from .detector import Detector
 from .engines import Parser, Rgb, from_rgb
 from .panel import open_panel
-from .reconstructor import Recipe, restore
-from .regions import conditional_masks
+from .reconstructor import Recipe, by_learning, restore
+from .regions import Masks, conditional_masks
 from .restorer import LearnedRestorer
 
 LOOKS = 120
@@ -34,10 +34,13 @@ class Purifier:
         name = probe if probe in self.detectors else next(iter(self.detectors))
         masks = conditional_masks(self.parser.classes(from_rgb([crop])[0]))
         if (name, track) not in self.recipes:
-            judge = self.detectors[name].quick(masks)
-            found = restore(crop, masks, judge, float("-inf"), self.looks, rounds=1, learned=self.restorer)
-            self.recipes[name, track] = found.recipe
+            self.recipes[name, track] = self._recipe(crop, masks, self.detectors[name])
         return self.recipes[name, track](crop, masks)
+
+    def _recipe(self, crop: Rgb, masks: Masks, detector: Detector) -> Recipe:
+        if self.restorer is not None:
+            return by_learning(self.restorer)
+        return restore(crop, masks, detector.quick(masks), float("-inf"), self.looks, rounds=1).recipe
 
     @property
     def size(self) -> int:

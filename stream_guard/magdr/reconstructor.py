@@ -4,7 +4,8 @@ Pre-training has chosen one parameter a category (`pretrained`, in the calibrati
 tries all its categories with that parameter, keeps the three best, tries all parameters of those, and takes the best.
 The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
 
-Where there is a learned restorer, which the paper has not, it takes the place of all that. Differences from the paper,
+Where there is a learned restorer, which the paper has not, it takes the place of all that (`by_learning`): image
+operations calm a face that it restored further, but take the edit away from the clean one. Differences from the paper,
 on purpose: a small price for every change of the input (`PRICE`), because blurring more always calms the detector more;
 the patches are four groups of regions, because a layer is searched for each; and the whole face is searched before
 them, as one patch: generators that normalise each picture answer to all of it.
@@ -79,6 +80,11 @@ class Recipe:
     def _operations(self) -> str:
         said = {name: ", ".join(str(m) for m in way if m.category != "none") for name, way in self.methods.items()}
         return "; ".join(f"{name}: {way}" for name, way in said.items() if way)
+
+
+def by_learning(learned: Learned) -> Recipe:
+    """The learned restorer alone, whatever a probe says of it: of reenactment none hears anything (docs/magdr.md)."""
+    return Recipe({}, learned=learned)
 
 
 @dataclass
@@ -165,19 +171,12 @@ def restore(
     limit: float,
     bound: int,
     rounds: int = 2,
-    learned: Learned | None = None,
 ) -> Restored:
     """Reconstruct until the judge says at most `limit`, for at most `rounds` rounds and about `bound` looks in all.
 
-    The learned restorer, where there is one, does it alone, whatever the judge says then: image operations calm a face
-    that it restored further, but take the edit away from the clean one, and where the judge hears nothing, as of
-    reenactment, it would prefer them (docs/magdr.md). Of operations, what leaves the face no calmer is dropped; a round
-    that does not ends it. The recipe holds the methods of all rounds.
+    What leaves the face no calmer is dropped, and ends it. The recipe holds the methods of all rounds.
     """
     scores, looks = [judge(face)], 1
-    if learned is not None and scores[0] > limit:
-        treated = learned(face)
-        return Restored(treated, Recipe({}, 2, learned), (scores[0], judge(treated)))
     current = face
     ways: dict[str, tuple[Method, ...]] = {}
     for _ in range(rounds):

@@ -16,11 +16,11 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError, EngineError, UnknownNameError
 from ..inference import AUTO, backend_words
 from ..magdr import plausible
-from ..magdr.detector import Detector, Score
+from ..magdr.detector import Score
 from ..magdr.engines import Rgb, from_rgb
 from ..magdr.inputs import with_inputs
 from ..magdr.panel import Panel, open_panel
-from ..magdr.reconstructor import Recipe, restore
+from ..magdr.reconstructor import Recipe, by_learning, restore
 from ..magdr.regions import Masks, conditional_masks
 from ..media import pixels
 from ..media.orientation import as_stored, orientation_of, upright
@@ -58,7 +58,8 @@ class MagdrOptions(StageOptions):
     probes: list[str] | None = Field(
         None,
         description="generators to ask, by name or folder; all that the calibration knows if not given; `[]`: none, "
-        "and the detector of perturbed inputs judges alone, in a few milliseconds",
+        "and the detector of perturbed inputs judges alone, in a few milliseconds (also for `mode: restore`, where the "
+        "zoo has a learned restorer)",
     )
     parser: str | None = Field(None, description="face parser: a name or folder; the zoo's default if not given")
     inputs: bool = Field(
@@ -85,8 +86,8 @@ class MagdrOptions(StageOptions):
 
     @model_validator(mode="after")
     def _somebody_judges(self) -> MagdrOptions:
-        if self.probes == [] and (self.mode == "restore" or not self.inputs):
-            raise ValueError("without probes there is nothing to restore by, and only `inputs` can judge")
+        if self.probes == [] and not self.inputs:
+            raise ValueError("without probes only `inputs` can judge: name a probe, or leave `inputs` true")
         return self
 
 
@@ -150,6 +151,13 @@ class MagdrStage(Stage):
             if restores:  # nobody would notice that nothing was
                 raise
             _log.warning("magdr has no engines, every verdict will be unknown: %s", error)
+            return
+        if restores and not self._engines.detectors and self._engines.restorer is None:
+            self.close()
+            raise EngineError(
+                "magdr has nothing to restore by: without probes it takes a learned restorer, and the zoo has none; "
+                "name a probe"
+            )
 
     def reset(self) -> None:
         self._known.clear()
@@ -221,8 +229,7 @@ class MagdrStage(Stage):
             known.values.append(told.value)
             known.region, known.masks = told.region, masks
             if self.options.mode == "restore" and known.recipe is None and (known.value or 0) >= 0.5:
-                worst = max(range(len(scores)), key=lambda k: scores[k].value)
-                known.recipe = self._search(crop, masks, engines, engines.detectors[worst])
+                known.recipe = self._recipe(crop, masks, engines, scores)
         except EngineError as error:
             return self._failed(error)
         return ""
@@ -234,9 +241,13 @@ class MagdrStage(Stage):
         self._warned = True
         return ENGINE_FAILED
 
-    def _search(self, crop: Rgb, masks: Masks, engines: Panel, detector: Detector) -> Recipe:
+    def _recipe(self, crop: Rgb, masks: Masks, engines: Panel, scores: list[Score]) -> Recipe:
+        """What undoes it: the learned restorer, or operations that calm the probe that is alarmed most."""
+        if engines.restorer is not None:
+            return by_learning(engines.restorer)
+        detector = engines.detectors[max(range(len(scores)), key=lambda k: scores[k].value)]
         judge, usual = engines.quick(detector, masks), detector.calibration.usual
-        return restore(crop, masks, judge, usual, self.options.restore_looks, learned=engines.restorer).recipe
+        return restore(crop, masks, judge, usual, self.options.restore_looks).recipe
 
     def _restore(self, frame: Frame) -> None:
         """Write what the recipes change into the picture's own planes, at every picture of a perturbed face."""

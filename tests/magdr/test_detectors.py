@@ -13,7 +13,7 @@ from stream_guard.magdr.calibration import load_calibration
 from stream_guard.magdr.detector import Detector, judge
 from stream_guard.magdr.engines import open_editor, open_parser
 from stream_guard.magdr.operations import CATEGORIES, LAYERS, Method, consistency
-from stream_guard.magdr.reconstructor import PATCHES, PRETRAINED, Search, blended, patch_mask, restore
+from stream_guard.magdr.reconstructor import PATCHES, PRETRAINED, Search, blended, by_learning, patch_mask, restore
 from stream_guard.magdr.regions import NAMES
 from stream_guard.types import Box
 
@@ -174,19 +174,9 @@ class TestReconstructor:
         assert np.array_equal(done.face, face)
 
     def test_a_learned_restorer_does_it_alone(self) -> None:
-        face, masks = rough(), halves()
-        done = restore(face, masks, roughness, 0.0, 30, learned=lambda f: soft())
-        assert done.recipe.learned is not None
-        assert done.scores == (roughness(face), roughness(soft()))
-        assert (str(done.recipe), done.recipe.looks) == ("learned restorer", 2)
-        assert np.array_equal(done.recipe(face, masks), done.face)
-
-    def test_it_is_trusted_where_the_judge_hears_nothing_and_left_alone_what_is_calm(self) -> None:
-        done = restore(rough(), halves(), lambda face: 1.0, 0.0, 30, learned=lambda f: soft())
-        assert np.array_equal(done.face, soft())
-        assert (str(done.recipe), done.scores) == ("learned restorer", (1.0, 1.0))
-        calm = restore(soft(), halves(), roughness, 1000.0, 30, learned=lambda f: rough())
-        assert np.array_equal(calm.face, soft())
+        recipe = by_learning(lambda f: soft())
+        assert (str(recipe), recipe.looks, recipe.changes) == ("learned restorer", 0, True)
+        assert np.array_equal(recipe(rough(), halves()), soft())
 
     def test_a_bound_of_a_few_looks_still_answers(self) -> None:
         assert restore(rough(), halves(), roughness, 0.0, 3).recipe.looks <= 5

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stream_guard.errors import ConfigError, EngineError, UnknownNameError
-from stream_guard.magdr import plausible
+from stream_guard.magdr import panel, plausible
 from stream_guard.magdr.reconstructor import Learned, Recipe
 from stream_guard.media import pixels
 from stream_guard.stages import magdr, reasons
@@ -61,6 +61,16 @@ def opened(folder: Path, faces: bool = True, **options: Any) -> MagdrStage:
 
 def verdicts(stage: MagdrStage, *frames: Frame) -> list[Verdict]:
     return [verdict for frame in frames for out in stage.process(frame) for verdict in out.verdicts]
+
+
+class Alarmed:
+    """A detector of perturbed inputs that is sure of every face."""
+
+    def value(self, face: np.ndarray) -> float:
+        return 0.99
+
+    def close(self) -> None:
+        pass
 
 
 class TestLabels:
@@ -231,6 +241,29 @@ class TestRestore:
         (out,) = stage.process(replace(frame, picture=picture))
         moved = (pixels.read_rgb(out.picture, INNER, 40) - before).mean((0, 1))
         assert moved == pytest.approx(shift, abs=1.5)
+
+    @pytest.mark.parametrize("probes", [None, []], ids=["a probe that hears nothing", "no probe"])
+    def test_what_the_detector_of_inputs_alone_finds_is_restored(
+        self, probes: list[str] | None, tmp_path: Path
+    ) -> None:
+        stage = opened(tmp_path, mode="restore", inputs=False)
+        assert stage._engines is not None
+        stage._engines.inputs = Alarmed()  # type: ignore[assignment]
+        stage._engines.restorer = lambda face: np.full_like(face, 128)  # type: ignore[assignment]
+        if probes == []:
+            stage._engines.detectors.clear()
+        (out,) = stage.process(framed(soft()))
+        (verdict,) = out.verdicts
+        assert (verdict.label, verdict.reason) == ("perturbed", magdr.RESTORED)
+        assert np.abs(pixels.read_rgb(out.picture, INNER, 40).astype(int) - 128).max() <= 2
+
+    def test_with_neither_probe_nor_restorer_it_does_not_open(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(panel, "open_restorer", lambda *_: None)
+        monkeypatch.setattr(panel, "open_inputs", lambda *_: Alarmed())
+        with pytest.raises(EngineError, match="nothing to restore by"):
+            MagdrStage(MagdrOptions(mode="restore", probes=[])).open()
 
     def test_a_clean_face_is_not_touched(self, tmp_path: Path) -> None:
         stage = opened(tmp_path, mode="restore")
