@@ -44,7 +44,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
 PAGE = """# The daemon's settings
 {note}
 `stream-guard serve --config FILE` reads one YAML file; [deploy/stream-guard.yaml](../deploy/stream-guard.yaml) has
-every key with its default. `--check` reads it, tells every mistake with its line and column, and starts nothing.
+every key with its default, and `serve --example` prints it. `--check` reads a file, tells every mistake with its line
+and column, and starts nothing.
 
 - **Environment**: `STREAM_GUARD__HTTP__PORT=8080` is laid over `http.port`. Two underscores stand between keys, letters
   are small or capital, `-` in a key is `_`, a list's items go by number (`STREAM_GUARD__STREAMS__0__STALL=3`), and the

@@ -8,6 +8,6 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def bundled(wheel: str, checkout: str) -> Path:
-    """The folder `_bundled/<wheel>` of an installed package, or `<checkout>` of the repository around it."""
+    """`_bundled/<wheel>` of an installed package, or `<checkout>` of the repository around it."""
     inside = PACKAGE / "_bundled" / wheel
-    return inside if inside.is_dir() else PACKAGE.parent / checkout
+    return inside if inside.exists() else PACKAGE.parent / checkout

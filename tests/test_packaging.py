@@ -53,6 +53,7 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "stream_guard/_bundled/pipelines/protect.yaml" in names
     assert "stream_guard/py.typed" in names
+    assert "stream_guard/_bundled/stream-guard.yaml" in names
     assert any(n.startswith("stream_guard/_bundled/zoo/") and n.endswith("/card.toml") for n in names)
     assert {n.split("/")[0] for n in names} == {"stream_guard", wheel.name.split("-py3")[0] + ".dist-info"}
     assert not [n for n in names if n.endswith((".pyc", ".pack"))]

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
+from ..resources import bundled
 from .console import debugging, say
 from .stopping import STOPS, stopping
 
@@ -30,6 +31,9 @@ def serve(
         ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Check the file, start nothing: 0 good, 2 not.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a file with every setting, its default and what it does.")
+    ] = False,
 ) -> ExitCode:
     """Keep live streams protected, run file jobs, answer the HTTP API.
 
@@ -37,6 +41,9 @@ def serve(
     again when it changes and on SIGHUP; streams whose settings stay the same run on. SIGTERM and Ctrl-C end streams and
     jobs in good order; a second one ends them at once.
     """
+    if example:
+        print(bundled("stream-guard.yaml", "deploy/stream-guard.yaml").read_text(encoding="utf-8"), end="")
+        return ExitCode.DONE
     try:
         from ..daemon.configuration import load_settings
         from ..daemon.serving import serve as run

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from stream_guard.commands.serve import serve
 from stream_guard.daemon import configuration, settings
 from stream_guard.daemon.configuration import load_settings
 from stream_guard.daemon.settings import DaemonSettings, Section
+from stream_guard.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "deploy/stream-guard.yaml"
@@ -19,6 +21,11 @@ EXAMPLE = ROOT / "deploy/stream-guard.yaml"
 
 def test_the_example_says_what_holds_without_it() -> None:
     assert load_settings(EXAMPLE, {}) == DaemonSettings()
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(example=True) == ExitCode.DONE
+    assert capsys.readouterr().out == EXAMPLE.read_text()
 
 
 def test_the_examples_in_it_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
