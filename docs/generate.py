@@ -44,7 +44,10 @@ or a segment was damaged, counts anew.
 Beside them stand:
 
 {metrics.table(metrics.DAEMON_METRICS[1:])}
-An alert that every installation wants: `increase(stream_guard_unprotected_frames_total[5m]) > 0`.
+An alert that every installation wants is `StreamGuardUnprotectedFrames` of
+[deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml). To ask for
+`increase(stream_guard_unprotected_frames_total[5m]) > 0` alone misses the first such pictures: a reason's series begins
+with them, not at 0.
 """
 
 

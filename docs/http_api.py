@@ -78,6 +78,10 @@ What a request names as `pipeline` is a bundled one, one that the configuration 
 zoo, what the configuration itself sets there, or a file or folder below a root, by its absolute path; so are the model
 and the engines that these name in turn. No other file is opened, and a refusal does not tell whether it is there.
 
+A pipeline that changes faces and protects none, as one that restores (`magdr: {{mode: restore}}` without `disrupt`), is
+run too: an event `unprotected`, a warning in the log and, of a job, the report's `warnings` say that what is written is
+not protected, and its faces count as `unprotected`.
+
 ## Errors
 
 Each status from 400 on has one shape; what was sent is never repeated, and of URLs only the host is shown, and the

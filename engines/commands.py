@@ -75,7 +75,7 @@ def train(arguments: argparse.Namespace) -> None:
         for name in ("start", "purify"):
             if folder := getattr(arguments, name):
                 notes |= {name: shipping.opponents([folder])}
-        disrupter.train(
+        run = disrupter.train(
             arguments.data,
             _opponents(arguments),
             {folder.name: detector_of(folder) for folder in detectors},
@@ -84,13 +84,14 @@ def train(arguments: argparse.Namespace) -> None:
             arguments.start,
         )
     elif arguments.name in TRAINERS:
-        module.train(arguments.data, *common, arguments.fakes, arguments.start)
+        run = module.train(arguments.data, *common, arguments.fakes, arguments.start)
     elif arguments.name in (perturbation.NAME, restorer.NAME):
-        module.train(arguments.data, *common, arguments.targets, arguments.start)
+        run = module.train(arguments.data, *common, arguments.targets, arguments.start)
     elif arguments.name == fomm.NAME:
-        module.train(arguments.data, *common, arguments.start)
+        run = module.train(arguments.data, *common, arguments.start)
     else:
-        module.train(arguments.data, *common)
+        run = module.train(arguments.data, *common)
+    print(f"{out}: {run.step} steps in {run.spent_seconds / 60:.1f} minutes")
 
 
 def _opponents(arguments: argparse.Namespace) -> dict[str, Target]:

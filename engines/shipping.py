@@ -171,7 +171,8 @@ def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Pa
             "kind": "perturbation",
             "title": f"Detector of perturbed inputs, {_millions(detector)} M parameters",
             "default": zoo_name == train_perturbation.NAME,
-            "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18",
+            "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18 and a "
+            "small network on the picture's high-pass residue",
             "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
             "command": _command(train_perturbation.Settings(), found),
             "notes": "Told clean heads from the same heads under PGD and C&W against our own surrogates "
@@ -276,8 +277,9 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
             "data": _learned_from(found, DATA) + ("; frames of talking-head clips" if settings.clips else ""),
             "command": _command(disrupter.Settings(), found),
-            "notes": f"{_against(found)} No face's PSNR over the head, of the perturbation alone, is under "
-            f"{settings.psnr_db:g} dB at strength 1. {note}".strip(),
+            "notes": f"{_against(found)} As P answers, in floats, no face's PSNR over the head, of the perturbation "
+            f"alone, is under {settings.psnr_db:g} dB at strength 1; in 8 bits it may be some tenths less. "
+            f"{note}".strip(),
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
             "outputs": [
                 {

@@ -23,6 +23,8 @@ S = TypeVar("S")
 UNNAMED = "stargan"
 """What a run folder holds that was written before runs carried their name, unless it has the disrupter's part `p`."""
 
+DEVICES = ("cpu", "cuda")
+
 QUIET_SECONDS = 30.0
 """A run with long steps logs at least this often."""
 
@@ -34,9 +36,14 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("no CUDA device is visible to torch; use --device cpu or auto")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"no device is called {name!r}; use --device auto, cpu or cuda") from error
+    if device.type not in DEVICES:
+        raise UsageError(f"training runs on a processor or a CUDA GPU, not on {name!r}; use --device auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"torch sees {torch.cuda.device_count()} CUDA device(s), cuda:0 the first; got {name!r}")
+    return device
 
 
 def weights_sum(network: torch.nn.Module) -> float:
@@ -166,10 +173,10 @@ class Run:
     def over(self) -> bool:
         return self.progress >= 1.0
 
-    def resume(self, parts: dict[str, Any]) -> None:
-        """Load each part's state, where there is one. Raises UsageError when the run is of another network or settings.
+    def resume(self, parts: dict[str, Any], rng: torch.Generator) -> None:
+        """Load each part's state, where there is one, and let `rng` draw otherwise than in the calls before.
 
-        A state that does not fit the parts is an EngineError.
+        Raises UsageError when the run is of another network or settings, EngineError for a state that does not fit.
         """
         if not (self.folder / "state.pt").exists():
             return
@@ -193,37 +200,58 @@ class Run:
         except (RuntimeError, KeyError, ValueError) as error:
             raise EngineError(f"the checkpoint in {self.folder} does not fit this network: {error}") from error
         self.step, self.seconds = state.step, state.seconds
+        rng.manual_seed(int(self.settings.get("seed", 0)) + self.step)
         same = bool(state.notes) and {**state.notes[-1], "from_step": 0} == {**self.notes, "from_step": 0}
         self._noted = state.notes + ([] if same or not self.notes else [{**self.notes, "from_step": self.step}])
 
     def save(self, parts: dict[str, Any]) -> None:
-        """Write the checkpoint beside the old one and swap them, so that a crash leaves one whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write the checkpoint beside the old one and swap them, so that a crash leaves one whole.
+
+        Raises EngineError for weights that are not finite, which a last step can leave behind a finite loss, and where
+        there is no room; the old one is kept.
+        """
+        states = {name: part.state_dict() for name, part in parts.items()}
+        if bad := [name for name, state in states.items() if not _finite(state)]:
+            raise self._lost(f"the weights of {', '.join(bad)}")
         state = {
             "name": self.name,
             "settings": json.dumps(self.settings, sort_keys=True),
-            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "parts": states,
             "step": self.step,
             "seconds": self.spent_seconds,
             "notes": json.dumps(self._noted),
         }
-        torch.save(state, self.folder / "state.tmp")
-        os.replace(self.folder / "state.tmp", self.folder / "state.pt")
+        scratch = self.folder / "state.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(state, scratch)
+            os.replace(scratch, self.folder / "state.pt")
+        except (OSError, RuntimeError) as error:  # torch says of a full disk that a position is unexpected
+            scratch.unlink(missing_ok=True)
+            raise EngineError(
+                f"the checkpoint could not be written to {self.folder} ({error}): make room there; an earlier one is "
+                "kept, and --resume goes on from it"
+            ) from error
         self._saved = time.monotonic()
 
     def tick(self, losses: dict[str, float], parts: dict[str, Any], log_every: int = 50) -> None:
         """Count a step; log and save now and then. Raises EngineError on NaN, leaving the last good checkpoint."""
-        bad = [k for k, v in losses.items() if not math.isfinite(v)]
-        if bad:
-            raise EngineError(
-                f"{', '.join(bad)} became NaN or infinite at step {self.step}; the last good checkpoint is kept in "
-                f"{self.folder}: lower the learning rate and --resume"
-            )
+        if bad := [k for k, v in losses.items() if not math.isfinite(v)]:
+            raise self._lost(", ".join(bad))
         self.step += 1
         if self.step % log_every == 0 or time.monotonic() - self._logged > QUIET_SECONDS:
             self._log(losses)
         if time.monotonic() - self._saved > 60:
             self.save(parts)
+
+    def _lost(self, what: str) -> EngineError:
+        kept = (self.folder / "state.pt").exists()
+        return EngineError(
+            f"{what} became NaN or infinite at step {self.step}; "
+            + (f"the last good checkpoint is kept in {self.folder}" if kept else "there is no checkpoint yet")
+            + ": train with a lower learning rate (--set lr=...) into another --out"
+            + (f", from there where that network takes --start {self.folder}" if kept else "")
+        )
 
     def _log(self, losses: dict[str, float]) -> None:
         self._logged = time.monotonic()
@@ -236,6 +264,11 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
+
+
+def _finite(state: dict[str, Any]) -> bool:
+    """Whether a network's state is; an optimiser's has no tensors at this level."""
+    return all(bool(v.isfinite().all()) for v in state.values() if isinstance(v, torch.Tensor))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -87,6 +87,8 @@ def _frames(returned: object) -> list[Frame]:
     for frame in frames:
         if not isinstance(frame, Frame):
             raise TypeError(f"it returned {_kind(frame)} where a frame is expected")
+        if frame.picture is None:
+            raise TypeError("it returned a frame without a picture")
         for what, wanted in ((frame.faces, Face), (frame.verdicts, Verdict)):
             for item in what:
                 if not isinstance(item, wanted):
@@ -98,8 +100,12 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else f"a value of the type {type(value).__name__}"
 
 
+def _size(frame: Frame) -> tuple[int, int]:
+    return frame.width, frame.height
+
+
 class Chain:
-    """All steps in order. Checks that every frame that goes in comes out once and in order."""
+    """All steps in order. Checks that every frame that goes in comes out once, in order and in its own size."""
 
     def __init__(self, specs: Iterable[StageSpec], tally: Tally) -> None:
         self._steps = tuple(Step(spec, tally) for spec in specs)
@@ -166,6 +172,9 @@ class Chain:
         due = self._due[0]
         if (due.pts, due.time_base) != (frame.pts, frame.time_base):
             raise self._broken(f"the time of frame #{frame.index} was changed; it came at", due)
+        if _size(due) != _size(frame):  # its faces would lie elsewhere than their boxes say
+            was, came = ("{}x{}".format(*_size(each)) for each in (due, frame))
+            raise self._broken(f"the picture of frame #{frame.index} went in as {was} and came out as {came}, at", due)
         self._due.popleft()
 
     def _broken(self, what: str, frame: Frame) -> StageError:

@@ -101,6 +101,8 @@ class Tally:
     time_seconds: float = 0.0
     followed: Counter[str] = field(default_factory=Counter)
     tracing: Tracing = OFF
+    screening: bool = False
+    """Whether nothing is let out, so that there is nothing to tell of what became of the faces."""
     on_engine: Callable[[str, EngineEvent], None] = lambda stage, event: None
     """Told, with the stage's name, of what becomes of its engine; from any thread, and must not wait."""
 
@@ -116,7 +118,8 @@ class Tally:
             self.metrics["frames_without_face"].inc()
         for face in frame.faces:
             self.faces[face.protection] += 1
-            self.metrics["faces"].labels(face.protection.value).inc()
+            if not self.screening:
+                self.metrics["faces"].labels(face.protection.value).inc()
         for verdict in frame.verdicts:
             self.verdicts[f"{verdict.stage}:{verdict.label}"] += 1
             self.metrics["verdicts"].labels(verdict.stage, verdict.label).inc()
@@ -131,11 +134,13 @@ class Tally:
             self.blocked[reason] += 1
             self.metrics["blocked_frames"].labels(reason, self.on_failure.value).inc()
 
-    def went_out(self, frame: Frame, latency_seconds: float) -> None:
+    def went_out(self, frame: Frame, latency_seconds: float | None = None) -> None:
+        """`latency_seconds` is None where nothing is encoded."""
         self.frames_out += 1
         self.time_seconds = frame.time_seconds
         self.metrics["frames_out"].inc()
-        self.metrics["frame_latency_seconds"].observe(latency_seconds)
+        if latency_seconds is not None:
+            self.metrics["frame_latency_seconds"].observe(latency_seconds)
         self.tracing.went_out(frame)
 
     def spent(self, stage: str, seconds: float) -> None:

@@ -162,14 +162,14 @@ def screen_file(
     if not any(spec.factory.labels for spec in config.stages):
         stages = ", ".join(spec.name for spec in config.stages)
         raise ConfigError(f"the pipeline {config.name!r} judges nothing (its stages: {stages}); add detect or magdr")
-    tally = Tally(metrics or Metrics(), config.on_failure, tracing=tracing)
+    tally = Tally(metrics or Metrics(), config.on_failure, tracing=tracing, screening=True)
     tracks: Tracks = {}
     started = perf_counter()
     with open_source(str(source), hwaccel=config.hwaccel) as opened, Chain(config.stages, tally) as chain:
         total = opened.info.video.frames
         for frame in _judged(opened.read(), chain, stop, tally):
             tally.judged(frame, None)
-            tally.went_out(frame, 0.0)
+            tally.went_out(frame)
             note(tracks, frame)
             on_progress(tally.progress(total, perf_counter() - started))
         if not tally.frames_out:

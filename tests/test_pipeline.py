@@ -183,6 +183,7 @@ def test_an_error_of_the_sink_names_encode(sink: FakeSink) -> None:
         ("lose", r"frame #4 came out of turn at 0\.160 s"),
         ("retime", r"the time of frame #3 was changed; it came at 0\.120 s"),
         ("twice", r"frame #3 came out of turn"),
+        ("resize", r"the picture of frame #3 went in as 64x48 and came out as 32x48, at 0\.120 s"),
     ],
 )
 def test_a_stage_that_breaks_the_order_is_found_out(how: str, words: str) -> None:
@@ -202,6 +203,7 @@ def test_a_stage_that_keeps_the_last_frame_is_found_out() -> None:
         (lambda shown: shown, "it returned a value of the type Frame, not a list"),
         (lambda shown: [shown.picture], "it returned a value of the type VideoFrame where a frame is expected"),
         (lambda shown: [None], "it returned nothing where a frame is expected"),
+        (lambda shown: [replace(shown, picture=None)], "it returned a frame without a picture"),
         (lambda shown: [replace(shown, faces=("a",))], "a value of the type str where a Face is expected"),
         (lambda shown: [replace(shown, verdicts=("bad",))], "a value of the type str where a Verdict is expected"),
         (lambda shown: [][1], "IndexError: list index out of range"),

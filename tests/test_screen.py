@@ -15,6 +15,7 @@ from stream_guard.cli import app
 from stream_guard.config import Override, check, load_pipeline
 from stream_guard.document import read_document
 from stream_guard.errors import ConfigError, SourceError, StoppedError
+from stream_guard.metrics import Metrics
 from stream_guard.screen import _Track, judge, screen_file
 from stream_guard.types import Verdict
 
@@ -256,3 +257,19 @@ class TestFiles:
         )
         assert seen == list(range(1, 13))
         assert report.engines["magdr"]["engine"] == "contrast"
+
+    def test_pictures_are_counted_and_none_has_a_time_of_encoding(self, made: dict[str, Path]) -> None:
+        metrics = Metrics()
+        screen_file(made["nobody"], load_pipeline(str(made["pipeline"])), metrics=metrics)
+        names = ("frames_in_total", "frames_out_total", "frames_without_face_total", "frame_latency_seconds_count")
+        values = [metrics.registry.get_sample_value(f"stream_guard_{name}") for name in names]
+        assert values == [12, 12, 12, 0]
+
+    def test_no_face_is_called_unprotected(self, made: dict[str, Path]) -> None:
+        metrics = Metrics()
+        report = screen_file(made["rough"], load_pipeline(str(made["pipeline"])), metrics=metrics)
+        assert any(verdict.track is not None for verdict in report.verdicts)
+        told = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+        assert "stream_guard_verdicts_total" in told
+        assert "stream_guard_faces_total" not in told
+

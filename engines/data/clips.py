@@ -9,7 +9,7 @@ network was at hand `clip_landmarks` (T, 66, 2: shares of the square's side, NaN
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from PIL import Image
 
 from stream_guard.errors import EngineError
 from stream_guard.media import open_source, pixels
+from stream_guard.media.measure import stream_size
 from stream_guard.types import Box, Frame, guard_region
 
 from .action_units import POINTS
-from .pack import SPLITS, Finder, decode_image, encode_image, split_of, split_parts
+from .pack import SPLITS, UNREADABLE, Finder, arrays_of, decode_image, encode_image, split_of, split_parts
 
 SIZE = 144
 FRAMES = 56
@@ -90,17 +91,25 @@ def _listed(folder: Path) -> list[Path]:
 
 def _cut(path: Path, detect: Detector, finder: Finder | None, size: int, count: int) -> Clip | None:
     """`count` frames of the head, or None where hardly any frame shows a face."""
-    with open_source(str(path), threads=1) as source:
-        frames = [item for item in source.read() if isinstance(item, Frame)]
-    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))]
+    chosen = list(spaced_frames(path, count))
     looked = chosen[:: max(1, len(chosen) // 12)]
     boxes = [box for frame in looked if (box := detect(pixels.whole_rgb(frame.picture))) is not None]
-    if len(boxes) < len(looked) / 2:
+    if not boxes or len(boxes) < len(looked) / 2:
         return None
     region = guard_region(_median(boxes))
     heads = [pixels.read_rgb(frame.picture, region, size) for frame in chosen]
     points = np.stack([_points(head, detect, finder) for head in heads])
     return Clip(path.stem, split_of(person_of(path.stem)), np.stack(heads), points)
+
+
+def spaced_frames(path: Path, count: int) -> Iterator[Frame]:
+    """`count` frames of a video, evenly spaced: a long one would not fit in memory."""
+    with open_source(str(path), threads=1) as source:
+        total = stream_size(str(path), source.info.video.stream).packets
+    wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
+    with open_source(str(path), threads=1) as source:
+        frames = (item for item in source.read() if isinstance(item, Frame))
+        yield from (frame for index, frame in enumerate(frames) if index in wanted)
 
 
 def _points(head: Rgb, detect: Detector, finder: Finder | None) -> Points:
@@ -118,10 +127,9 @@ def _median(boxes: Sequence[Box]) -> Box:
 def read_clips(path: Path, splits: Sequence[str] = SPLITS) -> list[Clip]:
     """The clips of a pack in the given splits; none where it was packed without. Raises EngineError if unreadable."""
     try:
-        with np.load(path, allow_pickle=False) as pack:
-            if "clip_jpeg" not in pack.files:
-                return []
-            data = {key: pack[key] for key in pack.files if key.startswith("clip_")}
+        data = arrays_of(path, "clip_")
+        if "clip_jpeg" not in data:
+            return []
         jpeg = split_parts(data["clip_jpeg"], data["clip_jpeg_end"])
         return [
             Clip(
@@ -133,7 +141,7 @@ def read_clips(path: Path, splits: Sequence[str] = SPLITS) -> list[Clip]:
             for k, (name, split) in enumerate(zip(data["clip_names"], data["clip_split"], strict=True))
             if SPLITS[split] in splits
         ]
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except UNREADABLE as error:
         raise EngineError(
             f"{path} holds no readable clips ({error}); make a pack with: python -m engines pack --clips FOLDER"
         ) from error

@@ -53,7 +53,8 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _spaced(paths: list[Path], count: int) -> list[Path]:
-    return paths[:: max(1, len(paths) // max(count, 1))][:count]
+    count = min(count, len(paths))
+    return [paths[k * len(paths) // count] for k in range(count)]
 
 
 def _box(path: Path, detect: Detector) -> Box | None:

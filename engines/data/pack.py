@@ -10,6 +10,8 @@ it travels to a training machine.
 from __future__ import annotations
 
 import io
+import os
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ from .origin import origin_of
 SIZE = 288
 MAX_BYTES = 40 * 2**20
 SPLITS = ("train", "val", "test")
+
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
+"""What numpy and Pillow say of a pack that was cut off, or is none."""
 
 Face = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the head's side."""
@@ -115,21 +120,31 @@ def build(
         )
     if not names:
         raise EngineError("no image with a face to pack")
-    with out.open("wb") as file:
-        np.savez(
-            file,
-            jpeg=np.frombuffer(b"".join(jpeg), np.uint8),
-            jpeg_end=np.cumsum([len(b) for b in jpeg]),
-            mask=np.frombuffer(b"".join(mask), np.uint8),
-            mask_end=np.cumsum([len(b) for b in mask]),
-            names=np.array(names),
-            origin=np.array(origin),
-            split=np.array(split, np.uint8),
-            face=np.array(face, np.float32),
-            **extra,  # type: ignore[arg-type]  # the stub takes names of arrays for options
-        )
+    arrays = {
+        "jpeg": np.frombuffer(b"".join(jpeg), np.uint8),
+        "jpeg_end": np.cumsum([len(b) for b in jpeg]),
+        "mask": np.frombuffer(b"".join(mask), np.uint8),
+        "mask_end": np.cumsum([len(b) for b in mask]),
+        "names": np.array(names),
+        "origin": np.array(origin),
+        "split": np.array(split, np.uint8),
+        "face": np.array(face, np.float32),
+    }
+    _write(out, arrays | extra)
     facts = {"images": len(names), "masks": sum(1 for b in mask if b), "bytes": total}
     return facts | ({"landmarks": sum(1 for p in points if np.isfinite(p).all())} if points else {})
+
+
+def _write(out: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Under another name first: no half pack is left, nor a whole one from before lost, where the disk is full."""
+    scratch = out.with_name(f"{out.name}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes names of arrays for options
+        os.replace(scratch, out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise EngineError(f"the pack could not be written to {out}: {error}") from error
 
 
 def _face(values: Sequence[Any]) -> Face:
@@ -153,8 +168,7 @@ def _labels(points: list[npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.g
 def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = None) -> list[Head]:
     """The heads of the given splits; `with_mask=True` keeps only those that have a parsing mask."""
     try:
-        with np.load(path, allow_pickle=False) as pack:
-            data = {key: pack[key] for key in pack.files}
+        data = arrays_of(path)
         jpeg, mask = split_parts(data["jpeg"], data["jpeg_end"]), split_parts(data["mask"], data["mask_end"])
         origin = data["origin"] if "origin" in data else [""] * len(jpeg)
         rows = zip(
@@ -181,10 +195,16 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
             for name, s, j, m, f, points, units, where in rows
             if SPLITS[s] in splits and (with_mask is None or bool(m) == with_mask)
         ]
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise EngineError(
             f"{path} is not a readable data pack ({error}); make one with: python -m engines pack"
         ) from error
+
+
+def arrays_of(path: Path, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a pack whose names begin with `prefix`. Raises one of UNREADABLE."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as pack:  # numpy leaves a broken file open
+        return {key: pack[key] for key in pack.files if key.startswith(prefix)}
 
 
 def _stored_labels(data: Mapping[str, npt.NDArray[Any]], count: int) -> tuple[Sequence[Any], Sequence[Any]]:

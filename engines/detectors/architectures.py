@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stream_guard.errors import UsageError
 
 from ..generators.checkpoint import LoadReport, load_into, read_state_dict
-from . import dfb_mesonet, keras, mesonet, multi_attention, resnet, vgg, xception
+from . import dfb_mesonet, keras, mesonet, multi_attention, residue, resnet, vgg, xception
 from .detector import HALF, IMAGENET, UNIT, Detector, Statistics
 
 Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -76,6 +76,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             "resnet18",
             "ResNet-18, torchvision layout",
             lambda width, size: resnet.resnet18(width),
+            224,
+            IMAGENET,
+            layout=resnet.layout,
+        ),
+        Architecture(
+            "resnet18_residue",
+            "ResNet-18 and a small network on the picture's high-pass residue",
+            lambda width, size: residue.ResidueResNet(width),
             224,
             IMAGENET,
             layout=resnet.layout,

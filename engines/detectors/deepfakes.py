@@ -16,11 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from stream_guard.errors import EngineError
-from stream_guard.media import open_source, pixels
-from stream_guard.media.measure import stream_size
-from stream_guard.types import Box, Frame, guard_region
+from stream_guard.media import pixels
+from stream_guard.types import Box, guard_region
 
-from ..data.pack import decode_image, encode_image, split_parts
+from ..data.clips import spaced_frames
+from ..data.pack import UNREADABLE, arrays_of, decode_image, encode_image, split_parts
 
 SIZE = 192
 FRAMES = 16
@@ -59,7 +59,7 @@ def collect(
     """
     found = []
     for folder, fake in FOLDERS.items():
-        for path in sorted((clips / folder).glob("*.mp4")):
+        for path in sorted(p for p in (clips / folder).glob("*") if p.suffix.lower() in SUFFIXES):
             frames = [frame for frame, _ in _heads(path, detect, size, count)]
             if frames:
                 found.append(DeepfakeClip(path.stem, fake, np.stack(frames)))
@@ -84,7 +84,7 @@ def real_videos(
     """
     clips = []
     for folder in folders:
-        paths = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES)
+        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
         heads = {path.stem: list(_heads(path, detect, size, count)) for path in paths}
         found = [_real(name, seen) for name, seen in heads.items() if seen]
         if not found:
@@ -101,31 +101,23 @@ def _real(name: str, seen: Sequence[tuple[Rgb, float]]) -> DeepfakeClip:
 def read(path: Path, splits: Sequence[str] = ("train", "test")) -> list[DeepfakeClip]:
     """The clips of a pack; none where it was packed without. Raises EngineError if unreadable."""
     try:
-        with np.load(path, allow_pickle=False) as pack:
-            if "deepfake_jpeg" not in pack.files:
-                return []
-            data = {key: pack[key] for key in pack.files if key.startswith("deepfake_")}
+        data = arrays_of(path, "deepfake_")
+        if "deepfake_jpeg" not in data:
+            return []
         parts = split_parts(data["deepfake_jpeg"], data["deepfake_jpeg_end"])
         frames = np.stack([np.asarray(decode_image(part)) for part in parts])
         clips = [
             DeepfakeClip(str(name), bool(fake), frames[data["deepfake_of"] == k])
             for k, (name, fake) in enumerate(zip(data["deepfake_names"], data["deepfake_fake"], strict=True))
         ]
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except UNREADABLE as error:
         raise EngineError(f"{path} holds no readable deepfake clips ({error}); pack them again") from error
     return [clip for clip in clips if clip.split in splits]
 
 
 def _heads(path: Path, detect: Callable[[Rgb], Box | None], size: int, count: int) -> Iterator[tuple[Rgb, float]]:
     """The guard regions and the sides of the boxes of `count` frames, evenly spaced, where a face is found."""
-    with open_source(str(path), threads=1) as source:
-        total = stream_size(str(path), source.info.video.stream).packets
-    wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
-    with open_source(str(path), threads=1) as source:
-        frames = (item for item in source.read() if isinstance(item, Frame))
-        for index, frame in enumerate(frames):
-            if index not in wanted:
-                continue
-            box = detect(pixels.whole_rgb(frame.picture))
-            if box is not None:
-                yield pixels.read_rgb(frame.picture, guard_region(box), size), max(box.width, box.height)
+    for frame in spaced_frames(path, count):
+        box = detect(pixels.whole_rgb(frame.picture))
+        if box is not None:
+            yield pixels.read_rgb(frame.picture, guard_region(box), size), max(box.width, box.height)

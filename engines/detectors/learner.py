@@ -27,6 +27,7 @@ from .architectures import architecture
 from .calibration import temperature
 from .detector import Detector
 from .memory import Memory
+from .residue import BESIDE
 from .widening import widened
 
 GROUP = 8
@@ -90,13 +91,18 @@ class Best:
 
 @dataclass
 class _Weights:
-    """Takes the best weights out of a run's part, widened if need be; the temperature is fitted anew."""
+    """Takes the best weights out of a run's part, widened if need be; the temperature is fitted anew.
+
+    What stands beside the network in question (`residue`) keeps its own weights where the run has none.
+    """
 
     detector: Detector
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         rng = torch.Generator().manual_seed(0)
-        self.detector.load_state_dict(widened(state["detector"], self.detector.state_dict(), rng))
+        own = self.detector.state_dict()
+        beside = {key: value for key, value in own.items() if key.startswith(f"network.{BESIDE}")}
+        self.detector.load_state_dict(widened({**beside, **state["detector"]}, own, rng))
         self.detector.temperature.fill_(1.0)
 
 
@@ -197,10 +203,9 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
     """Learn until the run is over; checkpoints, looks at val, calibrates and saves."""
     learner.ready()
     if resume:
-        run.resume(learner.parts)
+        run.resume(learner.parts, learner.rng)
         if run.step:
             learner.renew()
-    learner.rng.manual_seed(settings.seed + run.step)  # a resumed run goes on with other pictures
     looks = 0
     mean: dict[str, float] = {}
     val = float("nan")

@@ -133,7 +133,7 @@ def together(detector: Detector, made: Mapping[str, tuple[Tensor, Tensor]]) -> d
     way = DELIVERIES["h264 crf 23"]
     pairs = [(passing(detector, real, way), passing(detector, fake, way)) for real, fake in made.values()]
     real, fake = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return figures(real, fake)
+    return figures(real, fake, people=len(pairs[0][0]))
 
 
 @torch.no_grad()
@@ -143,12 +143,15 @@ def passing(detector: Detector, rgb: Tensor, way: Path) -> np.ndarray:
     return torch.cat(parts).cpu().numpy()
 
 
-def figures(real: np.ndarray, fake: np.ndarray) -> dict[str, Any]:
-    """From p_real of reals and of fakes, as many of each; the same index is the same person."""
+def figures(real: np.ndarray, fake: np.ndarray, people: int = 0) -> dict[str, Any]:
+    """From p_real of reals and of fakes, as many of each; the same index is the same person.
+
+    Where the same `people` come several times over, in the same order, intervals count each once.
+    """
     real_pass, fake_pass = real > 0.5, fake > 0.5
     precision = real_pass.sum() / max(real_pass.sum() + fake_pass.sum(), 1)
     recall = real_pass.mean()
-    outcomes = [(n, bool(ok)) for part in (real_pass, ~fake_pass) for n, ok in enumerate(part)]
+    outcomes = [(n % (people or len(part)), bool(ok)) for part in (real_pass, ~fake_pass) for n, ok in enumerate(part)]
     p = torch.from_numpy(np.concatenate([real, fake]))
     labels = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))])
     return {

@@ -242,7 +242,7 @@ def train(
     if start is not None:
         load_part(start, "p", trainer.p)
     if resume:
-        run.resume(trainer.parts)
+        run.resume(trainer.parts, trainer.rng)
     anneal, trainer.steps = start is None and (bool(settings.plan_minutes) or run.step == 0), run.step
     mean: dict[str, float] = {}
     while not run.over:

@@ -176,8 +176,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     trainer = CycleGANTrainer(settings, data, pick_device(device))
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
-        run.resume(trainer.parts)
-        trainer.rng.manual_seed(settings.seed + run.step)
+        run.resume(trainer.parts, trainer.rng)
     while not run.over:
         trainer.pick_rate(run.step, run.progress)
         run.tick(trainer.step(run.step), trainer.parts)

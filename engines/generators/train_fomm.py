@@ -264,8 +264,7 @@ def train(
         load_part(start, "ema", trainer.net)
         load_part(start, "ema", trainer.ema)
     if resume:
-        run.resume(trainer.parts)
-        trainer.rng.manual_seed(settings.seed + run.step)  # other batches than the first call drew
+        run.resume(trainer.parts, trainer.rng)
     while not run.over:
         rate = settings.lr * min(1.0, 1.4 * (1 - run.progress) + 0.02)
         for group in (*trainer.opt.param_groups, *trainer.opt_d.param_groups):

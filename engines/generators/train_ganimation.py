@@ -265,8 +265,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     trainer = GANimationTrainer(settings, data, pick_device(device))
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
-        run.resume(trainer.parts)
-        trainer.rng.manual_seed(settings.seed + run.step)
+        run.resume(trainer.parts, trainer.rng)
     while not run.over:
         done = _done(run, settings)
         for group in trainer.opt_g.param_groups:

@@ -127,7 +127,7 @@ def train(
     trainer = StarGANTrainer(settings, data, pick_device(device))
     run = Run.of(out, settings, minutes, "stargan", {"data": described(data)})
     if resume:
-        run.resume(trainer.parts)
+        run.resume(trainer.parts, trainer.rng)
     while not run.over:
         for group in trainer.opt_g.param_groups:
             group["lr"] = settings.lr * (1 if run.progress < 0.3 else 1.4 * (1 - run.progress) + 0.02)

@@ -325,6 +325,7 @@ def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
         "probe": bench.editor.card.name,
         "probe_sha256": bench.editor.card.sha256,
         "parser_sha256": bench.parser.card.sha256,
+        **{f"{kind}_sha256": find_engine(None, kind).sha256 for kind in ("disrupter", "perturbation", "restorer")},
         "conditions": list(bench.asked.conditions),
         "operations": bench.asked.operations,
         "baseline_steps": {

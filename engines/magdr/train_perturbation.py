@@ -27,7 +27,7 @@ from ..training import Run, noted, pick_device, seed_everything
 from .perturbed import Perturbing
 
 NAME = "perturbation"
-NETWORK = "resnet18"
+NETWORK = "resnet18_residue"
 PERTURBED, CLEAN = FAKE, REAL
 """The order of the two logits."""
 

@@ -169,8 +169,7 @@ def train(
         notes["start"] = {start.name: noted(start)}
     run = Run.of(out, settings, minutes, NAME, notes)
     if resume:
-        run.resume(trainer.parts)
-    trainer.rng.manual_seed(settings.seed + run.step)
+        run.resume(trainer.parts, trainer.rng)
     mean: dict[str, float] = {}
     while not run.over:
         for group in trainer.opt.param_groups:

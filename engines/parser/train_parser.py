@@ -58,7 +58,6 @@ class Trainer:
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.half = settings.half or device.type == "cuda"
         self.network = FaceParser(settings.width).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.lr, weight_decay=1e-3)
         shares = torch.bincount(heads.mask.flatten().long(), minlength=len(CLASSES)).float().clamp(min=1)
         weights = (shares / shares.sum()).pow(-settings.rare)
@@ -83,7 +82,6 @@ class Trainer:
             group["lr"] = rate
         images, classes = self.batch()
         self.network.train()
-        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             scores = self.network(images)
         scores = scores.float()
@@ -126,7 +124,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     trainer = Trainer(settings, Heads(pack.read(data, ["train"], with_mask=True), place), place)
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
-        run.resume(trainer.parts)
+        run.resume(trainer.parts, trainer.rng)
     while not run.over:
         warm = min(1.0, 0.1 + run.step / 100)
         run.tick(trainer.step(settings.lr * warm * (1 - 0.97 * run.progress)), trainer.parts)

@@ -21,6 +21,7 @@ from .pairing import Pairing, tolerance
 from .probes import Probe
 from .quality import Rgb
 from .result import AuditResult, Clip, summarise
+from .sizes import check_sizes, resampled, resampling_words
 
 SAMPLES = 24
 
@@ -53,6 +54,7 @@ def audit(
 ) -> AuditResult:
     """Measures the decoded `protected` against `original`, and against a plain transcode where one is given.
 
+    Where the sizes differ, as those of a delivery ladder, the original is resampled to the size of `protected`.
     `faces` finds the faces on the original (the built-in stage by default). `purify` is what an attacker does to a
     protected head before a generator edits it: what disruption is left then is measured too. `progress` is told how
     many frames are done and about how many there are. Raises SourceError for a file that is not video, MediaError where
@@ -62,7 +64,7 @@ def audit(
     with ExitStack() as stack:
         paths = [path for path in (original, protected, reference) if path is not None]
         sources = [stack.enter_context(open_source(str(path))) for path in paths]
-        _check_sizes(sources)
+        check_sizes(sources)
         sizes = [stream_size(str(p), s.info.video.stream) for p, s in zip(paths, sources, strict=True)]
         total = min(size.packets for size in sizes)
         examination = Examination(
@@ -80,7 +82,8 @@ def audit(
             progress(examination.frames, total)
         _check_paired(pairing, sources)
         clips = [_clip(*parts) for parts in zip(paths, sources, sizes, strict=True)]
-        warnings = [source.truncation for source in sources if source.truncation] + _resized(examination)
+        warnings = [source.truncation for source in sources if source.truncation]
+        warnings += resampling_words(sources) + _resized(examination)
         return summarise(examination, pairing, probes, (clips[0], clips[1], clips[2] if reference else None), warnings)
 
 
@@ -89,7 +92,7 @@ def _pairing(sources: Sequence[Source], faces: Stage, stack: ExitStack) -> Pairi
     found = stack.enter_context(closing(with_faces(faces, streams[0])))
     rate = sources[0].info.video.average_rate
     limit = tolerance((s.info.video.time_base for s in sources), 1 / Fraction(rate) if rate else None)
-    return Pairing(found, streams[1:], limit)
+    return Pairing(resampled(sources, found), streams[1:], limit)
 
 
 def _frames(source: Source) -> Generator[Frame, None, None]:
@@ -117,18 +120,6 @@ def _read(frame: Frame, read: Callable[[], Rgb]) -> Rgb:
         return read()
     except ValueError as error:
         raise MediaError(f"the picture at {frame.time_seconds:.3f} s cannot be read for the audit: {error}") from error
-
-
-def _check_sizes(sources: Sequence[Source]) -> None:
-    first = sources[0].info.video
-    for source in sources[1:]:
-        video = source.info.video
-        if (video.width, video.height) != (first.width, first.height):
-            raise UsageError(
-                f"{sources[0].info.path} is {first.width}x{first.height} and {source.info.path} is "
-                f"{video.width}x{video.height}; an audit compares pictures of the same size: give the original "
-                "that the protected video was made from"
-            )
 
 
 def _check_paired(pairing: Pairing[Frame], sources: Sequence[Source]) -> None:

@@ -91,7 +91,8 @@ def audit(
 
     Decodes both files, pairs their pictures by time, and lets face-editing networks edit the same face in both. An edit
     is disrupted when its two results differ by a mean squared error of 0.05 or more on images in [-1, 1]. The networks
-    are surrogates: published architectures that this project trained itself, for evaluation only.
+    are surrogates: published architectures that this project trained itself, for evaluation only. PROTECTED may be of
+    another size, as a platform delivers it: ORIGINAL is then resampled to it.
     """
     from ..audit.run import SAMPLES, AuditOptions
     from ..media import EncoderSettings
@@ -144,6 +145,7 @@ def measure(
     from ..audit import run
     from ..audit.probes import load_probes
     from ..audit.report import report_file
+    from ..audit.sizes import check_reference_can_be_made
     from ..magdr.purifier import open_purifier
     from ..media import transcode
 
@@ -156,6 +158,7 @@ def measure(
         for probe in probes:
             stack.callback(probe.close)
         if transcode_as is not None:
+            check_reference_can_be_made(original, protected)
             transcode(str(original), str(reference), transcode_as, overwrite=overwrite)
         progress = stack.enter_context(counting("auditing", quiet))
         purifier = None

@@ -12,6 +12,8 @@ from .settings import MetricsSection
 
 RETAINED_SECONDS = 600.0
 """A stream that was removed keeps its counters this long, so that the last of them are scraped; then its series end."""
+SCRAPED_SECONDS = 60.0
+"""After this long they were scraped at least once: where another stream needs the place, they end already."""
 OTHER = "other"
 OWNER = "jobs"
 """Who owns the series of all file jobs, and what their label `stream` says: job numbers have no bound."""
@@ -32,7 +34,6 @@ class _Group:
 
     base: dict[str, dict[Key, float]] = field(default_factory=dict)
     live: dict[object, list[Family]] = field(default_factory=dict)
-    owners: set[str] = field(default_factory=set)
     kept_until: float | None = None
 
 
@@ -79,7 +80,6 @@ class Aggregate:
             if label is None:
                 return
             group = self._groups[label]
-            group.owners.discard(owner)
             if label == owner != OTHER:
                 group.kept_until = self._clock() + RETAINED_SECONDS
             else:  # what is shared by many must never count down
@@ -99,10 +99,9 @@ class Aggregate:
     def _group(self, owner: str) -> _Group:
         label = self._labels.get(owner)
         if label is None:
-            label = owner if self._room() else OTHER
+            label = owner if owner == OWNER or self._room() else OTHER
             self._labels[owner] = label
         group = self._groups.setdefault(label, _Group())
-        group.owners.add(owner)
         group.kept_until = None
         return group
 
@@ -113,20 +112,38 @@ class Aggregate:
             _add(group.base.setdefault(DROPPED, {}), Family(DROPPED, "counter", words, (sample,)))
 
     def _room(self) -> bool:
+        """For one more stream with a label of its own; the longest gone makes room, once it was scraped."""
         self._forget()
-        return len(self._groups) < self.settings.max_streams
+        own = self._groups.keys() - {OTHER, OWNER}
+        if len(own) < self.settings.max_streams:
+            return True
+        gone = {label: until for label in own if (until := self._gone(label)) is not None}
+        longest = min(gone, key=lambda label: gone[label], default=None)
+        if longest is None or gone[longest] > self._clock() + RETAINED_SECONDS - SCRAPED_SECONDS:
+            return False
+        self._end(longest)
+        return True
 
     def _forget(self) -> None:
-        """End the series of streams that are long gone. Without the label all add up to totals, which stay."""
-        now = self._clock()
-        for label, group in list(self._groups.items()):
-            if group.kept_until is None or group.kept_until > now or group.live:
-                continue
-            del self._groups[label], self._labels[label]
-            if not self.settings.stream_label:
-                rest = self._groups.setdefault(OTHER, _Group())
-                for name, values in group.base.items():
-                    _merge(rest.base.setdefault(name, {}), values, (), True, name)
+        """End the series of streams that are long gone."""
+        for label in list(self._groups):
+            until = self._gone(label)
+            if until is not None and until <= self._clock():
+                self._end(label)
+
+    def _gone(self, label: str) -> float | None:
+        """Until when its series are kept at most; None for one that is there."""
+        group = self._groups[label]
+        return None if group.live else group.kept_until
+
+    def _end(self, label: str) -> None:
+        """Without the label all add up to totals, which stay."""
+        group = self._groups.pop(label)
+        del self._labels[label]
+        if not self.settings.stream_label:
+            rest = self._groups.setdefault(OTHER, _Group())
+            for name, values in group.base.items():
+                _merge(rest.base.setdefault(name, {}), values, (), True, name)
 
 
 def _values(group: _Group, kinds: dict[str, tuple[str, str]]) -> dict[str, dict[Key, float]]:

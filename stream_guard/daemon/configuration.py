@@ -23,7 +23,7 @@ from .hooks.patterns import stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
 from .settings import DaemonSettings, HookSettings, StreamSettings, Urls
-from .specs import live_spec, pipeline_config
+from .specs import live_spec, pipeline_config, unprotecting
 from .urls import Purpose, check_options, check_scheme, check_url, is_file
 
 T = TypeVar("T")
@@ -130,23 +130,22 @@ def _resolve(host: str, port: int, **kind: Any) -> Any:
 
 
 def at_real_paths(settings: StreamSettings, urls: Urls) -> StreamSettings:
-    """The stream with each file named by the path that was checked, links followed, so that this one is opened.
+    """The stream with each file that it writes named by the path that was checked, links followed: that one is opened.
 
     Raises ConfigError for files that are not allowed.
     """
-    outputs = [output.model_copy(update={"url": _real(output.url, urls, "output")}) for output in settings.outputs]
-    source, record = _real(settings.source, urls, "source"), _real(settings.record, urls, "output")
-    return settings.model_copy(update={"source": source, "outputs": tuple(outputs), "record": record})
+    outputs = [output.model_copy(update={"url": _real(output.url, urls)}) for output in settings.outputs]
+    return settings.model_copy(update={"outputs": tuple(outputs), "record": _real(settings.record, urls)})
 
 
-def _real(url: str, urls: Urls, purpose: Purpose) -> str:
+def _real(url: str, urls: Urls) -> str:
     if not is_file(url):
         return url
-    path = check_url(url, urls, purpose).path
+    path = check_url(url, urls, "output").path
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"the {purpose} file has a name that is not UTF-8; name another") from None
+        raise ConfigError("the output file has a name that is not UTF-8; name another") from None
     return path
 
 
@@ -166,19 +165,21 @@ def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socke
     spec = live_spec(settings)
     check_settings(spec.encoder, LIVE_ENCODER)
     check_places(spec.outputs, spec.record)
-    if not settings.screen and not spec.pipeline.protects:
-        raise ConfigError(
-            f"the pipeline {spec.pipeline.name!r} of the stream {settings.name!r} protects no face; "
-            "set screen: true to only look"
-        )
+    if not settings.screen:
+        unprotecting(spec.pipeline, "add the stage disrupt, or set screen: true to only look")
     if unresolved:
         raise unresolved[0]
 
 
 def _check_purpose(settings: StreamSettings) -> None:
-    """A stream protects what it writes, or only looks and writes nothing."""
+    """A stream pulls from a URL, and protects what it writes, or only looks and writes nothing."""
     if settings.name in RESERVED:
         raise ConfigError(f"the name {settings.name!r} is the metrics' own; choose another for the stream")
+    if is_file(settings.source):
+        raise ConfigError(
+            f"the source of the stream {settings.name!r} is a file; give a URL such as rtmp://host/app/key, or have it "
+            "done as a job: POST /v1/jobs"
+        )
     written = [key for key in ("outputs", "record") if getattr(settings, key)]
     if not settings.screen and not written:
         raise ConfigError(f"the stream {settings.name!r} has neither outputs nor record; only screen: true needs none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from ..config import OnFailure
@@ -15,11 +16,13 @@ from ..otlp import traced
 from ..tracing import Tracing
 from .channel import Channel
 from .gate import gated
-from .protocol import Message, pack
+from .protocol import OF_PROTECTION, Message, pack
 from .settings import StreamSettings, Urls
-from .specs import live_spec
+from .specs import live_spec, unprotecting
 
 REPORT_SECONDS = 1.0
+UNPROTECTED = "unprotected"
+"""The kind of events of what leaves unprotected."""
 
 
 def run_live(spec: dict[str, Any], channel: Channel) -> int:
@@ -27,13 +30,15 @@ def run_live(spec: dict[str, Any], channel: Channel) -> int:
     urls = Urls.model_validate(spec.pop("urls", {}))
     tracing = traced(spec.pop("tracing", None), lambda words: _tell(LiveEvent("tracing", words, {}), channel))
     with tracing as on, gated(StreamSettings.model_validate(spec), urls) as settings:
-        return _run(live_spec(settings), channel, on)
+        return _run(live_spec(settings), channel, on, settings.screen)
 
 
-def _run(chosen: LiveSpec, channel: Channel, tracing: Tracing) -> int:
+def _run(chosen: LiveSpec, channel: Channel, tracing: Tracing, screens: bool) -> int:
     metrics = Metrics()
+    if not screens and (words := unprotecting(chosen.pipeline)):
+        _tell(LiveEvent(UNPROTECTED, words, {}), channel)
     stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel), tracing=tracing)
-    reporter = _Reporter(stream, channel)
+    reporter = _Reporter(stream, channel, OF_PROTECTION if screens else ())
     channel.on_order, channel.on_stop = reporter.order, stream.drain
     if channel.stop.is_set():  # asked before anybody listened
         stream.drain()
@@ -67,8 +72,8 @@ def _tell(event: LiveEvent, channel: Channel) -> None:
 class _Reporter:
     """Status and metrics once a second, and once more at the end; snapshots when asked for."""
 
-    def __init__(self, stream: LiveStream, channel: Channel) -> None:
-        self._stream, self._channel = stream, channel
+    def __init__(self, stream: LiveStream, channel: Channel, without: Collection[str]) -> None:
+        self._stream, self._channel, self._without = stream, channel, without
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-guard-reporter", daemon=True)
 
@@ -97,4 +102,4 @@ class _Reporter:
 
     def _report(self, *, wait: bool) -> None:
         self._channel.send({"type": "status", "status": self._stream.status().to_json()}, wait=wait)
-        self._channel.send({"type": "metrics", "families": pack(self._stream.families())}, wait=wait)
+        self._channel.send({"type": "metrics", "families": pack(self._stream.families(), self._without)}, wait=wait)

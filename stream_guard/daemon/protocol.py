@@ -9,11 +9,11 @@ stand on a command line, where every user of the machine could read them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..errors import StreamGuardError
-from ..metrics import Family
+from ..metrics import PREFIX, Family
 
 Message = dict[str, Any]
 
@@ -59,9 +59,13 @@ class Lines:
         return [decode(bytes(line)) for line in whole if line]
 
 
-def pack(families: Iterable[Family]) -> list[list[Any]]:
-    """Metric families as JSON."""
-    return [[f.name, f.kind, f.help, f.samples] for f in families if f.samples]
+OF_PROTECTION = frozenset(f"{PREFIX}_{name}" for name in ("faces", "unprotected_frames", "blocked_frames"))
+"""What became of faces, and of pictures for it: screening lets none out, so it has nothing to say of them."""
+
+
+def pack(families: Iterable[Family], without: Collection[str] = ()) -> list[list[Any]]:
+    """Metric families as JSON, but for those `without` which."""
+    return [[f.name, f.kind, f.help, f.samples] for f in families if f.samples and f.name not in without]
 
 
 def unpack(data: Any) -> list[Family]:

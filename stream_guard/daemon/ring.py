@@ -41,7 +41,12 @@ class Ring:
             self._changed.notify_all()
 
     def read(self, since: int = 0, stream: str = "", silence: float = SILENCE_SECONDS) -> Iterator[Event | None]:
-        """Events numbered above `since`, those of one stream where it is named; None after each silence."""
+        """Events numbered above `since`, those of one stream where it is named; None after each silence.
+
+        A number that was never given is of an earlier daemon, whose clock was ahead: then all that are kept come.
+        """
+        with self._changed:
+            since = since if since < self._next else 0
         while True:
             with self._changed:
                 if not self._new(since) and not self._closed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +17,8 @@ from .daemon import Daemon
 from .hooks import Hooks, hooks_router
 from .settings import DaemonSettings
 
+OPEN_FILES = 65536
+"""File descriptors that the daemon may hold."""
 LOOK_SECONDS = 1.0
 """How often the file is looked at, and the longest that a signal waits."""
 
@@ -56,6 +60,7 @@ def serve(
 
     Raises ConfigError for the file, UsageError for the port and the state folder: then nothing was started.
     """
+    _allow_files()
     load = partial(load_settings, path, environment)
     settings = load()
     logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
@@ -64,6 +69,15 @@ def serve(
         _serve(daemon, settings, load, stop, again, say, FileWatch(path) if path is not None else None)
     finally:
         daemon.close()
+
+
+def _allow_files() -> None:
+    """As many as our systemd unit allows, where we may: the usual 1024 are soon used up by streams and clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _serve(

@@ -181,7 +181,9 @@ class AdmissionSettings(Section):
 
 class MetricsSection(Section):
     stream_label: bool = Field(True, description="Label series with the stream's name; off adds all streams up")
-    max_streams: int = Field(200, ge=1, description="Streams beyond this share the label `other`")
+    max_streams: int = Field(
+        200, ge=1, description="Streams beyond this share the label `other`; one that is gone makes room after a minute"
+    )
     tracing: str = Field(
         "",
         repr=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..backoff import Backoff
 from ..config import OnFailure, Override, PipelineConfig, load_pipeline
+from ..errors import ConfigError
 from ..live.spec import Limits, LiveSpec, OnGap
 from ..media import EncoderSettings, LiveOutput
 from .settings import EncoderChoice, StreamDefaults, StreamSettings
@@ -13,6 +14,19 @@ def pipeline_config(settings: StreamDefaults) -> PipelineConfig:
     """The pipeline with the settings' options laid over it. Raises ConfigError, UnknownNameError."""
     overrides = [Override(key, value, f"options: {key}") for key, value in settings.options.items()]
     return load_pipeline(settings.pipeline, overrides)
+
+
+def unprotecting(config: PipelineConfig, instead: str = "add the stage disrupt") -> str:
+    """What to say of a pipeline that changes faces without protecting them, as one that restores; else empty.
+
+    Raises ConfigError for one that changes none, with what to do `instead`.
+    """
+    if config.protects:
+        return ""
+    words = f"the pipeline {config.name!r} protects no face (its stages: {', '.join(s.name for s in config.stages)})"
+    if not any(spec.factory.changes(spec.options) for spec in config.stages):
+        raise ConfigError(f"{words}; {instead}")
+    return f"{words}: what is written is not protected"
 
 
 def encoder_settings(choice: EncoderChoice) -> EncoderSettings:

@@ -29,6 +29,8 @@ Origin = Literal["config", "api", "hook"]
 LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
 """How long a worker may be silent: building an engine may hold everything up, running may not."""
 DONE = (LivePhase.ENDED, LivePhase.FAILED)
+WARNED = frozenset({"tracing", "unprotected"})
+"""Kinds of a worker's events that are warnings in the log."""
 MOST_DOUBLED = 32
 """Waits double so many times at most: beyond, a float would run over."""
 
@@ -165,7 +167,7 @@ class Stream:
         elif kind == "metrics":
             self.around.aggregate.update(self.name, self.handle, unpack(message["families"]))
         elif kind == "event":
-            level = logging.WARNING if message["kind"] == "tracing" else logging.INFO
+            level = logging.WARNING if message["kind"] in WARNED else logging.INFO
             self.tell(message["kind"], message["message"], message.get("data"), level=level)
         elif kind == "error":
             self.error = self._said = scrubbed(message["message"], self.secrets())

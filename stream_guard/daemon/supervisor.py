@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import selectors
 import sys
 import threading
@@ -170,15 +171,17 @@ class Supervisor:
                 process.write()
 
     def _watch(self) -> None:
-        now = monotonic()
         for handle, process in list(self._alive.items()):
-            ended = process.poll()
-            if ended is not None:
-                self._bury(handle, process, ended)
-            elif self._closing:
-                process.kill("shutdown")
-            else:
-                process.check(now)
+            self._guarded(partial(self._look_at, handle, process, monotonic()))
+
+    def _look_at(self, handle: Handle, process: Process, now: float) -> None:
+        ended = process.poll()
+        if ended is not None:
+            self._bury(handle, process, ended)
+        elif self._closing:
+            process.kill("shutdown")
+        else:
+            process.check(now)
 
     def _bury(self, handle: Handle, process: Process, ended: WorkerExit) -> None:
         """Read what is left, then tell. A worker that talked nonsense at the end has said what it had to."""
@@ -195,7 +198,7 @@ class Supervisor:
         self._guarded(partial(process.on_exit, ended))
 
     def _guarded(self, action: Callable[[], Any]) -> None:
-        """A mistake in one callback must not take all workers down."""
+        """A mistake in one callback, or with one worker, must not take all workers down."""
         try:
             action()
         except Exception:
@@ -203,7 +206,7 @@ class Supervisor:
 
 
 def _pending(pipe: IO[bytes]) -> bool:
-    """Whether a read would give bytes or the end at once."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    """Whether a read would give bytes or the end at once. Without a new file descriptor: there may be none."""
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    return bool(waiting.poll(0))

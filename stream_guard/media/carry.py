@@ -94,8 +94,10 @@ class Carrier:
         if self._container.attachments and picture is not None:
             if self._guard is not None and (picture := self._guarded(source, picture, self._guard)) is None:
                 return None
-            kind = "png" if _codec(source) == "png" else "jpeg"
-            self._out.add_attachment(f"cover.{'png' if kind == 'png' else 'jpg'}", f"image/{kind}", picture)
+            kind = {"mjpeg": "jpeg"}.get(_codec(source), _codec(source))
+            # Matroska tells several covers apart by their names, such as small_cover.jpg.
+            name = source.metadata.get("filename") or f"cover.{'jpg' if kind == 'jpeg' else kind}"
+            self._out.add_attachment(name, f"image/{kind}", picture)
             return None
         if not self._container.cover:
             self._drop(source, "the format holds no cover art")
@@ -176,7 +178,9 @@ class Carrier:
             f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}{changed}: "
             f"{self._container.format} does not hold its codec"
         )
-        return AudioTrack(source, added, self._report)
+        # Matroska says how long the lead-in of its streams is.
+        from_zero = not self._container.negative_times and self._container.format not in ("matroska", "webm")
+        return AudioTrack(source, added, self._report, from_zero=from_zero)
 
     def _encode_subtitle(self, source: SubtitleStream, encoder: str) -> SubtitleTrack | None:
         source.codec_context.open(strict=False)

@@ -15,7 +15,9 @@ from av.video.stream import VideoStream
 
 from ..errors import SourceError
 from ..types import Frame
+from .hwaccel import sample_format
 from .info import SourceReport
+from .inner import hidden
 from .paletted import Unfolder
 from .probe import fraction
 
@@ -97,7 +99,7 @@ class StreamDecoder:
         self._clock = clock(max(round(1 / (rate * self.time_base)), 1), report)
         self._held: Frame | None = None
         self._index = 0
-        self._shape: tuple[int, int, str] | None = None
+        self._shape = ""
         self._packets = 0
         self._begin = 0
         self.keys: deque[tuple[int, int]] | None = None
@@ -187,9 +189,18 @@ class StreamDecoder:
     def _count(self, picture: av.VideoFrame) -> None:
         self._report.frames += 1
         self._report.corrupt_frames += picture.is_corrupt
-        shape = (picture.width, picture.height, picture.format.name)
-        self._report.size_changes += self._shape not in (None, shape)
+        shape = _shape(picture)
+        if self._shape not in ("", shape):
+            self._report.size_changes += 1
+            self._report.sizes += [s for s in (self._shape, shape) if s not in self._report.sizes]
         self._shape = shape
+
+
+def _shape(picture: av.VideoFrame) -> str:
+    """Size, format and the shape of the pixels, in words; what is not said of the last is taken for square."""
+    aspect = hidden(picture).aspect or 1
+    pixels = f" with pixels of {aspect.numerator}:{aspect.denominator}" if aspect != 1 else ""
+    return f"{picture.width}x{picture.height} {sample_format(picture)}{pixels}"
 
 
 def _lasting(frame: Frame, duration: int) -> Frame:

@@ -20,14 +20,16 @@ from .clock import rescale
 from .containers import Container
 from .device import lies_on_device, to_host
 from .fallback import resolved, usual_encoder
-from .formats import FULL_ONLY, FULL_RANGE, choose_format, has_alpha, is_rgb, subsampling
-from .hdr import display_matrix, dynamic_hdr, hdr_options, static_hdr
+from .formats import FULL_ONLY, FULL_RANGE, choose_format, has_alpha, is_gray, is_rgb, subsampling
+from .hdr import dynamic_hdr, hdr_options, static_hdr
 from .hwaccel import sample_format
 from .info import VideoInfo
 from .inner import Hidden, hidden
+from .orientation import orientation_of
 from .palette import Palette
 from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options, joined
 from .shape import carry_shape
+from .side_data import display_matrix
 from .versions import ENCODES_FROM_DEVICE, reformat, set_field_order
 
 FALLBACK_RATE = Fraction(25)
@@ -37,6 +39,7 @@ INTERLACED = (2, 3, 4, 5)
 TOP_FIRST, BOTTOM_FIRST, SWAPPED_BOTTOM_FIRST = 2, 3, 5
 KEEPS_FIELDS = frozenset({"libx264", "mpeg4", "prores_ks", "ffv1"})
 UNSPECIFIED = 2
+UNTURNED = [1 << 16, 0, 0, 0, 1 << 16, 0]
 FULL, LIMITED = 2, 1
 BT601 = 6
 BT470BG = 5
@@ -141,6 +144,8 @@ class VideoTrack:
 
     def _ranges(self, picture: av.VideoFrame) -> tuple[int, int]:
         """Of this picture and of what the encoder gets."""
+        if is_gray(picture.format.name) and not is_rgb(self.pix_fmt):
+            return FULL, FULL  # swscale takes gray for nothing else; so brightness stays what it is, as it is tagged.
         rgb, own = is_rgb(picture.format.name), self._colour_range()
         if self._encoder.name in FULL_ONLY:
             return (FULL if rgb else self._own_range() or LIMITED), FULL
@@ -201,7 +206,8 @@ class VideoTrack:
             self.stream.metadata["alpha_mode"] = "1"
 
     def _own_range(self) -> int:
-        return FULL if self._info.pix_fmt in FULL_RANGE else self._info.colour.range
+        own = self._info.colour.range
+        return FULL if self._info.pix_fmt in FULL_RANGE or (not own and is_gray(self._info.pix_fmt)) else own
 
     def _colour_range(self) -> int:
         """The range of what is encoded."""
@@ -213,7 +219,8 @@ class VideoTrack:
 
     def _fields(self, options: dict[str, str], seen: Hidden) -> None:
         """libx264 does not ask for FFmpeg's field order: it says top first of the stream until told otherwise."""
-        if self._info.interlaced and self._encoder.name == "libx264" and not self._top_first(seen):
+        wanted = self._info.interlaced and self._encoder.name == "libx264" and not self._trouble_with_fields()
+        if wanted and not self._top_first(seen):
             options["x264-params"] = joined("bff=1", options.get("x264-params", ""))
 
     def _top_first(self, seen: Hidden) -> bool:
@@ -228,14 +235,26 @@ class VideoTrack:
         return seen.top_field_first
 
     def _interlace(self, context: av.VideoCodecContext, seen: Hidden) -> None:
-        if self._encoder.name not in KEEPS_FIELDS:
-            self._warn(f"the video is interlaced; {self._encoder.name} stores it as whole frames")
+        if trouble := self._trouble_with_fields():
+            self._warn(f"the video is interlaced; {trouble}")
             return
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._info.field_order in INTERLACED:
             set_field_order(context, self._info.field_order)
         elif seen.top_field_first is not None:
             set_field_order(context, TOP_FIRST if seen.top_field_first else BOTTOM_FIRST)
+
+    def _trouble_with_fields(self) -> str:
+        """Why the encoder stores no fields; empty where it does."""
+        name, rows = self._encoder.name, 2 * subsampling(self.pix_fmt)[1]
+        if name not in KEEPS_FIELDS:
+            return f"{name} stores it as whole frames"
+        if name != "libx264" or self._info.height % rows == 0:
+            return ""
+        return (
+            f"libx264 stores it as whole frames, because {self._info.height} lines of {self.pix_fmt} cannot be divided "
+            f"by {rows}: --codec ffv1 keeps the fields"
+        )
 
     def _chroma(self, options: dict[str, str], seen: Hidden) -> None:
         """Where the colour samples lie, if they stay there. JPEG has a place of its own for them."""
@@ -269,17 +288,16 @@ class VideoTrack:
 
     def _rotate(self, first: av.VideoFrame) -> None:
         matrix = display_matrix(first)
-        if matrix is None and not self._info.rotation:
+        if matrix is None or matrix[:6] == UNTURNED:
             return
         if not self._container.rotation:
+            how = "mirrored" if orientation_of(first).mirrored else f"turned by {self._info.rotation} degrees"
             self._warn(
-                f"{self._container.format} cannot say that the picture is turned by {self._info.rotation} degrees; "
-                "it will be shown unturned: use .mp4, .mov or .mkv"
+                f"{self._container.format} cannot say that the picture is {how}; "
+                "it will be shown as it is stored: use .mp4, .mov or .mkv"
             )
-        elif matrix is not None:
-            self.stream.set_display_matrix(matrix)
         else:
-            self.stream.set_display_rotation(self._info.rotation)
+            self.stream.set_display_matrix(matrix)
 
     def _warn(self, words: str) -> None:
         if words:

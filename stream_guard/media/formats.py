@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from av.codec import Codec
 from av.codec.codec import find_best_pix_fmt_of_list
 from av.video.format import VideoFormat
@@ -14,6 +16,7 @@ FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p
 
 FULL_ONLY = frozenset({"mjpeg"})
 """Encoders that know nothing but the full range: JPEG has no other."""
+_GRAY = re.compile(r"(?P<kind>gray|ya)(?P<deep>1\d(le|be))?8?")
 _TWINS = {plain: full for full, plain in FULL_RANGE.items()}
 
 _WORDS = {
@@ -60,6 +63,8 @@ def choose_format(
     candidates = {name: name for name in fitting if name not in FULL_RANGE or name == wanted}
     candidates = candidates or {FULL_RANGE[name]: name for name in fitting}
     plain = FULL_RANGE.get(source, source)
+    if is_gray(source) and not any(is_gray(name) for name in fitting):
+        plain = _coloured(source)
     best, loss = find_best_pix_fmt_of_list(list(candidates), plain, has_alpha=has_alpha(plain) and not opaque)
     if best is None:
         raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
@@ -81,6 +86,18 @@ def is_rgb(name: str) -> bool:
     return bool(found.is_rgb or found.has_palette)
 
 
+def is_gray(name: str) -> bool:
+    """Whether there is brightness alone. Untagged, it is of full range; swscale knows it as nothing else."""
+    return _GRAY.fullmatch(name) is not None
+
+
+def _coloured(gray: str) -> str:
+    """The format that holds it with the fewest colour samples: FFmpeg itself would take RGB for as good."""
+    found = _GRAY.fullmatch(gray)
+    kind, deep = (found["kind"], found["deep"]) if found else ("gray", None)
+    return f"yuv{'a' if kind == 'ya' else ''}420p{deep or ''}"
+
+
 def subsampling(name: str) -> tuple[int, int]:
     """How many pixels across and down share one colour sample; (1, 1) also where there are none."""
     found = VideoFormat(name, 64, 64)
@@ -99,7 +116,12 @@ def _fits(encoder: str, name: str, width: int, height: int) -> bool:
 
 
 def _held(encoder: str, name: str, container: str) -> bool:
-    """VP9's transparency is for 4:2:0 alone, and travels beside the packets, which only Matroska writes."""
+    """VP9's transparency is for 4:2:0 alone, and travels beside the packets, which only Matroska writes.
+
+    FFmpeg's list for x265 has it too, but usual builds of x265 do not open with it.
+    """
+    if encoder == "libx265":
+        return not has_alpha(name)
     if not encoder.startswith("libvpx") or not has_alpha(name):
         return True
     return name == "yuva420p" and container in ("", "matroska", "webm")

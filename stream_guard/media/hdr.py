@@ -1,14 +1,14 @@
-"""Display matrix and HDR metadata of a first picture, as encoders and containers want them."""
+"""HDR metadata of a first picture, as encoders and containers want them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import av
-from av.sidedata.sidedata import SideData, SideDataContainer
+
+from .side_data import kinds, side_data
 
 # AVMasteringDisplayMetadata: three primaries and the white point as x and y, the lowest and highest luminance, each a
 # rational of two int32; then two flags that say which half is there.
@@ -32,36 +32,6 @@ class StaticHdr:
         return (self.primaries is None or self.luminance is None) and self.light is None
 
 
-def side_data(picture: av.VideoFrame) -> dict[str, bytes]:
-    """The picture's side data by FFmpeg's names; empty where it holds a kind that PyAV does not know."""
-    try:
-        return {item.type.name: bytes(memoryview(item)) for item in _items(picture)}
-    except ValueError:
-        return {}
-
-
-def _items(picture: av.VideoFrame) -> Iterator[SideData]:
-    return iter(_container(picture))
-
-
-def _container(picture: av.VideoFrame) -> Any:
-    """What `picture.side_data` is the first time it is asked for.
-
-    PyAV keeps it, and it points into memory that `make_writable` frees where it copies the picture. The stubs call it a
-    mapping of names; it is a sequence of side data as well.
-    """
-    return cast(Any, SideDataContainer)(picture)
-
-
-def display_matrix(picture: av.VideoFrame) -> list[int] | None:
-    """The nine numbers of the display matrix, or None where the picture is shown as it is."""
-    try:
-        raw = _container(picture).get("DISPLAYMATRIX")
-    except ValueError:  # as in `side_data`
-        return None
-    return list(struct.unpack_from("=9i", memoryview(raw))) if raw is not None and raw.buffer_size >= 36 else None
-
-
 def static_hdr(picture: av.VideoFrame) -> StaticHdr:
     data = side_data(picture)
     primaries, luminance = _mastering(data.get("MASTERING_DISPLAY_METADATA"))
@@ -72,7 +42,7 @@ def static_hdr(picture: av.VideoFrame) -> StaticHdr:
 
 def dynamic_hdr(picture: av.VideoFrame) -> list[str]:
     """Names of HDR metadata that changes from frame to frame, which no encoder here carries on."""
-    return sorted(name for name in side_data(picture) if name in _DYNAMIC)
+    return sorted(name for name in kinds(picture) if name in _DYNAMIC)
 
 
 def hdr_options(encoder: str, hdr: StaticHdr) -> tuple[str, str] | None:

@@ -131,13 +131,15 @@ class Hidden:
     """None for a picture that is not interlaced."""
     chroma_location: int
     """FFmpeg's AVChromaLocation: 0 unknown, 1 left, 2 centre, 3 top left, 4 top, 5 bottom left, 6 bottom."""
+    aspect: Fraction | None = None
+    """The shape of a pixel; None where it is not said."""
 
 
 NOTHING = Hidden(None, 0)
 
 
 def hidden(picture: av.VideoFrame) -> Hidden:
-    """Field order and chroma location of a picture; NOTHING where its memory is not laid out as expected."""
+    """What is hidden of a picture; NOTHING where its memory is not laid out as expected."""
     address = _pointer(picture)
     if not address:
         return NOTHING
@@ -145,7 +147,7 @@ def hidden(picture: av.VideoFrame) -> Hidden:
     if not _is(raw, picture) or not 0 <= raw.chroma_location <= 6:
         return NOTHING
     top = bool(raw.flags & _TOP_FIELD_FIRST) if raw.flags & _INTERLACED else None
-    return Hidden(top, raw.chroma_location)
+    return Hidden(top, raw.chroma_location, _fraction(raw.sample_aspect_ratio))
 
 
 def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:

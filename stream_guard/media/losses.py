@@ -5,12 +5,12 @@ from __future__ import annotations
 import av
 
 from .containers import Container
-from .hdr import side_data
+from .side_data import kinds
 
 
 def lost_with_pictures(picture: av.VideoFrame, encoder: str, container: Container, tags: dict[str, str]) -> list[str]:
     """Warnings for one encoded stream, from its first picture; `tags` are those that its output will have."""
-    found, warnings = side_data(picture), []
+    found, warnings = kinds(picture), []
     if "SPHERICAL" in found:
         warnings.append(
             "the video is a spherical one (360 degrees), which cannot be written here: players will show it flat "

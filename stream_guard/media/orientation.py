@@ -14,7 +14,7 @@ import numpy as np
 
 from ..torch_gate import Tensor, load_torch
 from ..types import UPRIGHT, Orientation
-from .hdr import display_matrix
+from .side_data import display_matrix
 
 Array = TypeVar("Array", bound=np.ndarray[Any, Any])
 
@@ -26,10 +26,7 @@ _PLANES = (-2, -1)
 def orientation_of(picture: av.VideoFrame) -> Orientation:
     """From the picture's own display matrix, to the nearest quarter turn. Costs a microsecond or two."""
     matrix = display_matrix(picture)
-    if matrix is not None:
-        return _of_matrix(*matrix[:2], *matrix[3:5])
-    # Also where there is side data of a kind that PyAV does not know, and so will not show.
-    return Orientation(round(picture.rotation / 90) % 4) if picture.rotation else UPRIGHT
+    return UPRIGHT if matrix is None else _of_matrix(*matrix[:2], *matrix[3:5])
 
 
 def upright(picture: Array, orientation: Orientation) -> Array:

@@ -18,7 +18,7 @@ from ..errors import SourceError, TruncatedSourceError
 from ..types import Frame
 from .decoder import StreamDecoder
 from .extent import Extent
-from .hwaccel import NONE, PLAIN, Acceleration, choose, sample_format, told
+from .hwaccel import NONE, PLAIN, Acceleration, choose, told
 from .info import CopiedPacket, SourceInfo, SourceReport
 from .probe import check_video, choose_videos, describe, describe_stream
 from .timeline import Timeline
@@ -105,7 +105,6 @@ class Source:
         self._decoders = {v.index: self._decoder(v, count) for v in videos}
         self._extent = Extent(container, videos[0])
         self._timeline = self._clock()
-        self._shapes: dict[int, str] = {}
         self._flow = self._demux()
         self._first: dict[int, av.VideoFrame] = {}
         self._peeked: deque[Item] = deque()
@@ -248,7 +247,7 @@ class Source:
             self.report.corrupt_packets += packet.is_corrupt
             decoder = self._decoders.get(packet.stream_index)
             if decoder is not None:
-                yield from self._seen(decoder.decode(packet))
+                yield from decoder.decode(packet)
             else:
                 self.report.packets += 1
                 yield CopiedPacket(packet, packet.stream_index)
@@ -256,21 +255,11 @@ class Source:
 
     def _drain(self) -> Iterator[Item]:
         for decoder in self._decoders.values():
-            yield from self._seen(decoder.decode(None))
+            yield from decoder.decode(None)
         self._extent.conclude(self.report)
         for index, decoder in self._decoders.items():
             first = index == next(iter(self._decoders))
-            yield from self._seen(decoder.finish(self._extent.end if first and not self.report.truncated else None))
-
-    def _seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The frames; once their size or format changes, the report says which ones there were."""
-        for frame in frames:
-            shape = f"{frame.picture.width}x{frame.picture.height} {sample_format(frame.picture)}"
-            before = self._shapes.setdefault(frame.stream, shape)
-            if shape != before:
-                self._shapes[frame.stream] = shape
-                self.report.sizes += [s for s in (before, shape) if s not in self.report.sizes]
-            yield frame
+            yield from decoder.finish(self._extent.end if first and not self.report.truncated else None)
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
         """Packets to the end of the file, stepping over what the demuxer cannot read."""

@@ -12,7 +12,8 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from ..errors import StageError
-from ..types import Frame
+from ..types import Frame, Orientation
+from .orientation import orientation_of
 from .probe import MAX_PIXELS
 from .tracks import CopyTrack
 
@@ -39,7 +40,7 @@ def guarded(codec: str, payload: bytes | None, stream: int, guard: Guard) -> Gua
     picture = _decoded(codec, payload) if payload else None
     if picture is None:
         return Guarded(None, "it can't be decoded here, so nobody knows whether it shows a face")
-    turned = picture.rotation
+    turned = orientation_of(picture)
     try:
         seen = guard(Frame(picture, pts=0, time_base=TICK, index=0, stream=stream))
     except StageError as error:
@@ -72,7 +73,7 @@ def _decoded(codec: str, payload: bytes) -> av.VideoFrame | None:
     return pictures[0]
 
 
-def _encoded(codec: str, picture: av.VideoFrame, turned: int) -> bytes | None:
+def _encoded(codec: str, picture: av.VideoFrame, turned: Orientation) -> bytes | None:
     """The picture in the same codec and pixel format; None where that fails or would lose how it is turned."""
     if codec not in ENCODED:
         return None
@@ -85,7 +86,7 @@ def _encoded(codec: str, picture: av.VideoFrame, turned: int) -> bytes | None:
     except (FFmpegError, ValueError):
         return None
     back = _decoded(codec, made)
-    return made if back is not None and back.rotation == turned else None
+    return made if back is not None and orientation_of(back) == turned else None
 
 
 def _context(codec: str, mode: Any, options: dict[str, str]) -> VideoCodecContext:

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import av
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.stream import Stream
@@ -16,6 +15,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from .clock import DtsGuard, rescale
 from .info import SinkReport
+from .sound_forms import Resampling
 from .spans import UNTIL_NEXT_SECONDS, Span, Spans
 
 
@@ -60,7 +60,9 @@ class CopyTrack:
         if stamp is None:
             self._report.packets_refused += 1
             return
-        if self._from_zero and stamp < 0 and not self._moved_to_zero(packet, stamp):
+        # What an edit list hides or the decoder throws away nobody would have heard.
+        hidden, sound = packet.is_discard or packet.has_sidedata("skip_samples"), self.stream.type == "audio"
+        if self._from_zero and not _begins_at_zero(packet, stamp, self._report, sound=sound, hidden=hidden):
             return
         if self._gaps and packet.size <= 2:
             return
@@ -72,30 +74,37 @@ class CopyTrack:
     def finish(self) -> Iterable[av.Packet[Any]]:
         return ()
 
-    def _moved_to_zero(self, packet: av.Packet[Any], stamp: int) -> bool:
-        """Let a packet that is heard or read beyond zero begin there; False for one that lies before it altogether."""
-        reach = stamp + (packet.duration or 0)
-        if reach > 0:
-            packet.pts = packet.dts = 0
-            if self.stream.type != "audio":  # Sound lasts as long as its samples, a line of text does not.
-                packet.duration = reach
-            return True
-        self._report.packets_left_out += 1
-        # What an edit list hides or the decoder throws away nobody would have heard.
-        hidden = packet.is_discard or packet.has_sidedata("skip_samples")
-        if self.stream.type == "audio" and not hidden:
-            self._report.sound_left_out_seconds += float((packet.duration or 0) * Fraction(packet.time_base))
-        return False
+
+def _begins_at_zero(packet: av.Packet[Any], stamp: int, report: SinkReport, *, sound: bool, hidden: bool) -> bool:
+    """Let a packet that is heard or read beyond zero begin there; False for one that lies before it altogether.
+
+    `hidden`: nobody would have heard it.
+    """
+    reach = stamp + (packet.duration or 0)
+    if stamp >= 0:
+        return True
+    if reach > 0:
+        packet.pts = packet.dts = 0
+        if not sound:  # Sound lasts as long as its samples, a line of text does not.
+            packet.duration = reach
+        return True
+    report.packets_left_out += 1
+    if sound and not hidden:
+        report.sound_left_out_seconds += float((packet.duration or 0) * Fraction(packet.time_base))
+    return False
 
 
 class AudioTrack:
     """Decodes and encodes anew. Keeps rate and layout where the encoder takes them."""
 
-    def __init__(self, source: AudioStream, stream: AudioStream, report: SinkReport) -> None:
+    def __init__(self, source: AudioStream, stream: AudioStream, report: SinkReport, *, from_zero: bool) -> None:
+        """`from_zero` as for CopyTrack: an encoder begins before its first sample."""
         self.stream = stream
         self._source = source
         self._report = report
-        self._resampler = AudioResampler(stream.format, stream.layout, stream.rate)
+        self._from_zero = from_zero
+        self._begun = False
+        self._resampling = Resampling(stream)
 
     def start(self) -> None:
         pass
@@ -114,13 +123,20 @@ class AudioTrack:
         for frame in self._source.decode(None):
             yield from self._encode(frame)
         yield from self._encode(None)
-        yield from self.stream.encode(None)
+        yield from self._made(None)
 
     def _encode(self, frame: av.AudioFrame | None) -> Iterable[av.Packet[Any]]:
         if frame is not None:
             self._to_samples(frame)
-        for piece in self._resampler.resample(frame):
-            yield from self.stream.encode(piece)
+        for piece in self._resampling.feed(frame):
+            yield from self._made(piece)
+
+    def _made(self, piece: av.AudioFrame | None) -> Iterable[av.Packet[Any]]:
+        for packet in self.stream.encode(piece):
+            first, self._begun = not self._begun, True  # The first holds only what comes before the sound.
+            stamp = packet.pts or 0
+            if not self._from_zero or _begins_at_zero(packet, stamp, self._report, sound=True, hidden=first):
+                yield packet
 
     def _to_samples(self, frame: av.AudioFrame) -> None:
         """Let the frame's time count in samples: in a clock as coarse as AVI's, parts of a frame have no time."""

@@ -23,7 +23,7 @@ class Stage(ABC):
     A stage is built from its options alone, opened once, fed frame by frame and closed once, also after an error: by
     one thread at a time, but not always by the same one (a live stream opens stages anew beside those that fail).
     `process` returns the frames that are ready: usually the one it got, possibly none yet (a stage that batches) and
-    never one out of order. `flush` returns what is still held.
+    never one out of order. `flush` returns what is still held. A frame keeps its time and its size.
     """
 
     name: ClassVar[str]

@@ -21,7 +21,7 @@ from stream_guard.audit.result import AuditResult
 from stream_guard.audit.run import AuditOptions, audit
 from stream_guard.commands import audit as command
 from stream_guard.commands.console import guarded
-from stream_guard.errors import MediaError, OutputRefusedError, UsageError
+from stream_guard.errors import MediaError, OutputRefusedError
 from stream_guard.media import EncoderSettings, FileSink, open_source, pixels, transcode
 from stream_guard.stages.base import Stage
 from stream_guard.types import Box, Face, Frame, head_region
@@ -172,12 +172,6 @@ def test_variable_rate_pairs_in_another_container(folder: Path) -> None:
     summary = audit(source, target, [], faces=NoFace()).summary
     assert (summary["frames"], summary["unpaired"]) == (len(media.VFR_PTS), {"original": 0, "protected": 0})
     assert summary["frame"]["psnr_db"] is None
-
-
-def test_other_sizes_are_refused(original: Path, folder: Path, tmp_path: Path) -> None:
-    other = media.plain(tmp_path, frames=3, size=(64, 48))
-    with pytest.raises(UsageError, match=r"160x120.*64x48"):
-        audit(original, other, [], faces=NoFace())
 
 
 def test_videos_without_a_common_time_are_refused(original: Path, tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def _behave(word: str, channel: Channel, metrics: Metrics) -> int:
     elif word == "child":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         channel.send({"type": "event", "kind": "child", "message": "born", "data": {"pid": child.pid}})
+    elif word == "bare":
+        channel.send({"type": "event", "kind": "unprotected", "message": "pictures left unprotected", "data": {}})
     elif word == "noise":
         print("this is not a message", flush=True)
         os.write(1, b"nor is this\n")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_guard.daemon.aggregate import OTHER, RETAINED_SECONDS, Aggregate
+from stream_guard.daemon.aggregate import OTHER, OWNER, RETAINED_SECONDS, SCRAPED_SECONDS, Aggregate
 from stream_guard.daemon.protocol import Lines, encode, pack, unpack
 from stream_guard.daemon.settings import MetricsSection
 from stream_guard.metrics import DAEMON_METRICS, Metrics, expose, families
@@ -122,6 +122,35 @@ def test_streams_beyond_the_bound_share_a_label_that_never_counts_down() -> None
     clock.now = RETAINED_SECONDS * 2
     assert frames(page, OTHER) == 3
     assert values(page)['stream_guard_queue_frames{queue="decoded",stream="other"}'] == 4
+
+
+def test_a_stream_that_was_removed_and_scraped_makes_room_for_another() -> None:
+    clock = Clock()
+    page = Aggregate(MetricsSection(max_streams=2), clock)
+    for name in ("one", "two"):
+        worker = Worker(page, name)
+        worker.report(7)
+        worker.end()
+        page.removed(name)
+        clock.now += 10
+    clock.now = SCRAPED_SECONDS - 1
+    Worker(page, "early").report(1)
+    assert (frames(page, "early"), frames(page, OTHER)) == (None, 1), "nobody may have scraped them yet"
+    clock.now = SCRAPED_SECONDS + 1
+    Worker(page, "late").report(2)
+    assert (frames(page, "one"), frames(page, "two"), frames(page, "late")) == (None, 7, 2), "the longest gone ends"
+    Worker(page, "later").report(1)
+    assert (frames(page, "two"), frames(page, "later"), frames(page, OTHER)) == (7, None, 2)
+
+
+def test_jobs_and_what_is_beyond_the_bound_take_no_streams_place() -> None:
+    page = Aggregate(MetricsSection(max_streams=2))
+    for number in range(3):
+        Worker(page, f"s{number}").report(1)
+    Worker(page, OWNER).report(5)
+    assert (frames(page, "s0"), frames(page, "s1"), frames(page, OTHER), frames(page, OWNER)) == (1, 1, 1, 5)
+    page.removed("s0")
+    assert page.label("s3") == OTHER, "it was just removed, and its worker has not even ended"
 
 
 def test_without_the_label_all_streams_add_up_for_ever() -> None:

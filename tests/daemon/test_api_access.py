@@ -86,6 +86,7 @@ def test_a_rebound_host_name_is_refused_on_open_loopback(host: str) -> None:
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
     ],
 )
 def test_a_page_of_another_site_changes_nothing(headers: dict[str, str]) -> None:

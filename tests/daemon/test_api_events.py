@@ -96,9 +96,12 @@ def test_listeners_are_bounded_and_do_not_take_the_place_of_requests(monkeypatch
             assert answer.status_code == 200
 
 
-def test_a_listener_goes_on_over_a_restart_of_the_daemon() -> None:
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_listener_goes_on_over_a_restart_of_the_daemon(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the clock was set back meanwhile."""
     before = Ring().publish("phase", "the last before the restart").id
-    time.sleep(0.01)
+    later = time.time() + 3600 * hours
+    monkeypatch.setattr(time, "time", lambda: later)
     after = Ring()
     after.publish("phase", "the first after it")
     after.close()

@@ -88,9 +88,49 @@ def test_a_silent_connection_is_closed(start: str, monkeypatch: pytest.MonkeyPat
         assert raw(api, start).count(b"HTTP/1.1") == start.count("\r\n\r\n")
 
 
-def test_huge_headers_are_refused() -> None:
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + "a" * 70_000,
+        "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
+        "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        f"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: {'9' * 30}\r\n\r\n",
+        "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "GET /livez HTTP/1.1\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        "POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=range(8),
+)
+def test_what_is_no_http_is_answered_as_everything_is(asks: str, caplog: pytest.LogCaptureFixture) -> None:
     with running() as api:
-        assert raw(api, "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + "a" * 70_000).startswith(b"HTTP/1.1 400")
+        head, _, body = raw(api, asks).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        for line in (b"content-type: application/json", b"connection: close", b"x-content-type-options: nosniff"):
+            assert line in head.lower()
+        assert json.loads(body)["error"]["code"] == "bad_request"
+    assert not [line for line in caplog.records if line.levelname != "INFO"], "no client writes warnings at will"
+
+
+def test_a_body_that_goes_wrong_behind_an_answer_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    with running() as api, socket.create_connection(("127.0.0.1", api.server.port), timeout=30) as connection:
+        connection.sendall(b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        answer = connection.recv(65536)
+        connection.sendall(b"no chunk\r\n")
+        while received := connection.recv(65536):
+            answer += received
+    assert (answer.count(b"HTTP/1.1 "), answer.startswith(b"HTTP/1.1 415 ")) == (1, True)
+    assert "Fatal error" not in caplog.text
+    assert not [line for line in caplog.records if line.levelname != "INFO"]
+
+
+def test_a_client_that_asks_for_a_websocket_writes_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    asks = "GET /livez HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n"
+    with running() as api:
+        assert raw(api, asks).startswith(b"HTTP/1.1 200 ")
+    assert not [line for line in caplog.records if line.levelname != "INFO"]
 
 
 @pytest.mark.parametrize(

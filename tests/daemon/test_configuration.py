@@ -168,6 +168,7 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
         ),
         (HOSTS + STREAM.rpartition("    outputs")[0], "guard.yaml:3:5", "neither outputs nor record"),
         (HOSTS + STREAM.replace("rtmp://127.0.0.1/live/one", "concat:a"), "guard.yaml:3:5", "cannot be read"),
+        (HOSTS + STREAM.replace("rtmp://127.0.0.1/live/one", "/a.mp4"), "guard.yaml:3:5", "is a file; give a URL"),
         (HOSTS + STREAM + "    record: /etc/x.mkv\n", "guard.yaml:3:5", "urls.file_roots is empty"),
         (HOSTS + STREAM + "    encoder: {codec: libx265x}\n", "guard.yaml:3:5", "unknown video codec"),
         (HOSTS + STREAM + "    encoder: {preset: warp9}\n", "guard.yaml:3:5", "warp9"),

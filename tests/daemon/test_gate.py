@@ -186,6 +186,17 @@ def test_tunnels_are_checked_too(site: tuple[Path, str]) -> None:
         assert ask(gate, f"CONNECT {address} HTTP/1.1\r\n\r\n") == b"HTTP/1.1 403 Forbidden"
 
 
+def test_what_is_said_to_the_gate_stays_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Gate(Urls(hosts=("127.0.0.1",))) as gate:
+        server.settimeout(30)
+        head = f"GET http://127.0.0.1:{server.getsockname()[1]}/a?b HTTP/1.1\r\nHost: a\r\nIcy: 1\r\n"
+        with socket.create_connection(("127.0.0.1", int(gate.url.rpartition(":")[2])), 30) as client:
+            client.sendall(f"{head}Proxy-Authorization: Basic x\r\nConnection: keep-alive\r\n\r\n".encode())
+            source, _ = server.accept()
+            with source:
+                assert source.recv(4096) == b"GET /a?b HTTP/1.1\r\nConnection: close\r\nHost: a\r\nIcy: 1\r\n\r\n"
+
+
 def test_an_open_tunnel_ends_with_the_gate() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

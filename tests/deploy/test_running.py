@@ -59,6 +59,12 @@ def test_systemd_reads_the_unit(unit: Path) -> None:
     assert str(unit) not in done.stderr
 
 
+def test_a_daemon_that_ends_by_a_signal_is_started_again() -> None:
+    """`on-failure` takes SIGHUP, which a reload sends, for a clean end; only a mistake of the file stays."""
+    lines = UNIT.read_text().splitlines()
+    assert {"Restart=always", "RestartPreventExitStatus=2"} <= set(lines)
+
+
 def test_the_unit_is_locked_in(unit: Path) -> None:
     threshold = str(int(MOST_EXPOSED * 10))
     command = [program("systemd-analyze"), "security", "--offline=yes", f"--threshold={threshold}", str(unit)]

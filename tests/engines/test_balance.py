@@ -47,6 +47,15 @@ def test_mgda_moves_no_generator_backwards(scale):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_as_long_as_the_mean_of_its_gradients_however_often(kind):
+    """Else a network learns ever less, or more than its rate says, only because there are several generators."""
+    balance = Balance(kind, 2, 0)
+    for _ in range(200):
+        step = balance.combine([0, 1], [torch.tensor([3.0, 0.0]), torch.tensor([3.0, 0.0])])
+    assert step.tolist() == pytest.approx([3.0, 0.0], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_losses_fall_together(kind):
     """Two quadratics whose scales differ 100 times; only the point between is bad for neither under mgda."""
     point = torch.zeros(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,9 +12,10 @@ from engines.data import clips, pack
 from engines.data.action_units import POINTS
 from engines.data.detect import still_detector
 from stream_guard.errors import EngineError, SourceError
+from stream_guard.media import open_source
 from stream_guard.media.synthesis import write_clip
 from stream_guard.talking_head import portrait, talking_head
-from stream_guard.types import Box
+from stream_guard.types import Box, Frame
 
 
 def _write(path, pictures, width, height):
@@ -58,6 +61,32 @@ def test_clips_come_back_from_the_pack(packed):
         assert 0.05 < x0 < x1 < 0.95, "the face lies within its square"
         assert 0.05 < y0 < y1 < 0.95
         assert y1 - y0 > 0.4, "and fills much of it"
+
+
+def test_frames_are_evenly_spaced_and_a_long_clip_is_not_held_whole(folder, monkeypatch):
+    pulled = []
+
+    class Counting:
+        def __init__(self, source):
+            self.source, self.info = source, source.info
+
+        def read(self):
+            for item in self.source.read():
+                pulled.append(item)
+                yield item
+
+    @contextmanager
+    def counted(*arguments, **options):
+        with open_source(*arguments, **options) as source:
+            yield Counting(source)
+
+    monkeypatch.setattr(clips, "open_source", counted)
+    times = []
+    for k, frame in enumerate(clips.spaced_frames(folder / "ann_clip1.mp4", 4)):
+        times.append(round(frame.time_seconds * 10))
+        if k == 0:
+            assert sum(isinstance(item, Frame) for item in pulled) == 1
+    assert times == [0, 4, 7, 11]
 
 
 def test_the_square_is_steady_and_the_face_moves(packed):

@@ -80,6 +80,13 @@ def test_a_run_says_what_it_holds(stargan):
     assert (target.family, target.size, target.conditions.shape) == ("stargan", 64, (5, 5))
 
 
+def test_a_training_says_what_it_came_to(packed, tmp_path, capsys):
+    """Runs that are too short to log would end without a word."""
+    named = ["--data", str(packed[0]), "--minutes", "0", "--out", str(tmp_path / "sg")]
+    assert cli.main(["train", "stargan", *named, *SLIM]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'sg'}: 0 steps in 0.0 minutes\n"
+
+
 def test_a_run_of_before_names_is_a_stargan(tmp_path):
     state = {
         "settings": json.dumps({"conv_dim": 4}),
@@ -161,7 +168,12 @@ def test_a_disrupter_may_learn_against_somebody_who_purifies(packed, stargan, tm
     parts = {"net": Restorer(8), "mean": averaged(Restorer(8))}
     Run(tmp_path / "restorer", asdict(train_restorer.Settings(width=8)), 1, name="restorer").save(parts)
     seen = {}
-    monkeypatch.setattr(disrupter, "train", lambda data, targets, *rest: seen.update(targets=targets, notes=rest[-2]))
+
+    def train(data, targets, *rest):
+        seen.update(targets=targets, notes=rest[-2])
+        return Run(tmp_path / "p", {}, 0)
+
+    monkeypatch.setattr(disrupter, "train", train)
     assert against(packed, stargan, tmp_path / "p", "--purify", str(tmp_path / "restorer")) == 0
     plain, behind = seen["targets"].values()
     assert list(seen["targets"]) == ["sg-a", "sg-a purified"]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from engines.data import edits, media, origin, pack
+from engines.data import clips, edits, media, origin, pack
 from engines.data.heads import HEAD_SHARE, Heads, crop, crop_theta
+from engines.detectors import deepfakes
 from stream_guard.errors import EngineError
 from stream_guard.types import Box
 
@@ -100,6 +101,20 @@ def test_ones_own_pictures_are_packed_and_the_rest_is_said(own, tmp_path, capsys
     assert "deep.png: no face found" in capsys.readouterr().err
 
 
+def test_counted_pictures_are_evenly_spaced(tmp_path):
+    """Names often begin with what the pictures show (UTKFace: the age), so that the first ones are all of a kind."""
+    (tmp_path / "faces" / "utkface").mkdir(parents=True)
+    for k in range(10):
+        Image.new("RGB", (8, 8)).save(tmp_path / "faces" / "utkface" / f"{k}.png")
+
+    def taken(count):
+        return [int(path.stem) for path, _, _ in media.listed(tmp_path, 0, count, lambda rgb: Box(0, 0, 8, 8))]
+
+    assert taken(7) == [0, 1, 2, 4, 5, 7, 8]
+    assert taken(2) == [0, 5]
+    assert taken(99) == list(range(10))
+
+
 def test_a_folder_without_pictures_says_where_they_belong(tmp_path):
     with pytest.raises(EngineError, match=r"no pictures in .*images or .*faces"):
         next(media.listed(tmp_path, 1, 1, lambda rgb: None))
@@ -132,6 +147,29 @@ def test_a_foreign_file_is_no_pack(tmp_path):
     (tmp_path / "p.pack").write_text("hello")
     with pytest.raises(EngineError, match="engines pack"):
         pack.read(tmp_path / "p.pack")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_pack_that_was_cut_off_is_said(packed, tmp_path, share):
+    whole = packed[0].read_bytes()
+    (tmp_path / "half.pack").write_bytes(whole[: int(len(whole) * share)])
+    for read in (pack.read, clips.read_clips, deepfakes.read):
+        with pytest.raises(EngineError, match=r"half\.pack (is not a|holds no) readable"):
+            read(tmp_path / "half.pack")
+
+
+def test_a_pack_that_has_no_room_leaves_the_one_before(packed, tmp_path, monkeypatch):
+    before = packed[0].read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(EngineError, match=r"faces\.pack: .*No space left"):
+        pack.build([(tmp_path / "0.png", None, Box(40, 30, 80, 80))], packed[0], size=64)
+    assert packed[0].read_bytes() == before
+    assert not [*tmp_path.glob("*.tmp")]
 
 
 def test_crop_of_the_whole_is_the_image(packed):

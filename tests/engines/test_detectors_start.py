@@ -59,6 +59,25 @@ def test_the_copies_of_a_unit_differ(tmp_path: Path) -> None:
     assert torch.allclose(first, second, atol=float(first.abs().max()))
 
 
+def test_a_residue_begins_beside_a_network_that_had_none_and_changes_no_answer(tmp_path: Path) -> None:
+    plain = run_with(tmp_path / "a", 0.0625).eval()
+    plain.temperature.fill_(1.0)
+    beside = architecture("resnet18_residue").detector(0.0625, 32)
+    load_part(tmp_path / "a", "best", learner._Weights(beside))  # type: ignore[arg-type]
+    pictures = torch.rand(4, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(plain(pictures), beside.eval()(pictures), atol=1e-5)
+    beside.train()(pictures).sum().backward()
+    assert beside.network.residue_fc.weight.grad.abs().max() > 0
+
+
+def test_a_residue_is_not_thrown_away(tmp_path: Path) -> None:
+    best = learner.Best(architecture("resnet18_residue").detector(0.0625, 32))
+    Run(tmp_path / "a", {"width": 0.0625, "size": 32}, 0.0, name="perturbation").save({"best": best})
+    with pytest.raises(EngineError, match="the run in"):
+        load_part(tmp_path / "a", "best", learner._Weights(architecture("resnet18").detector(0.0625, 32)))  # type: ignore[arg-type]
+
+
 class Idle(learner.Learner):
     """Learns nothing."""
 

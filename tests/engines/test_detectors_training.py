@@ -244,6 +244,13 @@ def test_figures_count_real_as_positive():
     assert measure.auroc(np.ones(3), np.ones(3)) == 0.5
 
 
+def test_people_who_come_several_times_count_once_in_the_interval():
+    real, fake = np.array([0.9] * 30 + [0.1] * 10), np.array([0.1] * 36 + [0.9] * 4)
+    once, thrice = measure.figures(real, fake), measure.figures(np.tile(real, 3), np.tile(fake, 3), people=40)
+    assert thrice["accuracy"] == once["accuracy"]
+    assert thrice["accuracy_ci95"] == pytest.approx(once["accuracy_ci95"], abs=0.01)
+
+
 def test_frames_of_real_deepfakes(shared, tmp_path):
     from engines.data.detect import still_detector
 

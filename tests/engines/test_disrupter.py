@@ -98,6 +98,25 @@ def test_the_loop_writes_what_the_runtime_writes(region):
     assert difference.mean() < 0.35 * change.mean()
 
 
+def test_the_loops_colours_are_those_of_bt_709():
+    red, blue = 0.2126, 0.0722
+    green = 1 - red - blue
+    expected = [
+        [1, 0, 2 * (1 - red)],
+        [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+        [1, 2 * (1 - blue), 0],
+    ]
+    found = delivery.to_rgb(torch.eye(3)[..., None, None])[..., 0, 0].T
+    assert torch.allclose(found, torch.tensor(expected), atol=2e-4)
+
+
+def test_the_loops_window_is_a_raised_cosine():
+    side = 2000
+    ramp = delivery.window(side, torch.device("cpu"))[side // 2]
+    at = [round(share * delivery.FEATHER * side) for share in (0.25, 0.5, 1.0)]
+    assert [float(ramp[k]) for k in at] == pytest.approx([0.1464, 0.5, 1.0], abs=0.02)
+
+
 def test_head_rms_is_a_psnr():
     delta = torch.zeros(1, 3, GRID, GRID)
     delta[:, 0] = rms_of_psnr(38.0)

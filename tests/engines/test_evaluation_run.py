@@ -27,3 +27,15 @@ def test_less_strength_is_less_to_see():
     strong, weak = (rows[0]["disrupter"]["face_psnr_db"] for rows in found)
     assert 5.0 < weak - strong < 7.0
     assert all("on_bound_faces" not in rows[0] for rows in found)
+
+
+def test_pgd_10_is_given_the_budget_of_the_disrupter(monkeypatch):
+    """Its box is 1.18 times the budget's root mean square, on images in [-1, 1]: 2 * 1.18 * 10 ** (-38.15 / 20)."""
+    given = []
+    monkeypatch.setattr(run.methods, "bound", lambda *words: [])
+    monkeypatch.setattr(run.methods, "pgd10", lambda still, target, rows, epsilon: given.append(epsilon))
+    still = Still("portrait", np.asarray(portrait().resize((256, 256)).convert("RGB")), Box(70, 50, 190, 200))
+    target = amplifier()
+    target.family = "stargan"
+    run.table([still], 1, [target], [], [], 0)
+    assert given == [pytest.approx(2 * 1.18 * 10 ** (-38.15 / 20), rel=1e-3)]

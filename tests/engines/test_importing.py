@@ -115,4 +115,4 @@ def _imported(folder: Path) -> Path:
 def test_it_cannot_be_resumed_and_says_why(tmp_path: Path) -> None:
     run = Run(_imported(tmp_path), stored(_imported(tmp_path)).settings, 1, name="stargan")
     with pytest.raises(EngineError, match=r"has no part 'd'.*imported.*--start"):
-        run.resume({"d": nn.Linear(1, 1)})
+        run.resume({"d": nn.Linear(1, 1)}, torch.Generator())

@@ -197,6 +197,9 @@ def test_steady_is_the_same_perturbation_at_the_same_place_of_the_face():
     delta = smooth.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(objective.unsteadiness(delta, objective.crop(delta, theta, 32), theta), delta)
     assert gradient.abs().max() < 1e-6
+    other = objective.unsteadiness(delta, torch.zeros_like(delta), crop_theta(2, 1.0, 0.0, None))
+    (gradient,) = torch.autograd.grad(other, delta)
+    assert (gradient * delta).sum() > 1, "nor may it grow for the sake of the share"
 
 
 def test_training_for_smooth_makes_it_so(packed):

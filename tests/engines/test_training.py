@@ -25,13 +25,15 @@ def _parts():
 
 
 def test_a_run_resumes_where_it_was(tmp_path):
-    run, parts = Run(tmp_path, {"lr": 1}, 1.0), _parts()
+    run, parts = Run(tmp_path, {"lr": 1, "seed": 1}, 1.0), _parts()
     for _ in range(3):
         run.tick({"loss": 1.0}, parts)
     run.save(parts)
-    again, fresh = Run(tmp_path, {"lr": 1}, 1.0), _parts()
-    again.resume(fresh)
+    again, fresh = Run(tmp_path, {"lr": 1, "seed": 1}, 1.0), _parts()
+    rng = torch.Generator().manual_seed(1)
+    again.resume(fresh, rng)
     assert again.step == 3
+    assert rng.initial_seed() == 1 + 3, "a call that draws what the first one drew sees the same pictures again"
     assert torch.equal(fresh["net"].weight, parts["net"].weight)
 
 
@@ -39,7 +41,7 @@ def test_other_settings_are_refused(tmp_path):
     parts = _parts()
     Run(tmp_path, {"lr": 1}, 1.0).save(parts)
     with pytest.raises(UsageError, match="was trained with"):
-        Run(tmp_path, {"lr": 2}, 1.0).resume(parts)
+        Run(tmp_path, {"lr": 2}, 1.0).resume(parts, torch.Generator())
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,55 @@ class _Settings:
 
 def test_a_setting_that_a_run_did_not_know_yet_is_taken_to_be_its_default(tmp_path):
     Run(tmp_path, {"lr": 1.0}, 1.0, name="one").save(_parts())
-    Run.of(tmp_path, _Settings(), 1.0, "one").resume(_parts())
+    Run.of(tmp_path, _Settings(), 1.0, "one").resume(_parts(), torch.Generator())
     with pytest.raises(UsageError, match="half was False, now True"):
-        Run.of(tmp_path, _Settings(half=True), 1.0, "one").resume(_parts())
+        Run.of(tmp_path, _Settings(half=True), 1.0, "one").resume(_parts(), torch.Generator())
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     run, parts = Run(tmp_path, {}, 1.0), _parts()
     run.save(parts)
     before = (tmp_path / "state.pt").read_bytes()
-    with pytest.raises(EngineError, match="last good checkpoint"):
+    with pytest.raises(EngineError, match=r"last good checkpoint .* another --out, from there .* --start"):
         run.tick({"loss": float("nan")}, parts)
+    with torch.no_grad():
+        parts["net"].weight.fill_(torch.nan)
+    with pytest.raises(EngineError, match="weights of net became NaN"):
+        run.save(parts)
     assert (tmp_path / "state.pt").read_bytes() == before
+    with pytest.raises(EngineError, match="no checkpoint yet"):
+        Run(tmp_path / "new", {}, 1.0).tick({"loss": float("inf")}, parts)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 2746240")])
+def test_a_disk_that_is_full_keeps_the_last_checkpoint(tmp_path, monkeypatch, error):
+    run, parts = Run(tmp_path, {}, 1.0), _parts()
+    run.save(parts)
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(EngineError, match=r"could not be written to .* make room there"):
+        run.save(parts)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["meta", "xpu", "mps:0"])
+def test_a_device_that_nothing_trains_on_is_refused(name):
+    with pytest.raises(UsageError, match="use --device auto, cpu or cuda"):
+        pick_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert str(pick_device("cuda:0")) == "cuda:0"
+    with pytest.raises(UsageError, match="sees 1 CUDA"):
+        pick_device("cuda:1")
 
 
 def test_a_device_that_is_not_there_is_said():
@@ -131,7 +170,7 @@ def test_what_was_given_is_noted_for_each_call(tmp_path):
     run.save(parts)
     for targets in (["a"], ["a", "b"]):
         run = Run(tmp_path, {}, 1.0, notes={"targets": targets})
-        run.resume(parts)
+        run.resume(parts, torch.Generator())
         run.save(parts)
     assert stored(tmp_path).notes == [
         {"targets": ["a"], "from_step": 0},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -106,6 +107,26 @@ def test_sound_that_the_container_refuses_is_encoded_anew(tmp_path: Path) -> Non
         assert out.streams.audio[0].name == "aac"
     assert times[0] == pytest.approx(0, abs=0.03)
     assert times[-1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_covers_keep_their_names_and_kinds(tmp_path: Path) -> None:
+    """Matroska tells a small one from the others by its name."""
+    clips = {"a.jpg": ("mjpeg", "yuvj420p"), "small_cover.png": ("png", "rgb24")}
+    for name, (codec, pix_fmt) in clips.items():
+        clip = media.Clip(size=(64, 64), frames=1, audio=(), codec=codec, pix_fmt=pix_fmt)
+        media.write(tmp_path / name, clip, format="image2")
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    jpeg, png = ((tmp_path / name).read_bytes() for name in ("a.jpg", "small_cover.png"))
+
+    def covers(out: av.container.OutputContainer, video: Any) -> None:
+        out.add_attachment("cover.jpg", "image/jpeg", jpeg)
+        out.add_attachment("small_cover.png", "image/png", png)
+
+    media.write(source, media.Clip(frames=4, setup=covers))
+    carried(source, target)
+    with av.open(str(target)) as out:
+        found = [(s.metadata["filename"], s.metadata["mimetype"]) for s in out.streams.video[1:]]
+    assert found == [("cover.jpg", "image/jpeg"), ("small_cover.png", "image/png")]
 
 
 def test_sound_in_a_gif_is_named(tmp_path: Path) -> None:
@@ -275,7 +296,7 @@ def test_the_chapter_track_of_a_movie_is_no_loss(tmp_path: Path) -> None:
 def test_what_cannot_be_said_of_pictures_is_named(
     kind: str, encoder: str, suffix: str, tags: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "side_data", lambda picture: {kind: b""})
+    monkeypatch.setattr(losses, "kinds", lambda picture: {kind})
     found = losses.lost_with_pictures(media.picture(0, (64, 64)), encoder, container_for(f"x{suffix}"), tags)
     assert words in " ".join(found)
     assert len(found) == bool(words)

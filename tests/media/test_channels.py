@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import pytest
 from stream_guard.media import EncoderSettings, channels, open_live, transcode
 from stream_guard.media.channels import layout_of
 from stream_guard.media.inner import OWN, UNNAMED, channel_order
+from stream_guard.media.live import AudioInfo
+from stream_guard.media.live.sound import AacTap, aac_stream
 from tests.media.feeding import fed
 from tests.media.reading import read
 from tests.support import media
@@ -141,6 +145,48 @@ def test_channels_that_nobody_named_are_encoded(codec: str, layout: str, suffix:
         assert container.streams.audio[0].layout.name == ("stereo" if folded else layout)
         rate = container.streams.audio[0].rate
         assert sum(f.samples for f in container.decode(audio=0)) == pytest.approx(rate, abs=rate * 0.08)
+
+
+def test_channels_and_rate_that_change_in_the_middle_are_encoded(tmp_path: Path) -> None:
+    """As in a broadcast, where the film has other sound than the advertisement."""
+    forms = ((48000, "5.1"), (48000, "stereo"), (44100, "stereo"))
+    parts = [sounding(tmp_path / f"{i}.ts", "ac3", rate=rate, layout=form) for i, (rate, form) in enumerate(forms)]
+    source, target = tmp_path / "in.ts", tmp_path / "out.webm"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    report = transcode(str(source), str(target), EncoderSettings(threads=1))[1]
+    assert report.packets_refused == 0
+    with av.open(str(target)) as container:
+        heard = list(container.decode(audio=0))
+    assert sum(frame.samples for frame in heard) == pytest.approx(3 * 48000, rel=0.05)
+    assert heard[-1].time - heard[0].time == pytest.approx(3, abs=0.1)
+
+
+def test_channels_that_change_in_a_live_stream_are_encoded(tmp_path: Path) -> None:
+    forms = ("5.1", "stereo")
+    parts = [sounding(tmp_path / f"{i}.ts", "ac3", rate=48000, layout=form) for i, form in enumerate(forms)]
+    info = AudioInfo(1, "ac3", 48000, "5.1", Fraction(1, 90000))
+    with av.open(io.BytesIO(), "w", format="matroska") as out:
+        tap = AacTap(aac_stream(out, info), info)
+        out.start_encoding()
+        for second, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                packets = [p for p in source.demux(audio=0) if p.size]
+            shift = second * 90000 - (packets[0].pts or 0)
+            for packet in packets:
+                packet.pts = packet.dts = (packet.pts or 0) + shift
+                units = list(tap.write(packet, info))
+    assert tap.left_out == 0
+    assert float(units[-1].end) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".flv"])
+def test_what_an_encoder_makes_before_the_first_sample_moves_nothing(suffix: str, tmp_path: Path) -> None:
+    """AAC begins 1024 samples early: FLV would move the pictures too, a transport stream's clock would wrap."""
+    source, target = sounding(tmp_path / "in.mkv", "pcm_s16le"), tmp_path / f"out{suffix}"
+    report = transcode(str(source), str(target), QUICK)[1]
+    assert (report.packets_left_out, report.sound_left_out_seconds) == (1, 0)
+    with av.open(str(target)) as container:
+        assert [stream.start_time for stream in container.streams] == [0, 0]
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".webm"])

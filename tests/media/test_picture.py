@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stream_guard.media import EncoderSettings, VideoInfo, open_source, transcode
-from stream_guard.media.hdr import display_matrix, static_hdr
+from stream_guard.media.hdr import static_hdr
+from stream_guard.media.side_data import display_matrix
 from tests.support import media, troubles
 from tests.support.pictures import raw_samples
 
@@ -139,6 +140,41 @@ def test_pixel_shape_and_field_order_are_carried(suffix: str, tmp_path: Path) ->
     was, now, warnings = both(troubles.interlaced(tmp_path), tmp_path / f"fields{suffix}")
     assert (now.interlaced, now.field_order) == (was.interlaced, was.field_order) == (True, 2)
     assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "height", "kept"),
+    [("yuv420p", 48, True), ("yuv420p", 50, False), ("yuv422p", 50, True), ("yuv422p", 49, False)],
+)
+def test_fields_of_a_height_that_the_encoder_cannot_halve_are_told(
+    pix_fmt: str, height: int, kept: bool, tmp_path: Path
+) -> None:
+    """As 486 lines of NTSC: libx264 does not open for them at all when it is asked for fields."""
+    clip = media.Clip(
+        frames=4, size=(64, height), codec="ffv1", pix_fmt=pix_fmt, audio=(), options={"field_order": "bb"}
+    )
+    was, now, warnings = both(media.write(tmp_path / "in.mkv", clip), tmp_path / "out.mov", LOSSLESS)
+    assert (was.interlaced, now.interlaced) == (True, kept)
+    assert planes(tmp_path / "in.mkv") == planes(tmp_path / "out.mov")
+    assert ["stores it as whole frames" in words for words in warnings] == [True] * (not kept)
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("libx264", ".mp4"), ("libx265", ".mp4"), ("libvpx-vp9", ".webm"), ("libsvtav1", ".webm")]
+)
+def test_gray_stays_as_bright_as_it_is(pix_fmt: str, codec: str, suffix: str, tmp_path: Path) -> None:
+    """Untagged it is of full range, as FFmpeg takes it; decoders of H.264 give it with colour, then limited."""
+    source = media.write(tmp_path / "in.mkv", media.Clip(frames=2, codec="ffv1", pix_fmt=pix_fmt, audio=()))
+    was, now, warnings = both(source, tmp_path / f"out{suffix}", EncoderSettings(codec=codec, crf=1, threads=1))
+    assert (was.colour.range, now.colour.range) == (0, 2)
+    assert "colour" not in " ".join(warnings)
+    shown = []
+    for path in (source, tmp_path / f"out{suffix}"):
+        with av.open(str(path)) as container:
+            shown.append(next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int))
+    assert np.abs(shown[0] - shown[1]).mean() < 2
+    assert now.pix_fmt.startswith(("gray", "yuv"))
 
 
 def test_a_gif_plays_as_often_as_before(tmp_path: Path) -> None:

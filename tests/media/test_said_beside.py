@@ -194,6 +194,10 @@ class TestTransparency:
             assert abs(alpha(a) - alpha(b)).mean() < 4
         assert alpha(now[0])[:, :60].mean() > 200 > 50 > alpha(now[0])[:, -60:].mean()
 
+    def test_that_x265_only_seems_to_take_is_told(self, tmp_path: Path) -> None:
+        (words,) = carried(transparent(tmp_path), tmp_path / "out.mp4", "libx265")
+        assert "loses transparency" in words
+
     def test_has_the_times_of_the_usual_decoder(self, tmp_path: Path) -> None:
         source = transparent(tmp_path)
         with av.open(str(source)) as container:

@@ -148,3 +148,13 @@ def test_a_change_of_size_in_mid_stream_is_counted_and_scaled(tmp_path: Path) ->
     assert (report.size_changes, report.frames) == (1, 60)
     assert report.sizes == ["160x120 yuv420p", "96x64 yuv420p"]
     assert len(read(tmp_path / "out.mp4").video) == 60
+
+
+def test_a_change_of_pixel_shape_in_mid_stream_is_counted(tmp_path: Path) -> None:
+    """As on television, where 4:3 and 16:9 follow one another in pictures of the same size."""
+    wide = troubles.anamorphic(tmp_path, suffix=".ts").read_bytes()
+    square = media.plain(tmp_path, suffix=".ts", frames=8).read_bytes()
+    (tmp_path / "both.ts").write_bytes(square + wide + wide)
+    report, _ = transcode(str(tmp_path / "both.ts"), str(tmp_path / "out.mp4"), QUICK)
+    assert report.size_changes == 1
+    assert report.sizes == ["160x120 yuv420p", "160x120 yuv420p with pixels of 16:11"]

@@ -171,7 +171,7 @@ class Batch(Stage):
 
 
 class Troubled(Stage):
-    """Fails, loses, swaps or retimes at frame `at`, or fails while it is opened or closed."""
+    """Fails, loses, doubles, retimes or resizes at frame `at`, or fails while it is opened or closed."""
 
     name = "troubled"
     description = "in trouble"
@@ -195,6 +195,8 @@ class Troubled(Stage):
             return []
         if self.options.how == "retime":
             return [replace(shown, pts=shown.pts + 1)]
+        if self.options.how == "resize":
+            return [replace(shown, picture=picture(100, shown.width // 2, shown.height))]
         return [shown, shown]
 
     def close(self) -> None:

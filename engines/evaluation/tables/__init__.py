@@ -59,7 +59,7 @@ TABLES: dict[str, Table] = {
     "table6": Table("Transfer between generators", disruption.table6, 24),
     "table7": Table("Transfer between conditions", detection.table7, 32),
     "table8": Table("L2 and share of disrupted images by method", disruption.table8, 24),
-    "table9": Table("Seconds an image", table9, 30),
+    "table9": Table("Seconds an image", table9, 30, data="noise: times do not depend on what is seen"),
     "transfer": Table("Generators never trained on", disruption.transfer, 24),
     "adaptive": Table("An attacker who trained against it", disruption.adaptive, 24),
     "purified": Table("An attacker who purifies first", purified, 24),

@@ -109,10 +109,9 @@ class Guard:
                 yield error(403, "pages of other sites may not change anything here", headers=CLOSE)
             if method != "DELETE" and not _is_json(headers):
                 yield error(415, "the body must be JSON", allowed=["application/json"], headers=CLOSE)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal():
-            yield error(400, "Content-Length is not a number", headers=CLOSE)
-        elif int(length[:20]) > self._http.max_body_bytes:
+        if "content-length" in headers and "transfer-encoding" in headers:  # RFC 9112, 6.1: a sign of smuggling
+            yield error(400, "Content-Length and Transfer-Encoding exclude each other", headers=CLOSE)
+        if int(headers.get("content-length", "0")[:20]) > self._http.max_body_bytes:
             yield self._too_large()
 
     def _without_token(self, scope: Scope, headers: Headers) -> Iterator[Answer]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import math
 import socket
 import ssl
 import threading
 import time
+from typing import Any
 
 import h11
 import uvicorn
@@ -16,6 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ...errors import ConfigError, UsageError
 from ..settings import Http
 from .access import check_certificate
+from .answers import error
+from .guard import CLOSE, HEADERS
 
 START_SECONDS = 10.0
 HEADER_SECONDS = 10.0
@@ -26,6 +32,14 @@ IDLE_SECONDS = 15
 STOP_SECONDS = 6
 """What requests may still take when the server is asked to stop; longer than the silence of an event stream."""
 MAX_HEADER_BYTES = 16384
+BACKLOG = 128
+"""Connections that may wait to be accepted. asyncio tries as many times at once, also where files have run out."""
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SAY_AGAIN_SECONDS = 10.0
+log = logging.getLogger(__name__)
+CLIENTS = logging.getLogger("uvicorn.error.clients")
+CLIENTS.setLevel(logging.ERROR)
+"""The log of connections without its warnings: whoever reaches the port could write them at will."""
 
 
 class PatientProtocol(H11Protocol):
@@ -36,6 +50,10 @@ class PatientProtocol(H11Protocol):
     _came = 0.0
     most = 256
     """Connections; of more, the one that has been without a request longest is let go. `Server` sets it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.logger = CLIENTS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -68,6 +86,15 @@ class PatientProtocol(H11Protocol):
         self._taken()
         super().resume_writing()
 
+    def send_400_response(self, msg: str) -> None:
+        """To what is no HTTP, and so never reaches the app. Where an answer has begun, there is no second one."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = error(400, "the request is not well-formed HTTP/1.1", headers={**HEADERS, **CLOSE})
+            head = h11.Response(status_code=400, headers=answer.raw_headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def _taken(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
@@ -93,10 +120,22 @@ class _Listening(uvicorn.Server):
     """
 
     loop: asyncio.AbstractEventLoop | None = None
+    _said = -math.inf
+    """When it was told last that nobody can be let in."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(self._trouble)
         await super().startup(sockets)
+
+    def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio tries each knock at the door anew where files have run out, and tells each with a traceback."""
+        exc = context.get("exception")
+        if not isinstance(exc, OSError) or exc.errno not in EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said >= SAY_AGAIN_SECONDS:
+            self._said = loop.time()
+            log.error("no connection can be taken: %s; raise the limit (LimitNOFILE, ulimit -n)", exc.strerror)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in sockets or ():
@@ -200,6 +239,7 @@ class Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=BACKLOG,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,

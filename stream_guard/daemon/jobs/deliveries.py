@@ -53,7 +53,7 @@ class Deliveries:
         with self._store.changing() as db:
             due = db.execute(
                 "SELECT seq, url FROM deliveries WHERE not_before <= ? ORDER BY not_before, seq", (self._store.clock(),)
-            ).fetchall()
+            )
             chosen = next((seq for seq, url in due if receiver_of(url) not in busy), None)
             if chosen is None:
                 return None
@@ -64,7 +64,7 @@ class Deliveries:
     def due(self, busy: Container[str] = ()) -> float | None:
         """Seconds until the next is due of receivers that are not `busy`; None where none waits."""
         with self._store.changing() as db:
-            waiting = db.execute("SELECT not_before, url FROM deliveries ORDER BY not_before").fetchall()
+            waiting = db.execute("SELECT not_before, url FROM deliveries ORDER BY not_before")
             first = next((moment for moment, url in waiting if receiver_of(url) not in busy), None)
         return None if first is None else max(0.0, first - self._store.clock())
 

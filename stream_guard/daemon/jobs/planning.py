@@ -12,6 +12,7 @@ from ...media import EncoderSettings
 from ...media.containers import container_for
 from ...media.settings import check_settings
 from ..settings import JobSettings
+from ..specs import unprotecting
 
 LEFT_OUT = {"priority", "retries", "webhook", "webhook_on", "overwrite", "limits"}
 """Settings that change nothing of the result."""
@@ -21,11 +22,8 @@ def pipeline_of(settings: JobSettings) -> PipelineConfig:
     """Raises ConfigError and UnknownNameError; also for a pipeline that does not fit the kind."""
     overrides = [Override(key, value, f"options: {key}") for key, value in settings.options.items()]
     config = load_pipeline(settings.pipeline or settings.kind, overrides)
-    if settings.kind == "protect" and not config.protects:
-        stages = ", ".join(spec.name for spec in config.stages)
-        raise ConfigError(
-            f"the pipeline {config.name!r} protects no face (its stages: {stages}); add the stage disrupt"
-        )
+    if settings.kind == "protect":
+        unprotecting(config)
     return config
 
 

@@ -31,6 +31,7 @@ from ...stills import still_guard
 from ...tracing import OFF, Tracing
 from ...types import Frame
 from ..settings import JobSettings
+from ..specs import unprotecting
 from .counts import Counts
 from .planning import encoder_of, settings_hash
 from .report import joined_report
@@ -230,7 +231,8 @@ class Protecting:
             def whole(path: str) -> None:
                 done = {**dataclasses.asdict(sink.report), "bytes": sink.written}
                 engines = (self._folder.plan() or {}).get("engines", {})
-                spent, warnings = perf_counter() - started, source.info.warnings
+                spent, unprotected = perf_counter() - started, unprotecting(self.config)
+                warnings = (*([unprotected] if unprotected else []), *source.info.warnings)
                 made = joined_report(self.config, segments, report, done, engines, spent, warnings)
                 self._folder.set_whole({"file": mark_of(path), "report": made.to_json()})
 

@@ -10,6 +10,7 @@ from ...errors import ExitCode
 from ...media import open_source
 from ...media.info import VideoInfo
 from ...tracing import Tracing
+from ..protocol import OF_PROTECTION
 from ..settings import JobSettings
 from .telling import Emit, Teller
 
@@ -27,7 +28,7 @@ def screen(
 
     with open_source(settings.source) as source:
         check(source.info.video, source.info.duration_seconds)
-    teller = Teller(emit)
+    teller = Teller(emit, without=OF_PROTECTION)
     try:
         report = screen_file(
             settings.source, config, metrics=teller.metrics, stop=stop, on_progress=teller.tell, tracing=tracing

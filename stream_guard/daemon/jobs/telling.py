@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from typing import Any
 
@@ -26,9 +26,11 @@ Emit = Callable[[dict[str, Any]], None]
 class Teller:
     """`most` is the share of the whole at which `tell` ends."""
 
-    def __init__(self, emit: Emit, most: float = 1.0) -> None:
+    def __init__(self, emit: Emit, most: float = 1.0, without: Collection[str] = ()) -> None:
+        """`without` names families that are not told."""
         self._emit = emit
         self._most = most
+        self._without = without
         self._told = self._measured = 0.0
         self._lock = threading.Lock()
         self.metrics = Metrics()
@@ -64,7 +66,7 @@ class Teller:
         """Send the metrics as they are now. From any thread: of two, the later tells the later state."""
         with self._lock:
             self._measured = monotonic()
-            self._emit({"type": "metrics", "families": pack(self._families())})
+            self._emit({"type": "metrics", "families": pack(self._families(), self._without)})
 
     def _families(self) -> list[Family]:
         names = {f"{PREFIX}_{name}" for name in OF_PICTURES}

@@ -11,6 +11,7 @@ from ...media.info import VideoInfo
 from ...otlp import traced
 from ...tracing import Tracing
 from ..settings import JobSettings, LimitSettings
+from ..specs import unprotecting
 from .planning import pipeline_of
 from .protecting import Protecting
 from .screening import screen
@@ -50,6 +51,8 @@ def _run(spec: dict[str, Any], emit: Emit, stop: threading.Event, tracing: Traci
 
     if settings.kind == "screen":
         return screen(settings, config, checked, emit, stop, tracing)
+    if words := unprotecting(config):
+        emit({"type": "note", "message": words, "warning": True})
     job = Protecting(
         settings,
         config,

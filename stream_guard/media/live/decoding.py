@@ -56,12 +56,12 @@ class LiveDecoder(StreamDecoder):
         # Threads over frames would hold back one picture each.
         stream.codec_context.thread_type = "SLICE"
         self._limits = limits
+        self._size = ""
         self._recent: deque[int] = deque(maxlen=RATE_WINDOW)
 
     def _next(self, picture: av.VideoFrame) -> Iterator[Frame]:
-        changed = self._shape
         self._count(picture)
-        self._check_size(picture, changed)
+        self._check_size(picture)
         pts = self._clock.stamp(picture.pts, picture.dts)
         self._check_rate(pts)
         picture.pts, picture.time_base = pts, self.time_base
@@ -69,13 +69,12 @@ class LiveDecoder(StreamDecoder):
         index, self._index = self._index, self._index + 1
         yield Frame(picture, pts, self.time_base, index, duration=picture.duration, stream=self.stream.index)
 
-    def _check_size(self, picture: av.VideoFrame, before: tuple[int, int, str] | None) -> None:
+    def _check_size(self, picture: av.VideoFrame) -> None:
         self._limits.check_size(picture.width, picture.height)
-        if before is not None and before != (picture.width, picture.height, picture.format.name):
-            raise SourceError(
-                f"the picture size changed from {before[0]}x{before[1]} {before[2]} to "
-                f"{picture.width}x{picture.height} {picture.format.name}"
-            )
+        size = f"{picture.width}x{picture.height} {picture.format.name}"
+        if self._size not in ("", size):
+            raise SourceError(f"the picture size changed from {self._size} to {size}")
+        self._size = size
 
     def _check_rate(self, pts: int) -> None:
         self._recent.append(pts)

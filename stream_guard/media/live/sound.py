@@ -10,11 +10,11 @@ from typing import Any, cast
 import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 
 from ..clock import rescale
+from ..sound_forms import Resampling
 from .contract import AudioInfo
 from .silence import silent_packet
 from .units import Unit, unit_of
@@ -75,7 +75,7 @@ class AacTap(Tap):
         super().__init__(stream, silent, stream.rate)
         self._rate = stream.rate
         self._decoder = _decoder(info)
-        self._resampler = AudioResampler(stream.format, stream.layout, stream.rate)
+        self._resampling = Resampling(stream)
         self._fifo = AudioFifo()
         self._next: Fraction | None = None
         """The time of the first sample in the fifo."""
@@ -99,7 +99,7 @@ class AacTap(Tap):
         if at is not None and (self._next is None or abs(at - self._reach()) > JUMP_SECONDS):
             self._fifo, self._next = AudioFifo(), at
         frame.pts = None
-        for piece in self._resampler.resample(frame):
+        for piece in self._resampling.feed(frame):
             piece.pts = None
             self._fifo.write(piece)
         size = self.stream.codec_context.frame_size or 1024

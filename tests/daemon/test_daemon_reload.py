@@ -1,0 +1,58 @@
+"""The daemon takes a new configuration over, or keeps the old one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream_guard.daemon.settings import DaemonSettings
+from stream_guard.errors import ConfigError
+
+from .fake_daemon import Make, phase, samples, settings, stream
+from .support import until
+
+
+def test_a_reload_replaces_only_what_changed(make: Make, tmp_path: Path) -> None:
+    daemon = make(stream("same"), stream("changed"), stream("gone"))
+    for name in ("same", "changed", "gone"):
+        phase(daemon, name, "running")
+    since = daemon.stream("same").started
+    new = settings(tmp_path, stream("same"), stream("changed", stall=9.0), stream("fresh"))
+    assert daemon.reload(lambda: new)
+    until(lambda: {s.name for s in daemon.streams()} == {"same", "changed", "fresh"}, "the new streams")
+    for name in ("same", "changed", "fresh"):
+        phase(daemon, name, "running")
+    assert daemon.stream("same").started == since
+    assert daemon._streams._streams["changed"].settings.stall == 9.0
+    assert samples(daemon)["stream_guard_configuration_reload_success"] == 1
+
+
+def test_a_reload_tries_failed_streams_again(make: Make, tmp_path: Path) -> None:
+    daemon = make(stream("one", "fail"), stream("two", "end"))
+    first = phase(daemon, "one", "failed").started
+    phase(daemon, "two", "ended")
+    assert daemon.reload(lambda: settings(tmp_path, stream("one", "fail"), stream("two", "end")))
+    assert daemon.stream("one").started > first
+    phase(daemon, "one", "failed")
+    assert daemon.stream("two").phase == "ended"
+
+
+@pytest.mark.parametrize("error", [ConfigError("x.yaml:3:1: unknown key 'strems'"), KeyError("nobody foresaw this")])
+def test_a_bad_reload_keeps_the_old_and_says_why(
+    make: Make, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    daemon = make(stream("one"))
+    phase(daemon, "one", "running")
+
+    def bad() -> DaemonSettings:
+        raise error
+
+    assert not daemon.reload(bad)
+    assert daemon.stream("one").phase == "running"
+    assert str(error) in caplog.text
+    assert ("Traceback" in caplog.text) == isinstance(error, KeyError)
+    assert samples(daemon)["stream_guard_configuration_reload_success"] == 0
+    daemon.drain()
+    told = [event for event in daemon.events() if event is not None and event.kind == "configuration"]
+    assert [event.data for event in told] == [{"success": False}]
