@@ -171,8 +171,8 @@ def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Pa
             "kind": "perturbation",
             "title": f"Detector of perturbed inputs, {_millions(detector)} M parameters",
             "default": zoo_name == train_perturbation.NAME,
-            "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18 and a "
-            "small network on the picture's high-pass residue",
+            "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18 "
+            "and a small network on the picture's high-pass residue",
             "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
             "command": _command(train_perturbation.Settings(), found),
             "notes": "Told clean heads from the same heads under PGD and C&W against our own surrogates "

@@ -62,7 +62,7 @@ METRICS = (
     Metric(Counter, "frames_in", "Pictures decoded from the source."),
     Metric(Counter, "frames_out", "Pictures handed to the encoder, replaced ones included."),
     Metric(Counter, "frames_without_face", "Pictures in which faces were looked for and none was found."),
-    Metric(Counter, "faces", "Faces that left the stages, by what became of them; screening tells none.", ("protection",)),
+    Metric(Counter, "faces", "Faces that left the stages, by what became of them; none of screening.", ("protection",)),
     Metric(
         Counter,
         "unprotected_frames",

@@ -25,9 +25,8 @@ from ..generators.target import Target
 FRAMES = 0.4
 """Share of groups from clips, where the pack has them."""
 AS_THEY_ARE = 0.15
-"""Share of groups that are head crops of 8 bits, perturbed as such, on the network's own grid of pixels."""
-
-
+"""Share of groups, unless another is asked for, that are head crops of 8 bits, perturbed as such, on the network's own
+grid of pixels."""
 LIT_OTHERWISE = 0.5
 """Share of groups whose brightness, contrast and colour balance are drawn anew before anything is perturbed."""
 
@@ -49,6 +48,7 @@ class Perturbing:
     own: float
     half: bool = False
     """whether attacks run the targets in bfloat16"""
+    as_they_are: float = AS_THEY_ARE
     size: int = 128
 
     @classmethod
@@ -60,8 +60,9 @@ class Perturbing:
         own: float,
         device: torch.device,
         half: bool = False,
+        as_they_are: float = AS_THEY_ARE,
     ) -> Perturbing:
-        return cls(Pictures(data, [split], device), targets, own, half)
+        return cls(Pictures(data, [split], device), targets, own, half, as_they_are)
 
     def pairs(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """(clean, perturbed), each (n, 3, size, size) in [0, 1], 8 bits: the same crops after the same way."""
@@ -70,7 +71,7 @@ class Perturbing:
     def aimed_pairs(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Aim | None]:
         """The same, and what was attacked; None where our disrupter perturbed."""
         guards, aim = self._guards(n, rng), None
-        as_they_are = _chance(rng) < AS_THEY_ARE
+        as_they_are = _chance(rng) < self.as_they_are
         if not self.targets or _chance(rng) < self.own:
             changed = self._protected(guards, rng)
         else:

@@ -28,7 +28,7 @@ from ..generators.families import target_of
 from ..generators.fomm.losses import ssim
 from ..generators.target import Target
 from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of
-from .perturbed import Aim, Perturbing
+from .perturbed import AS_THEY_ARE, Aim, Perturbing
 from .restorer import Restorer
 
 NAME = "restorer"
@@ -61,6 +61,8 @@ class Settings:
     """share of heads that are clean at the input too: those must stay as they are"""
     own: float = 0.0
     """share of groups that our own disrupter perturbs"""
+    as_they_are: float = AS_THEY_ARE
+    """share of groups of 8 bits that no encoder and no resizing has touched"""
     half: bool = False
     """networks in bfloat16 on a processor too: up to twice as fast where it has instructions for that"""
     seed: int = 0
@@ -76,7 +78,7 @@ class RestorerTrainer:
         self.s, self.device = settings, device
         self.targets = [target.to(device) for target in targets]
         self.half = settings.half or device.type == "cuda"
-        self.source = Perturbing.of(data, "train", self.targets, settings.own, device, self.half)
+        self.source = Perturbing.of(data, "train", self.targets, settings.own, device, self.half, settings.as_they_are)
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.net = Restorer(settings.width).to(device)
         self.mean = AveragedModel(self.net, avg_fn=running_mean, use_buffers=True)

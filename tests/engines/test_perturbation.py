@@ -93,6 +93,19 @@ def test_an_attack_in_half_precision_gets_as_far(data: Path, target: Target) -> 
     assert distance(True) > 0.5 * distance(False) > 0
 
 
+@pytest.mark.parametrize(("share", "exact"), [(1.0, True), (0.0, False)])
+def test_what_goes_no_way_keeps_the_change_pixel_by_pixel(
+    share: float, exact: bool, data: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = 8 / 255 * torch.sign(torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) - 0.5)
+    monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, aim, rng: change.expand(len(heads), -1, -1, -1))
+    source = Perturbing.of(data, "train", [target], 0.0, CPU, as_they_are=share)
+    clean, perturbed = source.pairs(4, torch.Generator().manual_seed(2))
+    inner = (clean > 0.05) & (clean < 0.95)
+    apart = ((perturbed - clean) - change).abs()[inner]
+    assert bool((apart < 1e-5).all()) == exact
+
+
 def test_without_targets_or_our_own_there_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="need generators to be made against"):
         train_perturbation.train(data, tmp_path / "run", 1, False, "cpu")
