@@ -272,4 +272,3 @@ class TestFiles:
         told = {sample.name for family in metrics.registry.collect() for sample in family.samples}
         assert "stream_guard_verdicts_total" in told
         assert "stream_guard_faces_total" not in told
-
