@@ -193,7 +193,7 @@ class TestMagdr:
         changes = []
         for way in (AS_STORED, matrix):
             stage = _magdr(tmp_path, mode="restore")
-            stage._search = lambda *ignored: Marking()
+            stage._recipe = lambda *ignored: Marking()
             frame = framed(scene(seed=1), way)
             before = brightness(frame.picture, way)
             (done,) = stage.process(frame)
