@@ -28,6 +28,10 @@ away.
 It is four times as large as the one before, over which it was chosen on this page's own figures: they flatter it by one
 choice of two. It is better on what it was taught, is hardly fooled by our own protection, and better calibrated; it is
 worse on what it was not taught: CycleGAN's fakes, and one of the eight real videos with large faces.
+
+Of UTKFace it learned from people up to 34 and a few over 100, whose files come first by name; `pack --aligned` takes
+them evenly spaced now. Of held-out real stills 98 % pass up to 34, and 97 to 98 % of older people's (8 bits, not
+committed as data).
 """
 
 
