@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_guard.errors import StreamGuardError
 
 from . import commands
+from .adopting import adoptable
 from .arguments import check
 from .data import clips
 from .data.pack import SIZE
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _sheet(sub.add_parser("sheet", help="a picture of what a trained generator does to held-out faces"))
     _export(sub.add_parser("export", help="write a trained network and its card into the zoo"))
     _import(sub.add_parser("import", help="a run folder from a network in the zoo: to measure it, or train on"))
+    _adopt(sub.add_parser("adopt", help="a run folder from a published checkpoint: others' weights as a target"))
     calibrate.add(sub.add_parser("calibrate", help="set MagDR's detectors on held-out people, for one probe"))
     calibrate_inputs.add(sub.add_parser("calibrate-inputs", help="set MagDR's detector of perturbed inputs"))
     purify = sub.add_parser("purify", help="a slow second opinion on a video's faces, by Deep Image Prior")
@@ -139,7 +141,9 @@ def _sheet(sheet: argparse.ArgumentParser) -> None:
 
 
 def _export(export: argparse.ArgumentParser) -> None:
-    export.add_argument("name", choices=sorted(commands.trainables()), metavar="NAME", help="what the run holds")
+    export.add_argument(
+        "name", choices=sorted({*commands.trainables(), *adoptable()}), metavar="NAME", help="what the run holds"
+    )
     export.add_argument("--from", dest="source", type=Path, help="run folder (default runs/NAME)")
     export.add_argument("--as", dest="zoo_name", help="name in the zoo (a generator's default: NAME-probe)")
     export.add_argument("--note", default="", help="added to the card: what neither settings nor command tell")
@@ -153,6 +157,17 @@ def _import(unship: argparse.ArgumentParser) -> None:
     unship.set_defaults(run=commands.unship)
 
 
+def _adopt(adopt: argparse.ArgumentParser) -> None:
+    adopt.add_argument("name", choices=adoptable(), metavar="NAME", help=f"one of: {', '.join(adoptable())}")
+    adopt.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as its authors published it; plain tensors")
+    adopt.add_argument("--out", type=Path, help="run folder (default runs/NAME)")
+    adopt.add_argument("--data", type=Path, help="a pack with clips: First Order Motion takes driving frames from it")
+    adopt.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="where it differs from the published settings"
+    )
+    adopt.set_defaults(run=commands.adopt)
+
+
 def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     tables = evaluate.add_subparsers(dest="table", required=True, metavar="TABLE")
     delivered = tables.add_parser("delivered", help="the disruption on delivered video, by face width and crf")
@@ -163,7 +178,7 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[Path("runs/stargan")],
         metavar="DIR",
-        help="run folders of the generators; each must be in the zoo as FAMILY-probe",
+        help="run folders of the generators",
     )
     delivered.add_argument("--engine", help="the disrupter, by name or folder; the zoo's default")
     delivered.add_argument("--strength", type=float, default=1.0, help="of the perturbation, as `protect` takes it")

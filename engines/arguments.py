@@ -19,7 +19,7 @@ FROM_ZERO = {
 MOST = {"quality": 100, "crf": 51, "seed": 2**32 - 1}
 KINDS = ("generator", "detector", "condition", "purified")
 PICTURES = (".png", ".jpg")
-FOLDERS = ("train", "import")
+FOLDERS = ("train", "import", "adopt")
 """Commands whose --out is a run folder; that of the others is a file."""
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from stream_guard.errors import UsageError
 from stream_guard.inference import find_engine
 
-from . import importing, shipping
+from . import adopting, importing, shipping
 from .data import clips
 from .data import pack as packs
 from .data.action_units import LandmarkFinder
@@ -27,6 +27,7 @@ from .detectors import deepfakes
 from .detectors.registry import TRAINERS, detector_of
 from .disrupter import train as disrupter
 from .evaluation import run as evaluation
+from .evaluation.asked import probe_of_run
 from .generators import train_fomm as fomm
 from .generators.families import FAMILIES, target_of
 from .generators.target import Target
@@ -134,14 +135,25 @@ def unship(arguments: argparse.Namespace) -> None:
     print(out)
 
 
+def adopt(arguments: argparse.Namespace) -> None:
+    """A published checkpoint as a run folder."""
+    out = arguments.out or Path("runs") / arguments.name
+    if (out / "state.pt").exists():
+        raise UsageError(f"{out} holds a run already: choose another --out")
+    print(adopting.adopt(arguments.name, arguments.checkpoint, out, arguments.data, arguments.set))
+    print(out)
+
+
 def delivered(arguments: argparse.Namespace) -> None:
     """The disruption on delivered video by face width and crf, beside PGD-10 and the bound."""
+    shipping.opponents(arguments.targets)  # names that are alike would make rows that nobody can tell apart
     targets = [target_of(folder) for folder in arguments.targets]
+    probes = [probe_of_run(folder, target) for folder, target in zip(arguments.targets, targets, strict=True)]
     stills = evaluation.held_out(arguments.media, arguments.faces, arguments.seed)
     rows = evaluation.table(
         stills,
         min(arguments.bound_faces, len(stills)),
-        targets,
+        list(zip(targets, probes, strict=True)),
         arguments.widths,
         arguments.crf,
         arguments.seed,
@@ -154,7 +166,9 @@ def delivered(arguments: argparse.Namespace) -> None:
     command = "python -m engines " + words
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
-        **evaluation.facts(arguments.seed, command, arguments.engine),
+        **evaluation.facts(
+            arguments.seed, command, arguments.engine, [probe.title for probe in probes if not probe.surrogate]
+        ),
         "strength": arguments.strength,
         "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }

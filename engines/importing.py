@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.inference.card import Card
 
-from .detectors.architectures import architecture
+from .detectors.architectures import ARCHITECTURES, architecture
 from .detectors.learner import Best
-from .detectors.registry import TRAINERS
+from .detectors.registry import settings_kind
 from .disrupter import train as disrupter
 from .export import PARITY_ATOL, parity
 from .generators.families import FAMILIES
@@ -33,7 +33,7 @@ from .magdr.restorer import Restorer
 from .packing import PACKED
 from .parser import train_parser
 from .parser.network import FaceParser, Parsing
-from .training import Run, as_settings
+from .training import ADOPTED, Run, as_settings
 
 EXAMPLES = 8
 UNNAMED = "onnx::"
@@ -60,7 +60,9 @@ def unship(card: Card, out: Path, data: Path | None = None) -> Run:
     name, settings = _made_by(card)
     blank = _filled(card, name, settings, data)
     blank.finish()
-    notes = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
+    notes: dict[str, Any] = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
+    if "checkpoint_file" in card.results:
+        notes[ADOPTED] = {key: card.results[f"checkpoint_{key}"] for key in ("file", "sha256")}
     run = Run(out, dict(settings.__dict__), 0, _steps(card), _seconds(card), name=name, notes=notes)
     run.save(blank.parts)
     return run
@@ -187,12 +189,14 @@ def _run(whole: nn.Module, example: tuple[Tensor, ...], hooks: list[Any]) -> Non
 def _made_by(card: Card) -> tuple[str, Any]:
     """The trained network's name and settings, as the card tells them."""
     words = card.command.split()
-    name = words[words.index("train") + 1] if "train" in words[:-1] else ""
+    made = next((verb for verb in ("train", "adopt") if verb in words[:-1]), None)
+    name = words[words.index(made) + 1] if made else ""
     others = {module.NAME: module for module in (disrupter, train_parser, train_perturbation, train_restorer)}
-    kinds: dict[str, Any] = {**FAMILIES, **TRAINERS, **others}
-    if name not in kinds or "settings" not in card.results:
+    kinds: dict[str, Any] = {**FAMILIES, **others}
+    if (name not in kinds and name not in ARCHITECTURES) or "settings" not in card.results:
         raise UsageError(f"{card.name} was not exported from a training run: its card names no command and no settings")
-    return name, as_settings(json.loads(str(card.results["settings"])), kinds[name].Settings, card.name)
+    kind = settings_kind(name) if name in ARCHITECTURES else kinds[name].Settings
+    return name, as_settings(json.loads(str(card.results["settings"])), kind, card.name)
 
 
 def _steps(card: Card) -> int:

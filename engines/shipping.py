@@ -12,9 +12,10 @@ from torch import nn
 
 from stream_guard.errors import UsageError
 
+from .adopting import of_others
 from .detectors import command as detectors
-from .detectors.architectures import architecture
-from .detectors.registry import TRAINERS
+from .detectors.architectures import ARCHITECTURES, architecture
+from .detectors.registry import detector_of, settings_kind
 from .disrupter import train as disrupter
 from .disrupter.network import GRID, SIZE
 from .export import OPSET, to_onnx, write_card
@@ -26,7 +27,7 @@ from .parser import train_parser
 from .parser.network import OUTPUTS as PARSER_OUTPUTS
 from .parser.network import SIZE as PARSER_SIZE
 from .parser.network import Parsing
-from .training import Stored, noted, settings_of, stored
+from .training import ADOPTED, Stored, noted, settings_of, stored
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
@@ -61,7 +62,7 @@ def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> P
         raise UsageError(f"{run} holds a run of {found.name!r}, not of {name!r}: export {found.name} --from {run}")
     if name == disrupter.NAME:
         return _ship_disrupter(run, found, zoo_name or name, note)
-    if name in TRAINERS:
+    if name in ARCHITECTURES:
         return _ship_detector(run, found, zoo_name or f"{name}-detector", note)
     if name == train_perturbation.NAME:
         return _ship_perturbation(run, found, zoo_name or name, note)
@@ -109,7 +110,7 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "kind": "generator",
             "title": f"{words['title']}, {_millions(target)} M parameters (evaluation only)",
             "evaluation_only": True,
-            "paper": f"{words['paper']}. Our own surrogate, not the published weights",
+            "paper": words["paper"] + ("" if _origin(found) else ". Our own surrogate, not the published weights"),
             "data": _learned_from(found, words["data"]),
             "command": _command(module.Settings(), found),
             "notes": f"{words['notes']} {note}".strip(),
@@ -117,15 +118,15 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
             "conditions": {"names": target.condition_names, "rows": rows},
             "results": {"parity_torch_onnx": difference, **_run_facts(found)},
-        },
+        }
+        | of_others(found, words["title"].removesuffix(" surrogate"), note),
     )
     return folder
 
 
 def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
     """A detector, calibrated: log-odds of fake and real, of a head crop at its own size."""
-    module, folder = TRAINERS[found.name], ZOO / zoo_name
-    detector = module.load(run)
+    folder, detector = ZOO / zoo_name, detector_of(run)
     torch.manual_seed(0)
     side = detector.size
     difference = to_onnx(detector, {"image": torch.rand(2, 3, side, side) * 2 - 1}, "logits", folder / "model.onnx")
@@ -143,15 +144,16 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "default": shipped,
             "crop": 1.3,
             "data": _sources(found) + TALKING_AND_SWAPPED,
-            "command": _command(module.Settings(), found),
-            "notes": f"Real faces against the edits of our own surrogates {_listed(found, 'fakes')}; says little of "
+            "command": _command(settings_kind(found.name)(), found),
+            "notes": f"Real faces against the edits of {_generators(found, 'fakes')}; says little of "
             "other generators or of face swaps (results have held-out deepfake videos). Reals and fakes were softened, "
             "sharpened, rescaled and encoded alike. An image passes as real when the second logit is above the "
             f"first. {note}".strip(),
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "fake, real"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found), **detectors.measured(run)},
-        },
+        }
+        | of_others(found, f"{architecture(found.name).description}: deepfake detector", note),
     )
     return folder
 
@@ -175,8 +177,8 @@ def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Pa
             "and a small network on the picture's high-pass residue",
             "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
             "command": _command(train_perturbation.Settings(), found),
-            "notes": "Told clean heads from the same heads under PGD and C&W against our own surrogates "
-            f"{_listed(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
+            "notes": "Told clean heads from the same heads under PGD and C&W against "
+            f"{_generators(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
             f"attacks with these weights at hand passes it. {note}".strip(),
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "perturbed, clean"}],
@@ -203,8 +205,8 @@ def _ship_restorer(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "paper": "After Liao et al.: High-Level Representation Guided Denoiser, CVPR 2018; a slim U-Net of our own",
             "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
             "command": _command(train_restorer.Settings(), found),
-            "notes": "Learned to undo PGD and C&W against our own surrogates "
-            f"{_listed(found, 'targets')}, in 8 bits and after H.264 and JPEG; says little of others. {note}".strip(),
+            "notes": f"Learned to undo PGD and C&W against {_generators(found, 'targets')}, in 8 bits and after H.264 "
+            f"and JPEG; says little of others. {note}".strip(),
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}],
             "outputs": [{"name": "restored", **image, "meaning": "RGB"}],
             "results": {"parity_torch_onnx": difference, **_run_facts(found)},
@@ -333,7 +335,7 @@ def _against(found: Stored) -> str:
     """What the disrupter was trained against, in words: every generator and detector of any of its calls."""
     if not found.notes:
         return "What it was trained against was not recorded."
-    said = [f"Trained against our own surrogates {_listed(found, 'targets')} only; says nothing of others."]
+    said = [f"Trained against {_generators(found, 'targets')} only; says nothing of others."]
     if any(row.get("start") for row in found.notes):
         begun = {name: facts["steps"] for row in found.notes for name, facts in row.get("start", {}).items()}
         said.append("Began with the weights of " + ", ".join(f"{n} ({k} steps)" for n, k in begun.items()) + ".")
@@ -342,9 +344,19 @@ def _against(found: Stored) -> str:
     return " ".join(said)
 
 
+def _generators(found: Stored, kind: str) -> str:
+    """The generators that a run met, called surrogates unless some of them have others' weights."""
+    facts = [given for row in found.notes for given in row.get(kind, {}).values()]
+    ours = not any(ADOPTED in given for given in facts)
+    return f"{'our own surrogates' if ours else 'the generators'} {_listed(found, kind)}"
+
+
 def _listed(found: Stored, kind: str) -> str:
-    kinds = {name: facts["name"] for row in found.notes for name, facts in row.get(kind, {}).items()}
-    return ", ".join(f"{name} ({what})" for name, what in kinds.items())
+    met = {name: facts for row in found.notes for name, facts in row.get(kind, {}).items()}
+    return ", ".join(
+        f"{name} ({facts['name']}{', weights of ' + facts[ADOPTED] if ADOPTED in facts else ''})"
+        for name, facts in met.items()
+    )
 
 
 def _run_facts(found: Stored) -> dict[str, Any]:
@@ -352,7 +364,12 @@ def _run_facts(found: Stored) -> dict[str, Any]:
         "steps": found.step,
         "training_minutes": round(found.seconds / 60, 1),
         "settings": json.dumps(found.settings, sort_keys=True),
+        **{f"checkpoint_{key}": value for key, value in _origin(found).items()},
     }
+
+
+def _origin(found: Stored) -> dict[str, str]:
+    return (found.notes[-1].get(ADOPTED) or {}) if found.notes else {}
 
 
 def _measured(model: Path) -> dict[str, Any]:

@@ -23,6 +23,9 @@ S = TypeVar("S")
 UNNAMED = "stargan"
 """What a run folder holds that was written before runs carried their name, unless it has the disrupter's part `p`."""
 
+ADOPTED = "adopted"
+"""The note of a run whose weights were published by others (`python -m engines adopt`): `file` and `sha256`."""
+
 DEVICES = ("cpu", "cuda")
 
 QUIET_SECONDS = 30.0
@@ -112,9 +115,11 @@ def as_settings(found: dict[str, Any], kind: type[S], of: str) -> S:
 
 
 def noted(folder: Path) -> dict[str, Any]:
-    """What another run notes of this one: its name, steps and settings."""
+    """What another run notes of this one: its name, steps and settings, and the file whose weights it adopted."""
     found = stored(folder)
-    return {"name": found.name, "steps": found.step, "settings": found.settings}
+    origin = found.notes[-1].get(ADOPTED) if found.notes else None
+    facts = {"name": found.name, "steps": found.step, "settings": found.settings}
+    return facts | ({ADOPTED: origin["file"]} if origin else {})
 
 
 def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:

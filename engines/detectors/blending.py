@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .degrade import blur, gains, sharpness
 
+FAINTEST = 0.4
+"""Least share of the difference between a fake and its original that `faint` leaves."""
+
 
 def self_blended(rgb: Tensor, rng: torch.Generator) -> Tensor:
     """(N, 3, S, S) in [0, 1], head crops, to the same with the inner face replaced by a moved, recoloured copy."""
@@ -27,6 +30,15 @@ def self_blended(rgb: Tensor, rng: torch.Generator) -> Tensor:
     copy = F.grid_sample(copy, grid, padding_mode="reflection", align_corners=False)
     mask = _ellipses(n, rgb.shape[-1], rng).to(rgb.device)
     return ((rgb + mask * (copy - rgb)).clamp(0, 1) * 255).round() / 255
+
+
+def faint(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+    """Fakes (N, 3, S, S) of which only a part is left, the rest real: FAINTEST to all of the difference, everywhere or
+    in an ellipse about the face. Generators that were not learned from change less, or elsewhere."""
+    n = len(real)
+    share, u = torch.rand(2, n, generator=rng)[:, :, None, None, None].to(real.device)
+    mask = torch.where(u < 0.5, torch.ones_like(u), _ellipses(n, real.shape[-1], rng).to(real.device))
+    return ((real + (FAINTEST + (1 - FAINTEST) * share) * mask * (fake - real)).clamp(0, 1) * 255).round() / 255
 
 
 def _ellipses(n: int, size: int, rng: torch.Generator) -> Tensor:

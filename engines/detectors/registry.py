@@ -13,7 +13,7 @@ from stream_guard.errors import UsageError
 
 from ..training import Run, stored
 from . import train_detector
-from .architectures import architecture
+from .architectures import ARCHITECTURES, architecture
 from .detector import Detector
 from .train_detector import Settings
 
@@ -87,6 +87,7 @@ TRAINERS: dict[str, Trainer] = {
     trainer.name: trainer
     for trainer in (
         Trainer("resnet18", ResNet18Settings),
+        Trainer("resnet18_residue", ResNet18Settings),
         Trainer("xception", XceptionSettings),
         Trainer("resnet50", ResNet50Settings),
         Trainer("vgg16", VGG16Settings),
@@ -105,5 +106,12 @@ def trainer(name: str) -> Trainer:
 
 
 def detector_of(folder: Path) -> Detector:
-    """The detector that a run folder holds, whichever it is."""
-    return trainer(stored(folder).name).load(folder)
+    """The detector that a run folder holds, whichever it is: also one that can only be adopted."""
+    return train_detector.load(folder, settings_kind(stored(folder).name))
+
+
+def settings_kind(name: str) -> type[Settings]:
+    """What the settings of a run of the detector `name` are. Raises UsageError for what is no detector."""
+    if name in ARCHITECTURES and name not in TRAINERS:
+        return Settings
+    return trainer(name).Settings

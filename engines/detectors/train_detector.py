@@ -23,7 +23,7 @@ from ..generators.target import Target
 from ..training import Run, noted, pick_device, seed_everything
 from . import learner
 from .architectures import architecture
-from .blending import self_blended
+from .blending import faint, self_blended
 from .degrade import as_soft_as, degrade
 from .detector import FAKE, REAL
 from .learner import GROUP, Learner
@@ -39,6 +39,8 @@ class Settings(learner.Settings):
     """share of groups whose fakes are faces blended with themselves, for the seams of face swaps"""
     matched: float = 0.5
     """share of groups of edits whose reals are made as soft as their fakes first, so that softness tells nothing"""
+    faint: float = 0.0
+    """share of groups of edits of which only a part is left, by amount or place, the rest real"""
     protected: float = 0.0
     """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
     laundered: float = 0.0
@@ -73,6 +75,8 @@ class DetectorTrainer(Learner):
                 else pictures.pairs(GROUP // 2, target, rng, protected)
             )
             real, fake = pairs.chunk(2)
+            if self.s.faint and float(torch.rand(1, generator=rng)) < self.s.faint:
+                fake = faint(real, fake, rng)
             matched = float(torch.rand(1, generator=rng)) < self.s.matched
             rgb = torch.cat([as_soft_as(real, fake) if matched else real, fake])
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stream_guard.audit.probes import load_probes
+from stream_guard.audit.probes import Probe
 from stream_guard.errors import EngineError
 from stream_guard.inference import find_engine
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
@@ -51,7 +51,7 @@ def held_out(media: Path, count: int, seed: int) -> list[Still]:
 def table(
     stills: Sequence[Still],
     bounded: int,
-    targets: Sequence[Target],
+    targets: Sequence[tuple[Target, Probe]],
     widths: Sequence[int],
     crfs: Sequence[int],
     seed: int,
@@ -60,6 +60,8 @@ def table(
 ) -> list[dict[str, Any]]:
     """One row a generator, width and crf: control, disrupter, PGD-10, and the bound on the first `bounded` faces.
 
+    Each of `targets` is attacked as itself and asked as its probe.
+
     `engine` is a disrupter's name or folder; the zoo's default if not given. `strength` is the stage's; the bound and
     PGD-10 keep to the budget of strength 1.
     """
@@ -67,7 +69,11 @@ def table(
     stage.open()
     ours = open_engine(engine)
     try:
-        return [row for target in targets for row in _of_one(ours, stage, stills, bounded, target, widths, crfs, seed)]
+        return [
+            row
+            for target, probe in targets
+            for row in _of_one(ours, stage, stills, bounded, target, probe, widths, crfs, seed)
+        ]
     finally:
         ours.close()
         stage.close()
@@ -79,11 +85,11 @@ def _of_one(
     stills: Sequence[Still],
     bounded: int,
     target: Target,
+    probe: Probe,
     widths: Sequence[int],
     crfs: Sequence[int],
     seed: int,
 ) -> list[dict[str, Any]]:
-    (probe,) = load_probes([f"{target.family}-probe"])
     conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
     budget = ours.budget_psnr_db
@@ -103,7 +109,8 @@ def _of_one(
                 )
                 for s, a, b in zip(few, pgd, limits, strict=True)
             ]
-            place = {"generator": probe.name, "title": probe.title, "width": width, "crf": crf}
+            place: dict[str, Any] = {"generator": probe.name, "family": target.family, "title": probe.heading}
+            place |= {"width": width, "crf": crf}
             rows.append({**place, **_summaries(whole)})
             if part:
                 rows[-1]["on_bound_faces"] = _summaries(_merged(part))
@@ -111,13 +118,15 @@ def _of_one(
     return rows
 
 
-def facts(seed: int, command: str, engine: str | None = None) -> dict[str, Any]:
+def facts(seed: int, command: str, engine: str | None = None, others: Sequence[str] = ()) -> dict[str, Any]:
+    """What goes for every row; `others` are the titles of generators whose weights were adopted."""
+    ours = "our own surrogates, not the published weights"
     return {
         "command": command,
         "seed": seed,
         "device": f"CPU, {platform.machine()}, torch {torch.__version__}",
         "data": "CelebAMask-HQ stills of the test split (never trained on), drifting clips, libx264 veryfast 4:2:0",
-        "generators": "our own surrogates, not the published weights",
+        "generators": f"{ours}, but for: {'; '.join(others)}" if others else ours,
         "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
         "budget_psnr_db": budget_of(find_engine(engine, "disrupter")),
     }

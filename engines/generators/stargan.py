@@ -23,6 +23,16 @@ CONDITIONS = [
 ]
 """One edit a row, as tables and `audit` use them; 0.5 leaves Male or Young as it is."""
 
+WHOLE_CONDITIONS = [
+    [1.0, 0.0, 0.0, 0.0, 1.0],
+    [0.0, 1.0, 0.0, 0.0, 1.0],
+    [0.0, 0.0, 1.0, 0.0, 1.0],
+    [0.0, 0.0, 1.0, 1.0, 1.0],
+    [0.0, 0.0, 1.0, 0.0, 0.0],
+]
+"""The same names for weights that know whole attributes only: a young woman's hair in three colours, a young man, an
+older woman, the last two with brown hair."""
+
 
 def _norm(channels: int) -> nn.InstanceNorm2d:
     return nn.InstanceNorm2d(channels, affine=True, track_running_stats=True)

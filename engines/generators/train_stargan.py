@@ -20,7 +20,7 @@ from ..data.origin import described
 from ..export import use_instance_statistics
 from ..settings import sized
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
-from .stargan import CONDITION_NAMES, CONDITIONS, Discriminator, Generator
+from .stargan import CONDITION_NAMES, CONDITIONS, WHOLE_CONDITIONS, Discriminator, Generator
 from .target import Target
 
 CARD = {
@@ -43,6 +43,8 @@ class Settings:
     lr: float = 1e-3
     adversary_dim: int = 16
     adversarial: float = 0.03
+    whole_attributes: bool = False
+    """Conditions are attributes that are there or not, as published; else 0.5 leaves Male and Young as they are."""
     seed: int = 0
 
     def check(self) -> None:
@@ -50,10 +52,12 @@ class Settings:
         sized(self.size, 64, 4)
 
 
-def random_conditions(n: int, generator: torch.Generator) -> Tensor:
-    """(N, 5): a hair colour or none, Male and Young each 0, 1 or 0.5 (unchanged)."""
+def random_conditions(n: int, generator: torch.Generator, whole: bool = False) -> Tensor:
+    """(N, 5): a hair colour or none, Male and Young each 0, 1 or, unless `whole`, 0.5 (unchanged)."""
     hair = F.one_hot(torch.randint(4, (n,), generator=generator), 4)[:, :3].float()
-    rest = torch.tensor([0.0, 0.5, 0.5, 1.0])[torch.randint(4, (n, 2), generator=generator)]
+    rest = torch.tensor([0.0, 1.0, 0.0, 1.0] if whole else [0.0, 0.5, 0.5, 1.0])[
+        torch.randint(4, (n, 2), generator=generator)
+    ]
     return torch.cat([hair, rest], 1)
 
 
@@ -77,7 +81,7 @@ class StarGANTrainer:
         theta = crop_theta(len(index), HEAD_SHARE, 0.12, self.rng, flip=True)
         rgb = crop(self.heads.rgb[index].float() / 255, theta, self.s.size).clamp(0, 1)
         mask = crop(self.heads.mask[index][:, None].float(), theta, self.s.size, "nearest")[:, 0]
-        condition = random_conditions(len(index), self.rng).to(self.device)
+        condition = random_conditions(len(index), self.rng, self.s.whole_attributes).to(self.device)
         return rgb * 2 - 1, edits.edit(rgb, mask, condition) * 2 - 1, condition
 
     def step(self, number: int, adversarial: bool) -> dict[str, float]:
@@ -151,8 +155,12 @@ def load(folder: Path) -> Generator:
 class StarGANTarget(Target):
     """Training draws from the surrogate's whole range of conditions; half of them are the rows of the tables."""
 
+    whole = False
+    """Whether the weights know whole attributes only."""
+
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        rows, free = super().sample(n, rng), random_conditions(n, rng).to(self.conditions.device)
+        rows, free = super().sample(n, rng), random_conditions(n, rng, self.whole)
+        free = free.to(self.conditions.device)
         idle = (free[:, :3].sum(1) == 0) & (free[:, 3:] == 0.5).all(1)  # asks for no edit: nothing to disrupt
         keep = idle | (torch.rand(n, generator=rng) < 0.5).to(idle.device)
         return torch.where(keep[:, None], rows, free)
@@ -161,5 +169,8 @@ class StarGANTarget(Target):
 def target(folder: Path, data: Path | None = None) -> Target:
     """The run's generator as an attacker runs it; `data` is not needed."""
     network = use_instance_statistics(load(folder))
-    size = settings_of(folder, Settings).size
-    return StarGANTarget(network, "stargan", torch.tensor(CONDITIONS), CONDITION_NAMES, size)
+    settings = settings_of(folder, Settings)
+    rows = torch.tensor(WHOLE_CONDITIONS if settings.whole_attributes else CONDITIONS)
+    made = StarGANTarget(network, "stargan", rows, CONDITION_NAMES, settings.size)
+    made.whole = settings.whole_attributes
+    return made

@@ -82,7 +82,7 @@ class Gallery:
         for i, name in enumerate(probe.conditions[:SHOWN_CONDITIONS]):
             pictures.append(picture(f"“{name}” of the original", to_rgb(original[i])))
             pictures.append(picture(f"“{name}” of the protected", to_rgb(protected[i])))
-        self._kept[-1].edits.append(Edits(probe.title, l2, pictures))
+        self._kept[-1].edits.append(Edits(probe.heading, l2, pictures))
 
     def chosen(self) -> list[Moment]:
         """At most `limit` moments in order, the first and the last of the kept ones among them."""

@@ -1,6 +1,7 @@
 """The generators that an audit asks: face editors from the zoo, run as an attacker would, on the face's crop.
 
-They are surrogates: networks of a published architecture that this project trained itself.
+They are surrogates, networks of a published architecture that this project trained itself, unless their card says that
+the weights are others' own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class Probe:
     rows: npt.NDArray[np.float32]
     size: int = 128
     target: float = TARGET_SHARE
+    surrogate: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The title, which says where the network is a surrogate."""
+        return self.title if not self.surrogate or "surrogate" in self.title else f"{self.title} (surrogate)"
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or len(self.rows) != len(self.conditions) or not self.conditions:
@@ -96,4 +103,5 @@ def _load(card: Card, backend: str, threads: int) -> Probe:
         np.array(card.conditions.rows, dtype=np.float32),
         size=card.input_shape("image")[-1],
         target=float(card.results.get("target", TARGET_SHARE)),
+        surrogate=card.surrogate,
     )

@@ -45,7 +45,7 @@ def render(result: AuditResult) -> str:
     return Template(page).substitute(
         title=escape(f"Audit of {result.protected.name}"),
         heading=escape(f"Audit of {result.protected.name}"),
-        subtitle=escape(f"Compared with {result.original.name}. {words.SURROGATE}"),
+        subtitle=escape(f"Compared with {result.original.name}. {words.asked(result)}"),
         verdicts="".join(map(_verdict, words.verdicts(result))),
         rows="".join(map(_row, words.rows(result))),
         timelines=_timelines(result),
@@ -90,8 +90,7 @@ def _moments(moments: list[Moment]) -> str:
 
 def _moment(moment: Moment) -> str:
     edits = "".join(
-        f"<h3>{escape(words.surrogate(edit.title))}: mean L2 {edit.l2:.3f}</h3>"
-        f'<div class="strip">{_figures(edit.pictures)}</div>'
+        f'<h3>{escape(edit.title)}: mean L2 {edit.l2:.3f}</h3><div class="strip">{_figures(edit.pictures)}</div>'
         for edit in moment.edits
     )
     head = f"<h3>{moment.time_seconds:.2f} s, face {moment.track}</h3>"

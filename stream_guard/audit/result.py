@@ -126,7 +126,8 @@ def _generator(examination: Examination, probe: Probe) -> Summary:
         **tally.summary(),
         "target": probe.target,
         "threshold": L2_THRESHOLD,
-        "title": probe.title,
+        "title": probe.heading,
+        "surrogate": probe.surrogate,
         "conditions": list(probe.conditions),
         "worst_track": tally.worst_track(),
     }
@@ -142,4 +143,4 @@ def _series(examination: Examination, probe: Probe) -> Series:
     protected, control = (
         [] if v is None or probe.name not in v.disruption else v.disruption[probe.name].points() for v in versions
     )
-    return Series(probe.title, protected, control)
+    return Series(probe.heading, protected, control)

@@ -11,6 +11,10 @@ SURROGATE = (
     "The generators asked here are surrogates: networks of published architectures that this project trained itself, "
     "for evaluation only. What they do is evidence about these networks, not a promise about others."
 )
+ADOPTED = (
+    "Not trained by this project: {names}. Their cards say where the weights come from. What they do is evidence about "
+    "these networks, not a promise about others."
+)
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,19 @@ def _verdict(figures: Any) -> Verdict:
         )
     worst = figures["worst_track"]
     detail += f" The face protected least: {share(worst['disrupted'])}."
-    headline = f"{surrogate(figures['title'])} fails on {share(figures['disrupted'])} of its edits"
+    headline = f"{figures['title']} fails on {share(figures['disrupted'])} of its edits"
     return Verdict(headline, detail, figures["disrupted"] >= figures["target"])
 
 
-def surrogate(title: str) -> str:
-    """A generator's title, which says that it is a surrogate: the card's own, or with that added."""
-    return title if "surrogate" in title else f"{title} (surrogate)"
+def asked(result: AuditResult) -> str:
+    """What kind of networks the generators are: our surrogates, others' weights, or some of each."""
+    generators: Any = result.summary["generators"]
+    others = [figures["title"] for figures in generators.values() if not figures["surrogate"]]
+    said = [SURROGATE] if len(others) < len(generators) or not others else []
+    if others:
+        said.append(ADOPTED.format(names=", ".join(others)))
+        said[0] = said[0].replace("The generators asked here", "The other generators asked here")
+    return " ".join(said)
 
 
 def rows(result: AuditResult) -> list[Row]:
@@ -137,7 +147,7 @@ def notes(result: AuditResult) -> list[str]:
         if clip is not None
     ]
     said.append("Everything is measured on the decoded 8-bit video, as a viewer or an attacker gets it.")
-    said.append(SURROGATE)
+    said.append(asked(result))
     said.append(
         f"One in {summary['every']} of the paired frames was given to the generators ({summary['sampled']} in all), "
         "each face cut out as such a network is fed: the head with its hair."

@@ -32,7 +32,7 @@ def audit(
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected video as delivered.")],
     generator: Annotated[
         list[str] | None,
-        typer.Option(help="A surrogate to ask, by name or path; repeatable. All of the zoo.", rich_help_panel=SAMPLE),
+        typer.Option(help="A generator to ask, by name or path; repeatable. All of the zoo.", rich_help_panel=SAMPLE),
     ] = None,
     every: Annotated[
         int | None, typer.Option(help="Give them each N-th picture.", rich_help_panel=SAMPLE, metavar="N")
@@ -91,7 +91,8 @@ def audit(
 
     Decodes both files, pairs their pictures by time, and lets face-editing networks edit the same face in both. An edit
     is disrupted when its two results differ by a mean squared error of 0.05 or more on images in [-1, 1]. The networks
-    are surrogates: published architectures that this project trained itself, for evaluation only. PROTECTED may be of
+    are surrogates: published architectures that this project trained itself, for evaluation only; with your own
+    checkpoint of one see `python -m engines adopt`. PROTECTED may be of
     another size, as a platform delivers it: ORIGINAL is then resampled to it.
     """
     from ..audit.run import SAMPLES, AuditOptions
@@ -181,7 +182,7 @@ def show(result: AuditResult, report: Path | None) -> None:
         emit(f"{verdict.headline}\n  {verdict.detail}\n")
     for row in words.rows(result):
         emit(f"{row.what:<42} {row.value:>12}  {row.note}")
-    emit(f"\n{words.SURROGATE}")
+    emit(f"\n{words.asked(result)}")
     for warning in words.warnings(result):
         say(f"note: {warning}")
     if report is not None:

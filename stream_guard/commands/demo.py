@@ -40,7 +40,7 @@ def demo(
     emit(f"The protected clip:     {files.protected}  (play both: a slight tint is all that you should see)")
     emit(f"What an editor makes of them, with pictures: open {files.report} in a browser")
     emit(f"The figures:            {files.figures}")
-    emit(f"\n{words.SURROGATE}")
+    emit(f"\n{words.asked(result)}")
 
 
 def _quiet(text: str) -> None:

@@ -14,14 +14,14 @@ from torch import nn
 from engines.__main__ import main
 from engines.data import pack
 from engines.detectors import command, deepfakes, degrade, learner, measure, train_detector
-from engines.detectors.blending import self_blended
+from engines.detectors.blending import FAINTEST, faint, self_blended
 from engines.detectors.calibration import calibration_error, temperature
 from engines.detectors.detector import FAKE, REAL
 from engines.detectors.pictures import Pictures, edited
 from engines.detectors.registry import TRAINERS, detector_of, trainer
 from engines.generators import train_stargan as stargan
 from engines.generators.target import Target
-from engines.training import Run
+from engines.training import Run, stored
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.types import Box
 
@@ -219,6 +219,35 @@ def test_a_blended_face_differs_only_inside():
     change = (made - rgb).abs().amax(1)
     assert change[:, :3].max() < 0.01
     assert (change[:, 24:40, 24:40].mean((1, 2)) > 0.02).all()
+
+
+def test_a_faint_fake_lies_between_its_original_and_itself():
+    real, fake = torch.zeros(64, 3, 32, 32), torch.ones(64, 3, 32, 32)
+    made = faint(real, fake, torch.Generator().manual_seed(0))
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert torch.equal(made, (made * 255).round() / 255)
+    whole = [k for k in range(64) if made[k].std() < 1e-6]
+    assert 16 < len(whole) < 48, "about half are changed alike all over, the others in one place"
+    amounts = made[whole].mean((1, 2, 3))
+    assert amounts.min() >= FAINTEST - 0.005
+    assert amounts.max() - amounts.min() > 0.3
+    inside = [k for k in range(64) if k not in whole]
+    assert (made[inside, :, 16, 14:18].mean((1, 2)) > 0.1).all()
+    assert made[inside, :, :2].max() < 0.02
+    same = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)).mul(255).round() / 255
+    assert torch.equal(faint(same, same, torch.Generator().manual_seed(2)), same)
+
+
+def test_a_detector_with_a_residue_is_trained_by_name_and_begins_with_a_plain_one(data, generator, tmp_path):
+    plain = TRAINERS["resnet18"].Settings(width=0.125, size=64, batch=8)
+    TRAINERS["resnet18"].train(data, tmp_path / "plain", 1.0, False, "cpu", plain, [generator])
+    kind = TRAINERS["resnet18_residue"]
+    settings = kind.Settings(width=0.125, size=64, batch=8, faint=1.0)
+    kind.train(data, tmp_path / "r", 1.0, False, "cpu", settings, [generator], [tmp_path / "plain"])
+    found = detector_of(tmp_path / "r")
+    assert hasattr(found.network, "residue")
+    assert list(stored(tmp_path / "r").notes[0]["start"]) == ["plain"]
 
 
 def test_temperature_undoes_overconfidence():

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from engines.evaluation import run
+from engines.evaluation.asked import probe_of
 from engines.evaluation.delivered import Still
 from stream_guard.errors import EngineError
 from stream_guard.talking_head import portrait
@@ -22,8 +23,9 @@ def test_less_strength_is_less_to_see():
     picture = portrait().resize((256, 256), Image.Resampling.BICUBIC)
     still = Still("portrait", np.asarray(picture.convert("RGB")), Box(70, 50, 190, 200))
     target = amplifier()
-    target.family = "stargan"
-    found = [run.table([still], 0, [target], [128], [20], 0, strength=strength) for strength in (1.0, 0.5)]
+    asked = [(target, probe_of("amplifier", target, "Amplifier"))]
+    found = [run.table([still], 0, asked, [128], [20], 0, strength=strength) for strength in (1.0, 0.5)]
+    assert {(rows[0]["generator"], rows[0]["title"]) for rows in found} == {("amplifier", "Amplifier (surrogate)")}
     strong, weak = (rows[0]["disrupter"]["face_psnr_db"] for rows in found)
     assert 5.0 < weak - strong < 7.0
     assert all("on_bound_faces" not in rows[0] for rows in found)
@@ -36,6 +38,5 @@ def test_pgd_10_is_given_the_budget_of_the_disrupter(monkeypatch):
     monkeypatch.setattr(run.methods, "pgd10", lambda still, target, rows, epsilon: given.append(epsilon))
     still = Still("portrait", np.asarray(portrait().resize((256, 256)).convert("RGB")), Box(70, 50, 190, 200))
     target = amplifier()
-    target.family = "stargan"
-    run.table([still], 1, [target], [], [], 0)
+    run.table([still], 1, [(target, probe_of("amplifier", target, "Amplifier"))], [], [], 0)
     assert given == [pytest.approx(2 * 1.18 * 10 ** (-38.15 / 20), rel=1e-3)]
