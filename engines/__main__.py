@@ -203,6 +203,16 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
         one.set_defaults(run=run_table)
 
 
+def stopped(arguments: argparse.Namespace) -> str:
+    """What is left of a command that was interrupted."""
+    if arguments.command != "train":
+        return "stopped before the end"
+    out = arguments.out or Path("runs") / arguments.name
+    if (out / "state.pt").exists():
+        return f"stopped; {out} keeps the last checkpoint: --resume goes on from it"
+    return "stopped before the first step; nothing was kept"
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
@@ -212,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped; a training run keeps its last checkpoint: --resume goes on from it", file=sys.stderr)
+        print(stopped(arguments), file=sys.stderr)
         return 4
     return 0
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,6 +131,11 @@ def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:
         raise EngineError(f"the run in {folder} is not of {type(network).__qualname__}: {error}") from error
 
 
+def draw_on(rng: torch.Generator, seed: int, starts: Sequence[Path]) -> None:
+    """Let `rng` draw otherwise than the runs that this one begins with drew: more of the same teaches less."""
+    rng.manual_seed(seed + max((stored(folder).step for folder in starts), default=0))
+
+
 @dataclass
 class Run:
     """A time-boxed, resumable run in a folder: `state.pt` (tensors and numbers only) and `log.jsonl`.
@@ -146,6 +152,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
     _logged: float = field(default_factory=time.monotonic)
+    _kept: bool = False
     name: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -204,7 +211,7 @@ class Run:
                 part.load_state_dict(state.parts[name])
         except (RuntimeError, KeyError, ValueError) as error:
             raise EngineError(f"the checkpoint in {self.folder} does not fit this network: {error}") from error
-        self.step, self.seconds = state.step, state.seconds
+        self.step, self.seconds, self._kept = state.step, state.seconds, True
         rng.manual_seed(int(self.settings.get("seed", 0)) + self.step)
         same = bool(state.notes) and {**state.notes[-1], "from_step": 0} == {**self.notes, "from_step": 0}
         self._noted = state.notes + ([] if same or not self.notes else [{**self.notes, "from_step": self.step}])
@@ -237,16 +244,19 @@ class Run:
                 f"the checkpoint could not be written to {self.folder} ({error}): make room there; an earlier one is "
                 "kept, and --resume goes on from it"
             ) from error
-        self._saved = time.monotonic()
+        self._saved, self._kept = time.monotonic(), True
 
     def tick(self, losses: dict[str, float], parts: dict[str, Any], log_every: int = 50) -> None:
-        """Count a step; log and save now and then. Raises EngineError on NaN, leaving the last good checkpoint."""
+        """Count a step; log now and then, save at a new run's first step and then once a minute.
+
+        Raises EngineError on NaN, leaving the last good checkpoint.
+        """
         if bad := [k for k, v in losses.items() if not math.isfinite(v)]:
             raise self._lost(", ".join(bad))
         self.step += 1
         if self.step % log_every == 0 or time.monotonic() - self._logged > QUIET_SECONDS:
             self._log(losses)
-        if time.monotonic() - self._saved > 60:
+        if not self._kept or time.monotonic() - self._saved > 60:
             self.save(parts)
 
     def _lost(self, what: str) -> EngineError:

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from stream_guard.errors import UsageError
 
 from ..settings import sized
-from ..training import Run, load_part, settings_of, stored
+from ..training import Run, draw_on, load_part, settings_of, stored
 from .architectures import architecture
 from .calibration import temperature
 from .detector import Detector
@@ -111,7 +111,7 @@ class Learner(ABC):
 
     def __init__(self, detector: Detector, settings: Settings, device: torch.device) -> None:
         self.device, self.half = device, settings.half or device.type == "cuda"
-        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.seed, self.rng = settings.seed, torch.Generator().manual_seed(settings.seed)
         # Several times as fast on a processor.
         self.detector = detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.opt = torch.optim.AdamW(self.detector.parameters(), settings.lr, weight_decay=settings.weight_decay)
@@ -143,6 +143,7 @@ class Learner(ABC):
         Of several, each begun with the one before, the mean (model soups, Wortsman et al., ICML 2022,
         https://arxiv.org/abs/2203.05482): it errs less than any where they overfit apart.
         """
+        draw_on(self.rng, self.seed, folders)
         found = []
         for folder in folders:
             load_part(folder, "best", _Weights(self.detector))  # type: ignore[arg-type]  # loads like a module

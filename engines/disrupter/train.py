@@ -17,7 +17,7 @@ from ..data.clips import read_clips
 from ..data.heads import Heads, crop, crop_theta
 from ..data.origin import described
 from ..generators.target import Target
-from ..training import Run, load_part, pick_device, seed_everything, settings_of
+from ..training import Run, draw_on, load_part, pick_device, seed_everything, settings_of
 from . import delivery, objective
 from .balance import Balance
 from .budget import head_rms, rms_of_psnr
@@ -241,6 +241,7 @@ def train(
     run = Run.of(out, settings, minutes, NAME, {"data": described(data), **(notes or {})})
     if start is not None:
         load_part(start, "p", trainer.p)
+        draw_on(trainer.rng, settings.seed, [start])
     if resume:
         run.resume(trainer.parts, trainer.rng)
     anneal, trainer.steps = start is None and (bool(settings.plan_minutes) or run.step == 0), run.step

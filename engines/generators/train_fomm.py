@@ -29,7 +29,7 @@ from ..data.heads import HEAD_SHARE
 from ..data.origin import described
 from ..data.protected import Protector
 from ..settings import sized
-from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of, stored
+from ..training import Run, draw_on, load_part, noted, pick_device, seed_everything, settings_of, stored
 from .fomm import adversary
 from .fomm.animate import Animator, absolute
 from .fomm.driving import Driving, from_clips, from_stills
@@ -263,6 +263,7 @@ def train(
     if start is not None:
         load_part(start, "ema", trainer.net)
         load_part(start, "ema", trainer.ema)
+        draw_on(trainer.rng, settings.seed, [start])
     if resume:
         run.resume(trainer.parts, trainer.rng)
     while not run.over:

@@ -27,7 +27,7 @@ from ..detectors.widening import widened
 from ..generators.families import target_of
 from ..generators.fomm.losses import ssim
 from ..generators.target import Target
-from ..training import Run, load_part, noted, pick_device, seed_everything, settings_of
+from ..training import Run, draw_on, load_part, noted, pick_device, seed_everything, settings_of
 from .perturbed import AS_THEY_ARE, Aim, Perturbing
 from .restorer import Restorer
 
@@ -165,6 +165,7 @@ def train(
     trainer = RestorerTrainer(settings, data, [target_of(t, data) for t in targets], pick_device(device))
     notes: dict[str, Any] = {"targets": {t.name: noted(t) for t in targets}, "data": described(data)}
     if start is not None:
+        draw_on(trainer.rng, settings.seed, [start])
         begun = widened(load(start).state_dict(), trainer.net.state_dict(), trainer.rng)
         trainer.net.load_state_dict(begun)
         trainer.mean.module.load_state_dict(trainer.net.state_dict())

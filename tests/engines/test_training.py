@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from engines.__main__ import main
 from engines.disrupter import train as disrupter
 from engines.disrupter.network import SIZE
 from engines.generators.target import Target
-from engines.training import Run, pick_device, stored
+from engines.training import Run, draw_on, pick_device, stored
 from stream_guard.errors import EngineError, UsageError
 from tests.engines.test_data import packed
 from tests.engines.test_disrupter import amplifier
@@ -176,3 +177,47 @@ def test_what_was_given_is_noted_for_each_call(tmp_path):
         {"targets": ["a"], "from_step": 0},
         {"targets": ["a", "b"], "from_step": 1},
     ]
+
+
+def test_the_first_step_is_kept_already(tmp_path):
+    """Who stops a run in its first minute can resume it."""
+    run, parts = Run(tmp_path, {}, 1.0), _parts()
+    run.tick({"loss": 1.0}, parts)
+    assert stored(tmp_path).step == 1
+    run.tick({"loss": 1.0}, parts)
+    assert stored(tmp_path).step == 1, "and then once a minute"
+
+
+def test_a_run_that_begins_with_another_draws_what_that_one_did_not(tmp_path):
+    parts = _parts()
+    for name, step in (("a", 40), ("b", 70)):
+        Run(tmp_path / name, {}, 0.0, step).save(parts)
+    rng = torch.Generator().manual_seed(5)
+    draw_on(rng, 5, [tmp_path / "a", tmp_path / "b"])
+    assert rng.initial_seed() == 75
+    draw_on(rng, 5, [])
+    assert rng.initial_seed() == 5
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"), [(True, "keeps the last checkpoint: --resume"), (False, "nothing was kept")]
+)
+def test_an_interrupt_says_what_is_left(kept, words, tmp_path, monkeypatch, capsys):
+    def interrupted(arguments):
+        if kept:
+            Run(arguments.out, {}, 0.0).save(_parts())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engines.commands.train", interrupted)
+    command = ["train", "stargan", "--data", str(tmp_path / "pack"), "--minutes", "1", "--out", str(tmp_path / "run")]
+    assert main(command) == 4
+    assert words in capsys.readouterr().err
+
+
+def test_a_command_that_trains_nothing_promises_no_checkpoint(tmp_path, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engines.commands.sheet", interrupted)
+    assert main(["sheet", "--data", str(tmp_path / "pack"), "--out", str(tmp_path / "s.png")]) == 4
+    assert "checkpoint" not in capsys.readouterr().err
