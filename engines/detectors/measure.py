@@ -25,7 +25,7 @@ from . import deepfakes
 from .calibration import calibration_error
 from .degrade import Path, blur, resize
 from .detector import Detector
-from .pictures import Pictures, edited, with_edits
+from .pictures import BATCH, Pictures, heads_and_fakes, with_edits
 from .registry import detector_of
 
 SIDE = 192
@@ -45,8 +45,6 @@ PROBES: dict[str, Callable[[Tensor], Tensor]] = {
     "sharpened": lambda rgb: (rgb + (rgb - blur(rgb, 1.2))).clamp(0, 1),
 }
 """Changes of sharpness that must not change the answer: a detector of softness fails here."""
-
-BATCH = 32
 
 JUDGED = 98
 """Side in pixels of the smallest face that the stage `detect` judges with the zoo's engine."""
@@ -97,18 +95,6 @@ def report(
             }
         )
     return {"people": len(next(iter(made.values()))[0]) if made else 0, "head_px": SIDE, "rows": rows}
-
-
-def heads_and_fakes(pictures: Pictures, target: Target, faces: int = 0) -> tuple[Tensor, Tensor]:
-    """(reals, fakes), each (N, 3, size, size) in [0, 1]: person n edited with condition n modulo K."""
-    stills = pictures.stills[: faces or None]
-    real = crop(stills.float() / 255, crop_theta(len(stills), HEAD_SHARE, 0.0, None), target.size).clamp(0, 1)
-    condition = target.conditions[torch.arange(len(real)).to(target.conditions.device) % len(target.conditions)]
-    parts = [
-        edited(target, real[k : k + BATCH], condition[k : k + BATCH].to(real.device))
-        for k in range(0, len(real), BATCH)
-    ]
-    return real, torch.cat(parts)
 
 
 def against(detector: Detector, real: Tensor, fake: Tensor) -> dict[str, Any]:

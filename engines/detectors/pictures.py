@@ -17,6 +17,8 @@ from ..data.protected import Protector
 from ..generators.target import Target
 from . import deepfakes
 
+BATCH = 32
+
 
 class Pictures:
     """The guard regions of a split on one device: stills, frames of talking heads, and real deepfakes with originals.
@@ -91,3 +93,15 @@ def random_crops(source: Tensor, n: int, size: int, rng: torch.Generator) -> Ten
 def edited(target: Target, rgb: Tensor, condition: Tensor) -> Tensor:
     """The target's edit of (N, 3, S, S) in [0, 1], as a picture of 8 bits."""
     return ((target(rgb * 2 - 1, condition) + 1) * 127.5).round().clamp(0, 255) / 255
+
+
+def heads_and_fakes(pictures: Pictures, target: Target, faces: int = 0) -> tuple[Tensor, Tensor]:
+    """(reals, fakes), each (N, 3, size, size) in [0, 1]: person n edited with condition n modulo K."""
+    stills = pictures.stills[: faces or None]
+    real = crop(stills.float() / 255, crop_theta(len(stills), HEAD_SHARE, 0.0, None), target.size).clamp(0, 1)
+    condition = target.conditions[torch.arange(len(real)).to(target.conditions.device) % len(target.conditions)]
+    parts = [
+        edited(target, real[k : k + BATCH], condition[k : k + BATCH].to(real.device))
+        for k in range(0, len(real), BATCH)
+    ]
+    return real, torch.cat(parts)

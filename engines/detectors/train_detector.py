@@ -21,14 +21,20 @@ from ..data.origin import described
 from ..generators.families import target_of
 from ..generators.target import Target
 from ..training import Run, noted, pick_device, seed_everything
-from . import learner
+from . import learner, operating
 from .architectures import architecture
 from .blending import faint, self_blended
+from .degrade import Path as Way
 from .degrade import as_soft_as, degrade
 from .detector import FAKE, REAL
 from .learner import GROUP, Learner
 from .learner import load as load
-from .pictures import Pictures
+from .pictures import Pictures, heads_and_fakes
+
+WAYS = Way(192), Way(192, "h264", 23)
+"""How the pictures come that set the threshold: in 8 bits, and in delivered video."""
+JUDGED = 200
+"""People at the most on whom it is set."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,15 @@ class DetectorTrainer(Learner):
     def held_out(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A group of edits of held-out people."""
         return self.group(self.others, rng, 0.0, 0.0, 0.0)
+
+    def calibrate(self) -> None:
+        """The temperature, then the threshold: on the val split's stills, as many of them lost as fakes passed."""
+        super().calibrate()
+        detector, reals, fakes = self.best.detector, [], []
+        for target in self.targets:
+            for part, found in zip(heads_and_fakes(self.others, target, JUDGED), (reals, fakes), strict=True):
+                found += [operating.logits(detector, part, way) for way in WAYS]
+        operating.move(detector, operating.equal_error(torch.cat(reals), torch.cat(fakes)))
 
 
 def train(

@@ -106,7 +106,10 @@ def test_a_detector_learns_an_easy_fake_and_is_calibrated(data, half):
         own.step()
     assert own.look(16) < before
     assert own.best.step == 16
+    before = [value.clone() for value in own.best.detector.network.parameters()]
     own.calibrate()
+    moved = [not torch.equal(a, b) for a, b in zip(before, own.best.detector.network.parameters(), strict=True)]
+    assert sum(moved) == 1, "the threshold is moved to .5 in one bias"
     real, fake = measure.heads_and_fakes(Pictures(data, ["test"], torch.device("cpu")), tinted())
     found = measure.against(own.best.detector, real, fake)
     assert found["by_delivery"]["8 bits"]["auroc"] == 1.0

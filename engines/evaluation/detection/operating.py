@@ -5,11 +5,12 @@ and every table meets the network as it would be used.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...attacks.base import Linf
 from ...attacks.classifier import FGSM
-from ...detectors.detector import REAL, Detector
+from ...detectors.detector import Detector
+from ...detectors.operating import move
 from .data import Part
 
 CHUNK = 128
@@ -45,7 +46,5 @@ def shift(detector: Detector, part: Part, epsilon: float = 0.0) -> float:
     if epsilon:
         fakes = torch.cat([fakes, logits(detector, part, epsilon)[1]])
     by = threshold(reals, fakes)
-    last = [module for module in detector.network.modules() if isinstance(module, nn.Linear)][-1]
-    with torch.no_grad():
-        last.bias[1 - REAL if detector.real_first else REAL] -= by * detector.temperature
+    move(detector, by)
     return by
