@@ -100,5 +100,10 @@ def readable_colour(picture: av.VideoFrame) -> Colour:
     return known or Colour(_untagged_matrix(picture), picture.color_range == FULL or picture.format.is_rgb)
 
 
+def untagged_code(height: int) -> int:
+    """AVColorSpace of a picture without a tag, as players take it."""
+    return 1 if height >= 720 else 5
+
+
 def _untagged_matrix(picture: av.VideoFrame) -> str:
-    return "bt709" if picture.height >= 720 else "bt601"
+    return _MATRICES[untagged_code(picture.height)]

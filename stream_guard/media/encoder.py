@@ -17,12 +17,12 @@ from ..errors import ConfigError
 from ..types import Frame
 from .captions import CARRIED_BY, has_captions
 from .clock import rescale
+from .conform import Conformer
 from .containers import Container
-from .device import lies_on_device, to_host
+from .device import lies_on_device
 from .fallback import resolved, usual_encoder
-from .formats import FULL_ONLY, FULL_RANGE, choose_format, has_alpha, is_gray, is_rgb, subsampling
+from .formats import FULL_ONLY, choose_format, has_alpha, subsampling
 from .hdr import dynamic_hdr, hdr_options, static_hdr
-from .hwaccel import sample_format
 from .info import VideoInfo
 from .inner import Hidden, hidden
 from .orientation import orientation_of
@@ -38,13 +38,9 @@ HEADROOM_SECONDS = 1.0
 INTERLACED = (2, 3, 4, 5)
 TOP_FIRST, BOTTOM_FIRST, SWAPPED_BOTTOM_FIRST = 2, 3, 5
 KEEPS_FIELDS = frozenset({"libx264", "mpeg4", "prores_ks", "ffv1"})
-UNSPECIFIED = 2
+UNTIMED = 2
+"""x265 up to 4.2 gives so few pictures decoding times out of memory that nobody set. None of them is reordered."""
 UNTURNED = [1 << 16, 0, 0, 0, 1 << 16, 0]
-FULL, LIMITED = 2, 1
-BT601 = 6
-BT470BG = 5
-CONVERTED = frozenset({1, 4, 7, 9})
-"""Matrices that swscale turns into that of JPEG, which is BT.470 BG and can't be told otherwise."""
 
 
 def check_held(out: av.container.OutputContainer, container: Container, encoder: Encoder) -> None:
@@ -87,8 +83,9 @@ class VideoTrack:
             self.pix_fmt, loss = "pal8", ""
         self._warn(loss)
         self._on_device = bool(self._encoder.software) and lies_on_device(first) and ENCODES_FROM_DEVICE
-        self._reformatter = VideoReformatter()
+        self._conformer = Conformer(info, self._encoder.name, self.pix_fmt, self._warn, on_device=self._on_device)
         self._durations: dict[int, int] = {}
+        self._pictures = 0
         options, seen = encoder_options(self._encoder, settings), hidden(first)
         self._hdr(options, first)
         self._fields(options, seen)
@@ -112,6 +109,9 @@ class VideoTrack:
         `key` asks for a key frame here.
         """
         packets = self.stream.encode(None if frame is None else self._prepared(frame, key))
+        if self._encoder.name == "libx265" and frame is None and self._pictures <= UNTIMED:
+            for packet in packets:
+                packet.dts = packet.pts
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
@@ -119,6 +119,8 @@ class VideoTrack:
 
     def _prepared(self, frame: Frame, key: bool) -> av.VideoFrame:
         self._look_for_captions(frame.picture)
+        self._conformer.look(frame.picture, frame.time_seconds)
+        self._pictures += 1
         picture = self._converted(frame.picture)
         pts = rescale(frame.pts, frame.time_base, self.time_base)
         picture.pts, picture.time_base = pts, self.time_base
@@ -129,38 +131,9 @@ class VideoTrack:
         return picture
 
     def _converted(self, picture: av.VideoFrame) -> av.VideoFrame:
-        info = self._info
         if self._palette is not None:
-            return self._palette.apply(picture, info.width, info.height)
-        shape = sample_format(picture), picture.width, picture.height
-        if shape == (self.pix_fmt, info.width, info.height) and not self._to_jpeg():
-            return picture if self._on_device else to_host(picture)
-        picture, scaler = to_host(picture), self._reformatter
-        ranges = self._ranges(picture)
-        matrix, target = self._matrices()
-        return reformat(
-            scaler, picture, info.width, info.height, self.pix_fmt, matrix=matrix, to_matrix=target, ranges=ranges
-        )
-
-    def _ranges(self, picture: av.VideoFrame) -> tuple[int, int]:
-        """Of this picture and of what the encoder gets."""
-        if is_gray(picture.format.name) and not is_rgb(self.pix_fmt):
-            return FULL, FULL  # swscale takes gray for nothing else; so brightness stays what it is, as it is tagged.
-        rgb, own = is_rgb(picture.format.name), self._colour_range()
-        if self._encoder.name in FULL_ONLY:
-            return (FULL if rgb else self._own_range() or LIMITED), FULL
-        if rgb == is_rgb(self.pix_fmt):
-            return own, own
-        return (FULL, LIMITED) if rgb else (own, FULL)
-
-    def _matrices(self) -> tuple[int | None, int | None]:
-        """Of source and target where they differ, since players take every JPEG for BT.601; else None, None."""
-        matrix = self._info.colour.matrix
-        return (matrix, BT470BG) if self._encoder.name in FULL_ONLY and matrix in CONVERTED else (None, None)
-
-    def _to_jpeg(self) -> bool:
-        """Whether even samples of the right layout have to be converted, because they are not as JPEG has them."""
-        return self._encoder.name in FULL_ONLY and (self._own_range() != FULL or self._matrices()[0] is not None)
+            return self._palette.apply(picture, self._info.width, self._info.height)
+        return self._conformer.conform(picture)
 
     def _add(
         self, out: av.container.OutputContainer, options: dict[str, str], settings: EncoderSettings
@@ -197,25 +170,10 @@ class VideoTrack:
         info, colour = self._info, self._info.colour
         if info.sample_aspect_ratio is not None:
             context.sample_aspect_ratio = info.sample_aspect_ratio
-        context.color_range = self._colour_range()
+        context.color_range, context.colorspace = self._conformer.range, self._conformer.matrix
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
-        context.colorspace = self._matrices()[1] or colour.matrix
-        if is_rgb(info.pix_fmt) and not is_rgb(self.pix_fmt):
-            context.colorspace = BT601
         if self._encoder.name.startswith("libvpx") and has_alpha(self.pix_fmt):
             self.stream.metadata["alpha_mode"] = "1"
-
-    def _own_range(self) -> int:
-        own = self._info.colour.range
-        return FULL if self._info.pix_fmt in FULL_RANGE or (not own and is_gray(self._info.pix_fmt)) else own
-
-    def _colour_range(self) -> int:
-        """The range of what is encoded."""
-        if self._encoder.name in FULL_ONLY:
-            return FULL
-        if is_rgb(self._info.pix_fmt) and not is_rgb(self.pix_fmt):
-            return LIMITED
-        return self._own_range()
 
     def _fields(self, options: dict[str, str], seen: Hidden) -> None:
         """libx264 does not ask for FFmpeg's field order: it says top first of the stream until told otherwise."""

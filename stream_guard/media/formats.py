@@ -16,6 +16,8 @@ FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p
 
 FULL_ONLY = frozenset({"mjpeg"})
 """Encoders that know nothing but the full range: JPEG has no other."""
+LIMITED_ONLY = frozenset({"mpeg4", "prores_ks"})
+"""Encoders that cannot say which range it is, so that players take it for the limited one."""
 _GRAY = re.compile(r"(?P<kind>gray|ya)(?P<deep>1\d(le|be))?8?")
 _TWINS = {plain: full for full, plain in FULL_RANGE.items()}
 
@@ -70,6 +72,8 @@ def choose_format(
         raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
     who = f"{encoder} in {container}" if source in formats_of(encoder) and source not in offered else encoder
     chosen = candidates[best.name]
+    if wanted is not None:
+        return chosen, _sentence_as_asked(source, chosen, loss)
     return chosen, _sentence(who, source, chosen, loss, source in offered and source not in fitting)
 
 
@@ -132,13 +136,19 @@ def has_alpha(name: str) -> bool:
     return bool(found.has_palette or any(c.is_alpha for c in found.components))
 
 
+def _lost(loss: int) -> str:
+    return " and ".join(word for flag, word in _WORDS.items() if loss & flag)
+
+
+def _sentence_as_asked(source: str, chosen: str, loss: int) -> str:
+    return f"{source} is encoded as {chosen}, which loses {lost}" if (lost := _lost(loss)) else ""
+
+
 def _sentence(encoder: str, source: str, chosen: str, loss: int, odd: bool) -> str:
-    lost = [word for flag, word in _WORDS.items() if loss & flag]
     if odd:
         return (
             f"{encoder} cannot encode {source} at an odd size, so the colour is stored in {chosen}, which some players "
             "do not show; --codec libvpx-vp9 keeps it as it is"
         )
-    if not lost:
-        return ""
-    return f"{encoder} does not take {source}; the nearest, {chosen}, loses {' and '.join(lost)}"
+    lost = _lost(loss)
+    return f"{encoder} does not take {source}; the nearest, {chosen}, loses {lost}" if lost else ""

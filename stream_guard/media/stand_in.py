@@ -47,10 +47,13 @@ def painted(like: av.VideoFrame, rgb: npt.NDArray[np.uint8]) -> av.VideoFrame:
     return made
 
 
-def copied(picture: av.VideoFrame) -> av.VideoFrame:
-    """A picture of its own memory, the processor's, with the same content and colour tags."""
+def copied(picture: av.VideoFrame, format: str = "") -> av.VideoFrame:
+    """A picture of its own memory, the processor's, with the same content and colour tags.
+
+    `format` is another name of the same planes.
+    """
     picture = device.to_host(picture)
-    copy = av.VideoFrame(picture.width, picture.height, picture.format.name)
+    copy = av.VideoFrame(picture.width, picture.height, format or picture.format.name)
     for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
         setattr(copy, name, getattr(picture, name))
     overwrite(copy, picture)

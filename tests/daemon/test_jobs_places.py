@@ -91,10 +91,11 @@ def test_a_key_frame_that_leads_to_other_pictures_is_not_trusted(tmp_path: Path)
 def test_a_frame_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     path = with_b_frames(tmp_path, ".mp4")
     _, places, _ = read(path)
-    with pytest.raises(SourceError, match="does not decode as it did"):
-        read(path, replace(places[2], pts=places[2].pts + 1))
-    with pytest.raises(SourceError, match="does not decode as it did"):
-        read(path, replace(places[2], pts=1 << 40))
+    place = places[2]
+    moved = ({"pts": place.pts + 1}, {"pts": place.pts - 1}, {"pts": 1 << 40}, {"index": place.index + 1, "packet": 0})
+    for change in moved:
+        with pytest.raises(SourceError, match="does not decode as it did"):
+            read(path, replace(place, **change))
 
 
 def test_the_way_to_a_place_can_be_stopped(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from stream_guard.errors import ConfigError, ExitCode, OutputRefusedError, SinkError, UnknownNameError, UsageError
 from stream_guard.media import EncoderSettings, FileSink, open_source, transcode
-from stream_guard.media.atomic import AtomicFile
+from stream_guard.media.atomic import AtomicFile, remove_leftover
 from stream_guard.types import Frame
 from tests.media.reading import read
 from tests.support import media, troubles
@@ -88,6 +88,33 @@ def test_an_existing_file_is_replaced_only_when_asked(clip: Path, folder: Path) 
     assert len(read(target).video) == 12
     assert target.stat().st_mode & 0o777 == 0o600, "the new file is not open to more people than the old one"
     assert left_in(folder) == ["out.mp4"]
+
+
+def test_what_is_no_regular_file_is_never_replaced(clip: Path, folder: Path) -> None:
+    """Such as /dev/null, by somebody who wants no output."""
+    os.mkfifo(folder / "out.mp4")
+    with pytest.raises(OutputRefusedError, match="is not a regular file"):
+        transcode(str(clip), str(folder / "out.mp4"), QUICK, overwrite=True)
+    assert (folder / "out.mp4").is_fifo()
+    assert left_in(folder) == ["out.mp4"]
+
+
+def test_a_new_file_is_open_to_whom_the_umask_says(clip: Path, folder: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        transcode(str(clip), str(folder / "out.mp4"), QUICK)
+    finally:
+        os.umask(before)
+    assert (folder / "out.mp4").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_run_left_is_removed_where_a_link_leads(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "out.mp4").symlink_to(folder / "there" / "real.mp4")
+    AtomicFile(str(folder / "out.mp4"), overwrite=False, token="a")
+    assert left_in(folder / "there") == [".stream-guard-a.mp4"]
+    remove_leftover(str(folder / "out.mp4"), "a")
+    assert left_in(folder / "there") == []
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(clip: Path, folder: Path) -> None:

@@ -17,7 +17,8 @@ from stream_guard.errors import ConfigError, UnknownNameError
 from stream_guard.media import EncoderSettings, inner, open_source, transcode
 from stream_guard.media import shape as shapes
 from stream_guard.media.captions import has_captions
-from stream_guard.media.encoder import BT470BG, FULL
+from stream_guard.media.colour import FULL
+from stream_guard.media.conform import BT470BG
 from stream_guard.media.formats import choose_format
 from stream_guard.media.inner import NOTHING, Hidden, hidden, set_aspect
 from stream_guard.media.settings import encoder_named, encoder_options

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -158,3 +162,15 @@ def test_a_change_of_pixel_shape_in_mid_stream_is_counted(tmp_path: Path) -> Non
     report, _ = transcode(str(tmp_path / "both.ts"), str(tmp_path / "out.mp4"), QUICK)
     assert report.size_changes == 1
     assert report.sizes == ["160x120 yuv420p", "160x120 yuv420p with pixels of 16:11"]
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_shortest_clips_have_decoding_times_with_x265(frames: int, tmp_path: Path) -> None:
+    """x265 4.2 takes them from memory that nobody set where pictures are fewer than it could reorder."""
+    source, target = media.plain(tmp_path, frames=frames), tmp_path / "out.mp4"
+    words = "import sys; from stream_guard.media import *; transcode(*sys.argv[1:], EncoderSettings(codec='libx265'))"
+    memory = {**os.environ, "MALLOC_PERTURB_": "165"}  # glibc fills what it gives out.
+    subprocess.run([sys.executable, "-c", words, str(source), str(target)], env=memory, check=True, timeout=60)
+    with av.open(str(target)) as container:
+        times = [(p.pts, p.dts) for p in container.demux(video=0) if p.size]
+    assert times == [(512 * i, 512 * i) for i in range(frames)]

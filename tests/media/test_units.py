@@ -112,7 +112,9 @@ def test_the_nearest_pixel_format(encoder: str, source: str, size: tuple[int, in
 
 
 def test_a_wanted_pixel_format_that_cannot_be() -> None:
-    assert choose_format("libx264", "yuv444p", 64, 64, "yuv420p")[0] == "yuv420p"
+    words = "yuv444p is encoded as yuv420p, which loses colour resolution"
+    assert choose_format("libx264", "yuv444p", 64, 64, "yuv420p") == ("yuv420p", words)
+    assert choose_format("libx264", "yuv420p", 64, 64, "yuv444p") == ("yuv444p", ""), "nothing is odd, nothing is lost"
     with pytest.raises(ConfigError, match="odd size"):
         choose_format("libx264", "yuv420p", 65, 64, "yuv420p")
 

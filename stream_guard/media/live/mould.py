@@ -69,6 +69,7 @@ class Mould:
 
     def __init__(self, source: Template, settings: EncoderSettings, formats: Sequence[str]) -> None:
         self.warnings: list[str] = []
+        """What could not be carried, in words; more may come while pictures are encoded."""
         self._told: set[str] = set()
         self.info = source.info.video
         self.audio = source.audio

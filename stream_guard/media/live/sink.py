@@ -60,9 +60,8 @@ class LiveSink:
             raise UsageError("a live sink needs at least one output or a recording; give a URL to push to")
         self.report = SinkReport()
         self._mould = Mould(source, settings or EncoderSettings(), [place.format for place in everywhere])
-        self.report.warnings.extend(self._mould.warnings)
-        for words in self._mould.warnings:
-            on_event("warning", words)
+        self._on_event = on_event
+        self._tell()
         self._outputs = [Output(place, self._mould, retry, on_event) for place in places]
         self._recording = Output(recording, self._mould, retry, on_event, "record") if recording else None
         self._slots = {info.stream: number for number, info in enumerate(self._mould.audio)}
@@ -102,6 +101,7 @@ class LiveSink:
         except (FFmpegError, ValueError) as error:
             raise SinkError(f"the encoder failed: {getattr(error, 'strerror', None) or error}") from error
         self.report.frames += 1
+        self._tell()
 
     def write_packet(self, copied: CopiedPacket) -> None:
         """Hand on one packet of sound; packets of other streams are left out."""
@@ -170,6 +170,13 @@ class LiveSink:
         for unit in units:
             for output in self._all:
                 output.put(unit)
+
+    def _tell(self) -> None:
+        """Each warning once; some come only when the pictures change."""
+        new = self._mould.warnings[len(self.report.warnings) :]
+        self.report.warnings += new
+        for words in new:
+            self._on_event("warning", words)
 
     def _key_is_due(self) -> bool:
         wanting = [output for output in self._all if output.want_key]
