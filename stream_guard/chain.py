@@ -12,6 +12,9 @@ from .outcome import Tally
 from .stages.base import Stage
 from .types import Face, Frame, Verdict
 
+FAULTS = (Exception, SystemExit, GeneratorExit)
+"""What a stage may raise: a library that exits must not end the run as if all were done."""
+
 
 class Step:
     """One stage, timed and with its errors named."""
@@ -32,7 +35,7 @@ class Step:
             self._tally.loaded(self.name, stage.about())
         except StreamGuardError:
             raise
-        except (Exception, SystemExit) as exc:
+        except FAULTS as exc:
             raise StageError(self.name, None, exc) from exc
 
     def _told(self, event: EngineEvent) -> None:
@@ -56,7 +59,7 @@ class Step:
         try:
             with listening(self._told):  # a stage may open its engine anew
                 stage.reset()
-        except (Exception, SystemExit) as exc:
+        except FAULTS as exc:
             raise StageError(self.name, None, exc) from exc
 
     def close(self) -> None:
@@ -75,7 +78,7 @@ class Step:
             with self._tally.timed(self.name, frame):
                 # A stage may be a generator: its work happens here, inside timer and context.
                 return _frames(call())
-        except (Exception, SystemExit) as exc:  # a library that exits must not end the run as if all were done
+        except FAULTS as exc:
             raise StageError(self.name, None if frame is None else frame.time_seconds, exc) from exc
 
 
@@ -153,7 +156,7 @@ class Chain:
         for step in reversed(self._steps):
             try:
                 step.close()
-            except (Exception, SystemExit) as exc:
+            except FAULTS as exc:
                 first = first or StageError(step.name, None, exc)
         return first
 

@@ -308,6 +308,11 @@ def _words(error: Any, owner: str, allowed: list[str]) -> str:
     if error["type"] in ("enum", "literal_error"):
         expected = error["ctx"]["expected"]
         return f"{where}: got {shown(error['input'])}; allowed: {expected}"
+    if error["type"] == "string_type" and not isinstance(error["input"], (dict, list)):
+        return (
+            f"{where}: got {shown(error['input'])}; it should be text: put it in double quotes, "
+            "on a command line with single ones around all: --set 'faces.detector=\"on\"'"
+        )
     rule = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return (
         f"{where or owner}: got {shown(error['input'])}; it {rule}"

@@ -8,6 +8,8 @@ from time import monotonic
 
 from .queues import AbortedError
 
+PREFIX = "stream-guard-"
+
 
 class Crew:
     """Starts threads and joins them. A thread that leaves by AbortedError was told to and has nothing to add."""
@@ -20,8 +22,10 @@ class Crew:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=self._guarded, args=(work,), name=f"stream-guard-{name}", daemon=self._daemon)
+    def start(self, name: str, work: Callable[[], None], *, daemon: bool = False) -> None:
+        thread = threading.Thread(
+            target=self._guarded, args=(work,), name=f"{PREFIX}{name}", daemon=daemon or self._daemon
+        )
         self._threads.append(thread)
         thread.start()
 
@@ -31,12 +35,13 @@ class Crew:
             self.error = self.error or error
         self._wake()
 
-    def join(self, seconds: float | None = None) -> tuple[str, ...]:
-        """Wait for all threads, together at most this long; returns the names of those that still run."""
+    def join(self, *names: str, seconds: float | None = None) -> tuple[str, ...]:
+        """Wait for these threads, or all, together at most this long; returns the names of those that still run."""
         deadline = None if seconds is None else monotonic() + seconds
-        for thread in self._threads:
+        threads = [t for t in self._threads if not names or t.name.removeprefix(PREFIX) in names]
+        for thread in threads:
             thread.join(None if deadline is None else max(deadline - monotonic(), 0.0))
-        return tuple(thread.name for thread in self._threads if thread.is_alive())
+        return tuple(thread.name for thread in threads if thread.is_alive())
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

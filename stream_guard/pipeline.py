@@ -26,6 +26,8 @@ from .types import Frame
 
 POLL_SECONDS = 0.1
 """How often the caller's thread looks at the stop event and reports progress."""
+STAGES_SECONDS = 10.0
+"""How long a run that is given up waits for its stages: an engine may hang, and no thread can be ended from outside."""
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +125,7 @@ class _Run:
         started = perf_counter()
         self.metrics["active_streams"].inc()
         try:
-            self.crew.start("stages", self._stages)
+            self.crew.start("stages", self._stages, daemon=True)
             self._wait(self.opened)
             if self.crew.error is None and not self.stop.is_set():
                 self.sink = make_sink()
@@ -147,15 +149,23 @@ class _Run:
         if not self.finished:
             self.decoded.abort()
             self.processed.abort()
-        self.crew.join()
-        self.metrics["active_streams"].dec()
-        self.metrics["queue_frames"].labels("decoded").set(0)
-        self.metrics["queue_frames"].labels("processed").set(0)
-        if self.sink is not None and not self.finished:
-            try:
+        try:
+            self.crew.join("decode", "encode")
+            if self.crew.join("stages", seconds=STAGES_SECONDS):
+                log.warning("the stages did not answer for %g s and are left behind: an engine hangs", STAGES_SECONDS)
+        finally:  # also where an impatient user ends the waiting
+            self.metrics["active_streams"].dec()
+            self.metrics["queue_frames"].labels("decoded").set(0)
+            self.metrics["queue_frames"].labels("processed").set(0)
+            if not self.finished and not self.crew.join("encode", seconds=0):
+                self._abort_sink()
+
+    def _abort_sink(self) -> None:
+        try:
+            if self.sink is not None:
                 self.sink.abort()
-            except Exception as exc:  # the first error is the one to raise
-                log.warning("the unfinished output could not be removed: %s", exc)
+        except Exception as exc:  # the first error is the one to raise
+            log.warning("the unfinished output could not be removed: %s", exc)
 
     def _raise(self) -> None:
         if self.crew.error is not None:

@@ -166,6 +166,8 @@ def test_an_override_of_every_stage_that_has_the_option() -> None:
         ("troubled.at=soon", "--set troubled.at=soon: at: got 'soon'; it should be a valid integer, "),
         ("troubled.at=true", "--set troubled.at=true: at: got True; it should be a number, not true or false"),
         ("queue=false", "--set queue=false: queue: got False; it should be a number, not true or false"),
+        ("troubled.how=on", "--set troubled.how=on: how: got True; it should be text: put it in double quotes, "),
+        ("troubled.how=7", "--set troubled.how=7: how: got 7; it should be text: put it in double quotes, "),
         ("protect.mis=[1]", "--set protect.mis=[1]: unknown option 'mis' of stage 'protect'; did you mean 'miss'?"),
         ("blur.size=3", "--set blur.size=3: the pipeline has no stage 'blur'; its stages: find, protect, troubled"),
         (

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stream_guard.crew import Crew
 from stream_guard.errors import EngineError, SourceError, StageError, StoppedError
 from stream_guard.metrics import Metrics
 from stream_guard.pipeline import run
@@ -131,6 +132,7 @@ def test_a_frame_that_nobody_searched_is_not_let_through() -> None:
     sink = FakeSink()
     report = run(pipeline(spec(ProtectAll)), FakeSource(frames(3)), lambda: sink)
     assert report.blocked_frames == {"faces_unknown": 3}
+    assert report.frames_without_face == 0
     assert mean_level(sink.frames[0]) == mean_level(frame(0, level=0))
 
 
@@ -196,6 +198,10 @@ def test_a_stage_that_keeps_the_last_frame_is_found_out() -> None:
         run(pipeline(*PROTECT, spec(Troubled, how="lose", at=11)), FakeSource(frames()), FakeSink)
 
 
+def _raised(error: BaseException) -> None:
+    raise error
+
+
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
@@ -209,6 +215,7 @@ def test_a_stage_that_keeps_the_last_frame_is_found_out() -> None:
         (lambda shown: [][1], "IndexError: list index out of range"),
         (lambda shown: {}["weights"], "KeyError: 'weights'"),
         (lambda shown: sys.exit(0), "SystemExit: 0"),
+        (lambda shown: _raised(GeneratorExit()), "GeneratorExit"),
     ],
 )
 def test_what_a_stage_gives_out_is_checked_and_named(returned: Callable[[Frame], Any], words: str) -> None:
@@ -222,6 +229,15 @@ def test_what_a_stage_gives_out_is_checked_and_named(returned: Callable[[Frame],
     with pytest.raises(StageError, match=rf"stage 'odd' failed at 0\.120 s: .*{re.escape(words)}"):
         run(pipeline(*PROTECT, spec(Odd)), FakeSource(frames()), lambda: sink)
     assert sink.aborted
+
+
+def test_another_time_base_is_another_time() -> None:
+    class Odd(ProtectAll):
+        def process(self, shown: Frame) -> Any:
+            return [replace(shown, time_base=shown.time_base / 2)]
+
+    with pytest.raises(StageError, match="the time of frame #0 was changed"):
+        run(pipeline(*PROTECT, spec(Odd)), FakeSource(frames()), FakeSink)
 
 
 def test_an_error_without_words_says_its_kind() -> None:
@@ -307,6 +323,64 @@ def test_an_error_in_the_callers_progress_ends_the_run_too() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(pipeline(*PROTECT), FakeSource(frames(50)), lambda: sink, on_progress=interrupted)
+
+
+@pytest.fixture
+def hanging() -> Iterator[type[ProtectAll]]:
+    """A stage whose engine does not answer at picture 3 until the test is over."""
+    answer = threading.Event()
+
+    class Hanging(ProtectAll):
+        def process(self, shown: Frame) -> Any:
+            if shown.index == 3:
+                answer.wait()
+            return super().process(shown)
+
+    yield Hanging
+    answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "stream-guard-stages":
+            thread.join()
+
+
+def test_an_engine_that_hangs_is_left_behind(
+    hanging: type[ProtectAll], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stream_guard.pipeline.STAGES_SECONDS", 0.2)
+    sink, stop = FakeSink(), threading.Event()
+    with pytest.raises(StoppedError):
+        run(
+            pipeline(spec(FindOne), spec(hanging)),
+            FakeSource(frames()),
+            lambda: sink,
+            stop=stop,
+            on_progress=lambda progress: stop.set(),
+        )
+    assert sink.aborted
+    assert "the stages did not answer for 0.2 s and are left behind" in caplog.text
+
+
+def test_an_impatient_user_finds_no_half_output_either(
+    hanging: type[ProtectAll], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = Crew.join
+
+    def interrupted(self: Crew, *names: str, seconds: float | None = None) -> tuple[str, ...]:
+        if names == ("stages",):
+            raise KeyboardInterrupt
+        return join(self, *names, seconds=seconds)
+
+    monkeypatch.setattr(Crew, "join", interrupted)
+    sink, stop = FakeSink(), threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            pipeline(spec(FindOne), spec(hanging)),
+            FakeSource(frames()),
+            lambda: sink,
+            stop=stop,
+            on_progress=lambda progress: stop.set(),
+        )
+    assert sink.aborted
 
 
 def test_a_source_without_pictures_is_refused() -> None:

@@ -11,7 +11,7 @@ from stream_guard.errors import UnprotectedError
 from stream_guard.policy import FACES_UNKNOWN, NOT_PROTECTED, FailurePolicy, shortfall
 from stream_guard.types import Box, Face, Frame
 
-from .support.fakes import frame, mean_level
+from .support.fakes import frame, mean_level, picture
 
 FACE = Face(1, Box(1, 1, 9, 9), 0.9)
 
@@ -50,3 +50,11 @@ def test_what_never_saw_the_stages_is_held_back_by_either() -> None:
         assert mean_level(shown) < 5
         with pytest.raises(UnprotectedError):
             FailurePolicy(OnFailure.DISCONNECT, protects).apply(known(), "engine_failed")
+
+
+def test_a_safe_picture_of_another_shape_is_not_shown_in_place_of_a_face() -> None:
+    policy, wide = FailurePolicy(OnFailure.BLOCK, protects=True), known(FACE)
+    assert policy.apply(replace(known(), picture=picture(180, width=32))) is None
+    assert policy.apply(wide) == NOT_PROTECTED
+    assert wide.width == 64
+    assert mean_level(wide) < 5

@@ -280,10 +280,10 @@ class LiveStream:
         if self._drain_until is not None:
             self._finished.wait(max(self._drain_until - monotonic(), 0.0))
             self._discard.set()
-        if self._crew.join(CLOSE_SECONDS + POLL_SECONDS):
+        if self._crew.join(seconds=CLOSE_SECONDS + POLL_SECONDS):
             self._decoded.abort()
             self._processed.abort()
-            self._crew.join(CLOSE_SECONDS)
+            self._crew.join(seconds=CLOSE_SECONDS)
         self._ledger.drop_rest(STOPPED)
         self._look()
         gc.unfreeze()

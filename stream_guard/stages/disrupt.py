@@ -13,8 +13,9 @@ from pydantic import Field
 from ..errors import ConfigError, EngineError
 from ..inference import AUTO, Card, Session, backend_words, find_engine, open_session
 from ..media import device, pixels
+from ..media.colour import Colour, readable_colour
 from ..media.orientation import as_stored, orientation_of, upright
-from ..types import Box, Face, Frame, guard_region
+from ..types import Box, Face, Frame, Orientation, guard_region
 from .ahead import due_faces
 from .base import Stage, StageOptions
 from .disrupt_there import DeviceDisrupter
@@ -89,6 +90,7 @@ class DisruptStage(Stage):
         self._waiting: list[Frame] = []
         self._made: dict[tuple[int, int], pixels.Perturbation] = {}  # by picture and track, ahead of their turn
         self._warned = False
+        self._means: tuple[Colour, Orientation] | None = None
 
     def open(self) -> None:
         card = find_engine(self.options.engine, "disrupter")
@@ -124,7 +126,10 @@ class DisruptStage(Stage):
         return done
 
     def _processed(self, frame: Frame) -> Frame:
-        self._forget({face.track for face in frame.faces})
+        means = readable_colour(frame.picture), orientation_of(frame.picture)
+        # What is held was made for samples of another meaning, where that changes in mid-stream.
+        self._forget({face.track for face in frame.faces} if means == self._means else set())
+        self._means = means
         if device.lies_on_device(frame.picture):
             return self._protected_there(frame)
         return replace(frame, faces=self._protect(frame.picture, frame.faces)) if frame.faces else frame

@@ -41,7 +41,8 @@ class FacesOptions(StageOptions):
         ge=1,
         le=60,
         description="pictures from one detection to the next while faces are followed, but never more than half a "
-        "second; a face that is in sight only between two detections, for less than that, may be missed",
+        "second; a face that is in sight only between two detections is missed unless `lookahead` is on and it shows "
+        "as a change of brightness that comes and goes",
     )
     search_every: int = Field(
         4, ge=1, le=60, description="the same while no face is in sight, with the same bound and the same risk"
@@ -52,7 +53,8 @@ class FacesOptions(StageOptions):
     lookahead: bool = Field(
         True,
         description="hold pictures until the next detection, so that a face is covered from where it comes in, with "
-        "a few more detections on held pictures where it can't be followed back; costs a delay of that many pictures",
+        "a few more detections on held pictures where it can't be followed back, or where something came and went; "
+        "costs a delay of that many pictures",
     )
     backend: str = Field(AUTO, description=backend_words())
     threads: int = Field(1, ge=1, le=64, description="threads of the detector")
@@ -76,6 +78,7 @@ class FacesStage(Stage):
         self._previous: pixels.RGB | None = None
         self._since = 0
         self._detected_at: float | None = None
+        self._last: Copies | None = None  # of the picture detected last
 
     def open(self) -> None:
         self._detector = open_detector(self.options.detector, self.options.backend, self.options.threads)
@@ -107,12 +110,12 @@ class FacesStage(Stage):
     def reset(self) -> None:
         self._tracker, self._previous, self._since = Tracker(), None, 0
         self._held.clear()
-        self._detected_at = None
+        self._detected_at, self._last = None, None
 
     def close(self) -> None:
         if self._detector is not None:
             self._detector.close()
-        self._detector, self._previous = None, None
+        self._detector, self._previous, self._last = None, None, None
         self._held.clear()
         self._tracker.forget()
 
@@ -141,7 +144,8 @@ class FacesStage(Stage):
             for other in earlier[: max(0, pictures - 1)]:
                 other.rename(former, track.number)
         if earlier:
-            Gap(look, earlier, self._tracker, self.options.threshold, self._found_on_copy).close(fresh)
+            Gap(self._last, look, earlier, self._tracker, self.options.threshold, self._found_on_copy).close(fresh)
+        self._last = look.copies
 
     def _earlier(self, look: Look) -> Iterator[Look]:
         """The held pictures before `look`, newest first, back to the start of its scene."""

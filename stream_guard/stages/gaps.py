@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..types import Box
 from .detectors import Detection
+from .glimpses import passing
 from .looks import Look
-from .tracking import SURE, cut_template, find_template
+from .tracking import SURE, Copies, cut_template, find_template
 from .tracks import SAME_IOU, Track, Tracker, trace
 
 EXTRA = 5
@@ -31,12 +32,14 @@ class Gap:
 
     def __init__(
         self,
+        before: Copies | None,
         last: Look,
         earlier: Sequence[Look],
         tracker: Tracker,
         threshold: float,
         detect: Callable[[Look], list[Detection]],
     ) -> None:
+        self._before = before
         self._looks = [last, *earlier]
         self._tracker = tracker
         self._threshold = threshold
@@ -50,10 +53,18 @@ class Gap:
             self._search(track.number, 1 + start)
         if any(track.missed and track.likeness >= SURE for track in self._tracker.tracks):
             self._found(len(self._looks) // 2)  # followed, but not seen at the end: onto what did it slip?
+        self._glimpse()
         for at, look in enumerate(self._looks):
             for find in look.found or ():
                 if find.score >= self._threshold and not look.covers(find.box, SAME_IOU):
                     self._note(self._tracker.take_number(), at, find)
+
+    def _glimpse(self) -> None:
+        """Look where something came and went that may be a face."""
+        if self._before is not None:
+            at = passing(self._before, self._looks[0].copies, self._looks[1:])
+            if at is not None:
+                self._found(1 + at)
 
     def _search(self, number: int, start: int) -> None:
         """Halve the pictures from `start` on until the face's first one is found; `start - 1` has the face."""

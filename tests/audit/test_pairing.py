@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,15 @@ def test_variable_rate_survives_the_rounding_of_another_clock(steps: list[int], 
         times.append(times[-1] + Fraction(step * 5, 1001))  # 5 ms and more apart, on no clock's tick
     pairs, pairing = pair(ticks(times, TS), ticks(times, base), interval=Fraction(5, 1001))
     assert len(pairs) == len(times)
+    assert pairing.unpaired == [0, 0]
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_half_a_tick_is_near_enough_on_either_side(shift: int) -> None:
+    half = [Tick(45 + 3600 * i, TS) for i in range(4)]  # half a millisecond past one
+    rounded = [Tick(40 * i + (shift > 0), MKV) for i in range(4)]
+    pairs, pairing = pair(half, rounded, interval=None)
+    assert len(pairs) == 4
     assert pairing.unpaired == [0, 0]
 
 

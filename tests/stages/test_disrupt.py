@@ -232,6 +232,15 @@ class TestHold:
         assert np.array_equal(patches[0], patches[2])
         assert patches[0].any()
 
+    def test_a_perturbation_does_not_outlive_the_meaning_of_the_samples(self, tmp_path: Path) -> None:
+        stage = opened(tmp_path, hold=10)
+        batches = _counted(stage)
+        for matrix in (5, 5, 1, 1):
+            picture = paint("yuv420p", 256, 192)
+            picture.colorspace = matrix
+            assert not one(stage, framed(picture, FACE)).unprotected
+        assert len(batches) == 2
+
     def test_a_new_face_does_not_wait(self, tmp_path: Path) -> None:
         stage = opened(tmp_path, hold=10)
         batches = _counted(stage)
