@@ -79,7 +79,7 @@ def disruption_table() -> str:
         f"Without protection the re-encode alone disrupts {control:.1%}. Face PSNR is that of the perturbation alone, "
         "over the head, in 8 bits before the encoder. Seen: the colour difference to the unprotected delivery that "
         "95 % of the head stays under "
-        "(S-CIELAB with CIE94, as of a face 256 px wide in every row, mean of the faces; 1 is just seen side by side). "
+        "(S-CIELAB with CIE94, as of a face 256 px high in every row, mean of the faces; 1 is just seen side by side). "
         f"The last column is on {bounded[0]} to {bounded[-1]} pairs of {few} faces: P, one network for all rows, at "
         f"{psnr('disrupter')}; the bound (PGD through the codec against that row's generator alone, 80 steps a face, "
         f"begun with noise and with P's own perturbation, whatever is seen of it) at {psnr('bound')}; PGD-10, which "

@@ -125,10 +125,16 @@ def noted(folder: Path) -> dict[str, Any]:
 
 def load_part(folder: Path, part: str, network: torch.nn.Module) -> None:
     """Fill a network from a run's checkpoint; raises EngineError when the run holds another one."""
+    found, kind = stored(folder), type(network).__qualname__.lstrip("_")
+    if part not in found.parts:
+        raise EngineError(f"the run in {folder} is of {found.name!r}, not of {kind}: name another run folder")
     try:
-        network.load_state_dict(stored(folder).parts[part])
+        network.load_state_dict(found.parts[part])
     except (RuntimeError, KeyError, ValueError) as error:
-        raise EngineError(f"the run in {folder} is not of {type(network).__qualname__}: {error}") from error
+        raise EngineError(
+            f"the run in {folder} has weights of {found.name!r} that do not fit {kind} as it is set here, such as: "
+            f"{str(error).strip().splitlines()[-1].strip()} Set what it was trained with, or name another run folder"
+        ) from error
 
 
 def draw_on(rng: torch.Generator, seed: int, starts: Sequence[Path]) -> None:

@@ -99,7 +99,9 @@ class DetectorTrainer(Learner):
     def calibrate(self) -> None:
         """The temperature, then the threshold: on the val split's stills, as many of them lost as fakes passed."""
         super().calibrate()
-        detector, reals, fakes = self.best.detector, [], []
+        detector = self.best.detector
+        reals: list[Tensor] = []
+        fakes: list[Tensor] = []
         for target in self.targets:
             for part, found in zip(heads_and_fakes(self.others, target, JUDGED), (reals, fakes), strict=True):
                 found += [operating.logits(detector, part, way) for way in WAYS]

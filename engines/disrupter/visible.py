@@ -16,7 +16,8 @@ from .delivery import apply_unrounded, blurred, resize
 SIZE = 128
 """The guard region is looked at at this many pixels: twice what the delta's grid can hold."""
 DEGREES = 7.8
-"""What the guard region of a face 256 px wide subtends on a 1080p screen three picture heights away."""
+"""What the guard region of a face 256 px high subtends on a 1080p screen three picture heights away (441 px); of one
+256 px wide it is some 600, and S-CIELAB would say about a fifteenth more."""
 NORM = 4.0
 
 _XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -31,7 +32,8 @@ _EYE = (
 """For each of these a sum of Gaussians: (weight, spread in degrees), the spread taken for the standard deviation. Read
 as it is printed, in exp(-(r / spread)^2), the eye blurs less and sees more: 4.9 where this says 4.4."""
 _WIDEST = 12
-"""Sigma in pixels of SIZE: what is blurred more than that is a mean over the head either way."""
+"""Sigma in pixels of SIZE: a wider blur is cut to that for its cost. On ten heads the mean then is 2 % less than with
+the whole 71 pixels, and one was 17 % less."""
 
 
 def seen(rgb: Tensor, delta: Tensor) -> Tensor:
@@ -46,7 +48,8 @@ def seen(rgb: Tensor, delta: Tensor) -> Tensor:
 def difference(base: Tensor, other: Tensor) -> Tensor:
     """(N, H, W): S-CIELAB with CIE94 over the heads of two sets of guard regions (N, 3, SIZE, SIZE) in [0, 1].
 
-    The base is CIE94's standard, whose own colour says how much a change of it shows; it gets no gradient.
+    The base is CIE94's standard, whose own colour says how much a change of it shows; it gets no gradient. Chroma's
+    part of a change is taken along that colour, not as a difference of lengths: up to 2 % less on P's.
     """
     with torch.no_grad():
         standard = s_cielab(base)

@@ -42,10 +42,20 @@ class Treated:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the perturbation costs in the head region of the 8-bit picture, before any encoder."""
+    """What the perturbation costs in the head region of the 8-bit picture, before any encoder: one entry a face."""
 
-    psnr_db: float | None
+    errors: tuple[SquaredError, ...]
     ssim: tuple[float, ...]
+
+    @property
+    def psnr_db(self) -> float | None:
+        """Of one error over all faces; None where nothing was changed."""
+        squared, count = sum(error.rgb_sum for error in self.errors), sum(error.pixels for error in self.errors)
+        return psnr_db(squared / (3 * count))
+
+    def first(self, count: int | None) -> Quality:
+        """Of the first faces alone; None is all."""
+        return Quality(self.errors[:count], self.ssim[:count])
 
 
 def tight(still: Still, margin: float = 1.15) -> Still:
@@ -92,7 +102,7 @@ class Deliveries:
         return _tensor(self._crops[method.name, width, channel.name, size])
 
     def quality(self, method: Treated, width: int) -> Quality:
-        """PSNR (one error over all faces) and SSIM (a face each) of the perturbation alone."""
+        """PSNR and SSIM of the perturbation alone."""
         self.need(method, width)
         return self._quality[method.name, width]
 
@@ -110,14 +120,15 @@ class Deliveries:
                     self._keep("clean", width, str(share), size, pixels.read_rgb(frame, region, size))
 
     def _deliver(self, method: Treated, width: int) -> None:
-        error, similarity = SquaredError(), []
+        errors, similarity = [], []
         self.begin(f"delivering: {method.name}, face {width} px", len(method.treatments))
         for still, treatment in zip(self.stills, method.treatments, strict=False):
             frames, boxes = _frames(still, width, treatment.perturb)
             original = list(clip(still, width))[MEASURED][0]
             head = head_region(boxes[MEASURED])
             before, after = _window(original, head), _window(frames[MEASURED], head)
-            error.add(difference(after, before))
+            errors.append(SquaredError())
+            errors[-1].add(difference(after, before))
             similarity.append(ssim(before, after) or 0.0)
             for channel in self.channels:
                 if not channel.is_float:
@@ -126,7 +137,7 @@ class Deliveries:
                         crop = pixels.read_rgb(seen, head.square(channel.crop), size)
                         self._keep(method.name, width, channel.name, size, crop)
             self.tick()
-        self._quality[method.name, width] = Quality(psnr_db(error.mse), tuple(similarity))
+        self._quality[method.name, width] = Quality(tuple(errors), tuple(similarity))
 
     def _keep(self, method: str, width: int, channel: str, size: int, crop: Crops) -> None:
         self._crops.setdefault((method, width, channel, size), []).append(crop)

@@ -195,3 +195,9 @@ def test_the_budget_lies_over_the_head():
     assert where[:, 0].max() == 0
     assert torch.equal(where, where.flip(1))
     assert Disrupter()(torch.rand(1, 3, SIZE, SIZE))[..., 0, :].abs().max() == 0
+
+
+def test_without_colour_a_textured_face_is_not_tinted():
+    luma, *colours = Disrupter(colour=0.0)(torch.rand(1, 3, SIZE, SIZE)).abs().amax((0, 2, 3))
+    assert luma > 0
+    assert max(colours) == 0

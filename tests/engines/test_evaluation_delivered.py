@@ -56,6 +56,7 @@ def test_every_way_is_held_against_the_original_and_seen_against_the_plain_deliv
     found = measure([still], 96, 30, probe, {"control": None, "grid": fixed(grid, guard_region)})
     control, ours = (found[name].summary(found["control"]) for name in ("control", "grid"))
     assert 0 < control["l2_mean"] < ours["l2_mean"]  # the encoder's own loss is no nought
+    assert found["control"].squared == [0.0]  # and is no part of what the perturbation costs
     assert control["seen_p95"] < 0.1 < 2 < ours["seen_p95"]
     assert np.median(found["grid"].seen) == found["grid"].seen[0]
     probe.close()
@@ -95,3 +96,11 @@ def test_precision_and_f1_follow_jeffreys_posteriors():
     few = figures.detection(np.ones(16, bool), np.zeros(16, bool))
     assert few["precision"]["ci95"][0] == pytest.approx(0.8711, abs=0.012)
     assert few["f1"]["ci95"][0] == pytest.approx(0.8949, abs=0.012)
+
+
+def test_a_detector_that_passes_everything_is_not_certain_of_its_precision():
+    """Percentiles of a / (a + b), both drawn apart from Beta(16.5, .5): the same draws for both would say .5 to .5."""
+    both = np.random.default_rng(9).beta(16.5, 0.5, (2, 1_000_000))
+    found = figures.detection(np.ones(16, bool), np.ones(16, bool))["precision"]
+    assert found["value"] == 0.5
+    assert found["ci95"] == pytest.approx(np.percentile(both[0] / both.sum(0), [2.5, 97.5]), abs=0.006)

@@ -101,6 +101,8 @@ def test_table_8_has_every_method_width_and_column(inputs, tmp_path):
     none = {"method": "not protected (the delivery alone)"}
     assert values(made, "l2", "8bit", **none) == [0.0, 0.0]  # nothing was done to the picture
     assert min(values(made, "l2", "float", method="PGD-10 on this generator")) > 0
+    faces = {row["labels"].get("first_faces", 2): row["face_ssim"]["n"] for row in made["rows"]}
+    assert faces == {1: 1, 2: 2}  # what a perturbation costs is of the row's own faces
     assert str(tmp_path) not in json.dumps(made)
 
 
@@ -201,6 +203,7 @@ def test_an_attacker_who_purifies_is_measured_against_the_edit_of_the_original(i
     assert found[""] == found[" behind nothing"] == 0.0 < found[" behind something"]
     bounds = [row for row in made["rows"] if "bound" in row["labels"]["method"]]
     assert [row["labels"]["first_faces"] for row in bounds] == [1] * 6
+    assert {row["face_ssim"]["n"] for row in made["rows"] if "first_faces" in row["labels"]} == {1}
     assert str(tmp_path) not in json.dumps(made)
 
 

@@ -55,9 +55,9 @@ def columns(bench: Bench, generator: Generator, treated: Treated, width: int, fi
     return out
 
 
-def quality(bench: Bench, treated: Treated, width: int) -> dict[str, Any]:
-    """Face PSNR and SSIM of the perturbation alone, in 8 bits, as a row carries them."""
-    found = bench.deliveries.quality(treated, width)
+def quality(bench: Bench, treated: Treated, width: int, first: int | None = None) -> dict[str, Any]:
+    """Face PSNR and SSIM of the perturbation alone, in 8 bits, as a row carries them: of the `first` faces, or all."""
+    found = bench.deliveries.quality(treated, width).first(first)
     names = bench.names[: len(found.ssim)]
     return {
         "face_psnr_db": None if found.psnr_db is None else round(found.psnr_db, 2),
@@ -171,7 +171,7 @@ def add(rows: Rows, bench: Bench, generator: Generator, method: str, width: int,
     labels = {**about(generator), "method": METHODS[method], "face_px": width}
     if first is not None:
         labels["first_faces"] = first
-    rows.add(labels, columns(bench, generator, made, width, first), **quality(bench, made, width))
+    rows.add(labels, columns(bench, generator, made, width, first), **quality(bench, made, width, first))
 
 
 def about(generator: Generator) -> dict[str, Any]:

@@ -45,4 +45,5 @@ def _add(rows: Rows, bench: Bench, generator: Generator, method: str, made: Trea
     labels = {**about(generator), "method": method, "face_px": bench.width}
     if first is not None:
         labels["first_faces"] = first
-    rows.add(labels, columns(bench, generator, made, bench.width, first), **quality(bench, made, bench.width))
+    cost = quality(bench, made, bench.width, first)
+    rows.add(labels, columns(bench, generator, made, bench.width, first), **cost)
