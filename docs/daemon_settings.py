@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from stream_guard.daemon import settings as s
+from stream_guard.daemon.file_jobs import STILLNESS_SECONDS
+from stream_guard.daemon.stream import RUNNING_SECONDS
 
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", s.DaemonSettings, ""),
@@ -62,10 +64,12 @@ and column, and starts nothing.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
   Workers end with the daemon, also when that is killed.
-- **Restarts**: a worker that crashes, or is killed for its memory, is started again after `backoff`; after `restarts`
-  within `restart_window` the stream is `failed`, which is an event, an ERROR in the log and
+- **Restarts**: a worker that crashes, or is killed because it hangs or for its memory, is started again after
+  `backoff`; after `restarts` within `restart_window` the stream is `failed`, which is an event, an ERROR in the log and
   `stream_guard_streams_given_up_total`. Limits other than memory, the policy `disconnect` and used-up attempts end a
-  stream at once.
+  stream at once. A worker hangs when it says nothing for {silent:g} s, or when pictures come and none leaves its stages
+  and its encoder for {silent:g} s and `stall`; that of a file job when it gets no further for {still:g} minutes: the
+  job is then tried again.
 - **Admission**: streams of the file always start. One that comes over the API or a hook is refused with 503 and
   `Retry-After` when CPU time or memory would not do: measured over 5 s, with what streams that started within 15 s will
   take, and what the others take on average (0.5 CPUs and 400 MiB while there is none). Niced work, as file jobs are,
@@ -75,7 +79,9 @@ and column, and starts nothing.
 
 
 def page(note: str) -> str:
-    return PAGE.format(note=note) + "\n".join(_section(*section) for section in SECTIONS)
+    return PAGE.format(note=note, silent=RUNNING_SECONDS, still=STILLNESS_SECONDS / 60) + "\n".join(
+        _section(*section) for section in SECTIONS
+    )
 
 
 def _section(title: str, model: type[BaseModel], words: str) -> str:

@@ -39,7 +39,7 @@ JOB=$(curl -sSf -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/
   -d '{"source": "/srv/media/in.mp4", "output": "/srv/media/out.mp4"}' |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')
 curl -sSf -H "Authorization: Bearer $TOKEN" $GUARD/v1/jobs/$JOB
-curl -sSf -H "Authorization: Bearer $TOKEN" "$GUARD/v1/jobs?phase=running&limit=10"
+curl -sSf -H "Authorization: Bearer $TOKEN" "$GUARD/v1/jobs?phase=running&limit=10"  # then &before=ID of the last one
 curl -sSf -H "Authorization: Bearer $TOKEN" -X DELETE $GUARD/v1/jobs/$JOB
 
 # Follow what happens to one stream, from event 17 on

@@ -109,7 +109,8 @@ class Control(Protocol):
     def snapshot(self, name: str, kind: Literal["original", "protected", "difference"]) -> bytes:
         """A JPEG of the newest picture. Raises MissingError where there is none yet."""
 
-    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]: ...
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100, before: str | None = None) -> list[JobState]:
+        """The newest first; with `before` those older than that job. Raises MissingError where there is none."""
 
     def job(self, id: str) -> JobState:
         """Raises MissingError."""

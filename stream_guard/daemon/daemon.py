@@ -154,8 +154,8 @@ class Daemon:
     def snapshot(self, name: str, kind: Literal["original", "protected", "difference"]) -> bytes:
         return self._streams.snapshot(name, kind)
 
-    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
-        return self._jobs.runner.jobs(phase, limit)
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100, before: str | None = None) -> list[JobState]:
+        return self._jobs.runner.jobs(phase, limit, before)
 
     def job(self, id: str) -> JobState:
         return self._jobs.runner.job(id)

@@ -26,6 +26,8 @@ from .urls import check_url
 NICE = 10
 """Live streams come first."""
 PATIENCE_SECONDS = 900.0
+STILLNESS_SECONDS = 3600.0
+"""A worker tells of every step, and the longest, an engine that is built for a GPU, takes minutes."""
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Spawner:
         self.admit()
         limits = LimitSettings.model_validate(spec.get("settings", {}).get("limits", {}))
         spec = {**spec, "tracing": self.traces(OWNER)}
-        order = Order("job", spec, limits.memory, limits.cpu, NICE, PATIENCE_SECONDS)
+        order = Order("job", spec, limits.memory, limits.cpu, NICE, PATIENCE_SECONDS, STILLNESS_SECONDS)
         worker = object()
 
         def told(message: Message) -> None:

@@ -36,6 +36,8 @@ class Order:
     nice: int = 0
     patience: float = 60.0
     """A worker that says nothing for this long, not even that it is alive, is killed."""
+    stillness: float = 0.0
+    """One that says nothing but that it is alive for this long is killed too: it hangs. 0: no limit."""
 
     def first_line(self) -> bytes:
         cpu = max(1, round(self.cpu_seconds)) if self.cpu_seconds else 0
@@ -70,7 +72,7 @@ class Process:
         self.outgoing = bytearray(order.first_line())
         self.reason: Reason = ""
         self.deadline: float | None = None
-        self.heard = monotonic()
+        self.heard = self.moved = monotonic()
         self.memory_bytes = 0
         self.cpus = 0.0
         """CPU seconds a second, over the last seconds."""
@@ -119,6 +121,7 @@ class Process:
             self.heard = monotonic()
             for message in self._lines.feed(data):
                 if message["type"] != "alive":
+                    self.moved = self.heard
                     self.on_message(message)
         return data != b""
 
@@ -137,8 +140,12 @@ class Process:
             self.kill("memory")
         elif self.deadline is not None and now > self.deadline:
             self.kill("shutdown")
-        elif now - self.heard > self.patience:
+        elif now - self.heard > self.patience or 0 < self.order.stillness < now - self.moved:
             self.kill("stuck")
+
+    def forgive(self, seconds: float, now: float) -> None:
+        """We stood still ourselves: a paused container, or a machine that slept, makes no worker silent."""
+        self.heard, self.moved = min(now, self.heard + seconds), min(now, self.moved + seconds)
 
     def _measure(self, now: float) -> None:
         self.memory_bytes = resident_bytes(self.pid)

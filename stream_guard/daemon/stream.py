@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..errors import ExitCode
+from ..live.ledger import LATE
 from ..live.spec import LivePhase
 from ..metrics import Metrics
 from .admission import Load
@@ -27,7 +28,9 @@ from .supervisor import Handle
 
 Origin = Literal["config", "api", "hook"]
 LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
-"""How long a worker may be silent: building an engine may hold everything up, running may not."""
+"""How long a worker may be silent: building an engine may hold everything up, running may not. So long, beside the time
+that a source may take for a picture, may pictures stay in flight.
+"""
 DONE = (LivePhase.ENDED, LivePhase.FAILED)
 WARNED = frozenset({"tracing", "unprotected"})
 """Kinds of a worker's events that are warnings in the log."""
@@ -72,6 +75,8 @@ class Stream:
         self.status: dict[str, Any] = {}
         self.error = ""
         self._said = ""  # by the worker that runs, of its own failure
+        self._left = 0  # pictures that its stages and its encoder had done with by its last status
+        self._still = 0  # statuses since then, about one a second
         self.started = time.time()
         self.ended_at: float | None = None
         self.restarts = 0
@@ -107,6 +112,7 @@ class Stream:
         order = Order("live", spec, limits.memory, limits.cpu, patience=LOADING_SECONDS)
         self._restart_at, self.running_since = None, None
         self.phase, self.status, self._final, self._said = LivePhase.STARTING, {}, False, ""
+        self._left, self._still = 0, 0
         self.handle = self.around.spawn(order, guarded(self._on_message), guarded(self._on_exit))
 
     def due(self) -> bool:
@@ -186,6 +192,20 @@ class Stream:
             process.patience = RUNNING_SECONDS
         if phase is LivePhase.RUNNING and self.running_since is None:
             self.running_since, self.error = self.around.clock(), ""
+        self._look_for_hang(status)
+
+    def _look_for_hang(self, status: dict[str, Any]) -> None:
+        """A worker that answers may hang all the same: a call of an engine that never returns keeps its pictures.
+
+        What is dropped as late is dropped in front of the stages, and says nothing of them.
+        """
+        dropped = status.get("dropped", {})
+        left = status.get("frames_out", 0) + sum(dropped.values()) - dropped.get(LATE, 0)
+        self._still = self._still + 1 if left == self._left and status.get("in_flight") else 0
+        self._left = left
+        if self._still > RUNNING_SECONDS + self.settings.stall and self.handle is not None:
+            self._said = f"pictures came and none left for {self._still} s: a stage, an engine or the encoder hangs"
+            self.handle.kill("stuck")
 
     def _on_exit(self, ended: WorkerExit) -> None:
         words = self.handle.last_words if self.handle is not None else ()

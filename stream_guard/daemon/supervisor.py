@@ -118,9 +118,9 @@ class Supervisor:
             while self._posted:
                 self._guarded(self._posted.popleft())
             self._flush()
-            if monotonic() >= due:
-                due = monotonic() + TICK_SECONDS
-                self._watch()
+            if (now := monotonic()) >= due:
+                self._watch(now, now - due)
+                due = now + TICK_SECONDS
                 self._guarded(self.on_tick)
 
     def _serve(self, fd: int, handler: Callable[[], None] | None) -> None:
@@ -170,9 +170,10 @@ class Supervisor:
             if process.outgoing:
                 process.write()
 
-    def _watch(self) -> None:
+    def _watch(self, now: float, late: float) -> None:
         for handle, process in list(self._alive.items()):
-            self._guarded(partial(self._look_at, handle, process, monotonic()))
+            process.forgive(late, now)
+            self._guarded(partial(self._look_at, handle, process, now))
 
     def _look_at(self, handle: Handle, process: Process, now: float) -> None:
         ended = process.poll()

@@ -80,6 +80,7 @@ def test_the_number_of_streams_is_bounded_where_wished() -> None:
     with pytest.raises(AdmissionError, match="2 streams run") as refused:
         Fake(busy=0.0).admission(AdmissionSettings(max_streams=2)).check([settled(0.1)] * 2)
     assert refused.value.label == "streams"
+    Fake(busy=0.0).admission(AdmissionSettings(max_streams=2)).check([settled(0.1)])
 
 
 def test_this_machine_is_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import httpx
@@ -11,7 +12,7 @@ from stream_guard.daemon.api import create_app
 from stream_guard.daemon.api.access import bearer
 from stream_guard.daemon.api.words import clean
 from stream_guard.daemon.control import StreamState
-from stream_guard.daemon.settings import DaemonSettings, Http
+from stream_guard.daemon.settings import DaemonSettings, Http, Token
 from stream_guard.errors import ConfigError
 from tests.daemon.api_server import KEY, READ, TOKENS, WRITE, running
 from tests.support.control_fake import FakeControl
@@ -29,6 +30,16 @@ def test_an_open_address_without_tokens_is_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
 def test_loopback_needs_no_tokens(address: str) -> None:
     assert create_app(FakeControl(), DaemonSettings(http=Http(address=address)))
+
+
+@pytest.mark.parametrize("token", ['with "quotes" \\ and blanks', "größe-€"])
+def test_a_token_is_taken_byte_for_byte(token: str) -> None:
+    """Its sum is of what `printf %s TOKEN | sha256sum` saw: the terminal's UTF-8, which the header carries as it is."""
+    one = Token(name="odd", role="read", sha256=hashlib.sha256(token.encode()).hexdigest())
+    with running(tokens=(one,)) as api:
+        for sent, status in ((token, 200), (token[:-1], 401)):
+            headers = {"Authorization": b"Bearer " + sent.encode()}
+            assert api.http.get("/v1/streams", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("path", GUARDED)

@@ -260,7 +260,7 @@ def test_a_certificate_that_is_none_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "a.pem").write_text("no certificate")
     for path in ("a.pem", "missing.pem"):
         tls = Tls(certificate=str(tmp_path / path), key=str(tmp_path / path))
-        with pytest.raises(ConfigError, match=r"http\.tls"):
+        with pytest.raises(ConfigError, match=rf"http\.tls: the certificate '.*{path}' with the key '.*{path}'"):
             serve_app(create_app(FakeControl(), DaemonSettings()), Http(port=0, tls=tls)).start()
 
 

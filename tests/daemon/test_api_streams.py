@@ -73,6 +73,14 @@ def test_a_job_is_queued_shown_and_cancelled_once(api: Running) -> None:
     assert [job["outcome"] for job in api.http.get("/v1/jobs", params={"phase": "ended"}).json()] == ["aborted"]
 
 
+def test_all_jobs_are_listed_page_by_page(api: Running) -> None:
+    queued = [api.http.post("/v1/jobs", json=JOB).json()["id"] for _ in range(5)]
+    listed: list[str] = []
+    while page := api.http.get("/v1/jobs", params={"limit": 2, **({"before": listed[-1]} if listed else {})}).json():
+        listed += [job["id"] for job in page]
+    assert listed == queued[::-1]
+
+
 def test_an_idempotency_key_gives_one_job(api: Running) -> None:
     headers = {"Idempotency-Key": "upload-17"}
     first, again = (api.http.post("/v1/jobs", json=JOB, headers=headers) for _ in range(2))
@@ -106,6 +114,8 @@ def test_metrics_are_prometheus_text(api: Running) -> None:
         ("DELETE", "/v1/streams", 405, "method_not_allowed"),
         ("GET", "/v1/streams/bad%20name", 422, "invalid"),
         ("GET", "/v1/jobs?limit=0", 422, "invalid"),
+        ("GET", "/v1/jobs?before=nobody", 404, "not_found"),
+        ("GET", "/v1/jobs?before=", 422, "invalid"),
         ("GET", "/v1/jobs?phase=resting", 422, "invalid"),
         ("GET", "/v1/events?since=-1", 422, "invalid"),
     ],

@@ -268,3 +268,40 @@ def test_deliveries_wait_and_keep_their_body(store: JobStore, clock: Clock) -> N
     assert (second.id, second.body, second.attempts) == (first.id, first.body, 2)
     deliveries.remove(second.id)
     assert deliveries.due() is None
+
+
+def test_a_clock_that_is_set_back_keeps_no_job_waiting(store: JobStore, clock: Clock) -> None:
+    clock.now = 1e9
+    name = store.submit(settings())[0].id
+    store.take()
+    store.put_back(name, wait=5.0, failed=True)
+    assert (store.take(), store.due()) == (None, 5.0)
+    clock.now -= 86400
+    assert store.due() == 0.0
+    assert taken(store) == [name]
+
+
+def test_a_clock_that_is_set_back_keeps_no_webhook_waiting(store: JobStore, clock: Clock) -> None:
+    clock.now = 1e9
+    deliveries = Deliveries(store)
+    deliveries.add("job.ended", store.submit(settings())[0], "http://127.0.0.1/hook")
+    clock.now -= 3600
+    first = deliveries.take()
+    assert first is not None
+    deliveries.put_back(first.id, 5.0)
+    assert (deliveries.take(), deliveries.due()) == (None, 5.0)
+    clock.now -= 86400
+    assert deliveries.due() == 0.0
+    again = deliveries.take()
+    assert again is not None
+    assert again.id == first.id
+
+
+def test_the_list_goes_on_before_the_last_that_was_seen(store: JobStore) -> None:
+    ids = [store.submit(settings(str(i)))[0].id for i in range(5)]
+    store.end(ids[1], "aborted")
+    assert [job.id for job in store.jobs(limit=2, before=ids[3])] == [ids[2], ids[1]]
+    assert [job.id for job in store.jobs("queued", before=ids[2])] == [ids[0]]
+    assert store.jobs(before=ids[0]) == []
+    with pytest.raises(MissingError, match="no job 'nobody'"):
+        store.jobs(before="nobody")

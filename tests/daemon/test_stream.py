@@ -10,6 +10,7 @@ from typing import Any, cast
 from stream_guard.daemon.aggregate import Aggregate
 from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
+from stream_guard.daemon.protocol import Message
 from stream_guard.daemon.ring import Ring
 from stream_guard.daemon.settings import StreamSettings
 from stream_guard.daemon.stream import Around, Stream
@@ -33,3 +34,43 @@ def test_the_wait_for_the_thousandth_restart_is_the_longest_there_is() -> None:
     assert (one.phase, one.restarts) == (LivePhase.STARTING, 1100)
     one.around = replace(one.around, clock=lambda: chosen.backoff.most)
     assert one.due()
+
+
+def test_a_worker_whose_pictures_stand_still_is_killed_and_started_anew() -> None:
+    """It answers on a thread of its own while an engine's call never returns."""
+    said: list[Callable[[Message], None]] = []
+    ends: list[Callable[[WorkerExit], None]] = []
+    killed: list[str] = []
+
+    def spawn(order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]) -> Any:
+        said.append(on_message)
+        ends.append(on_exit)
+        return SimpleNamespace(last_words=(), process=None, kill=killed.append)
+
+    aggregate = cast(Aggregate, SimpleNamespace(ended=lambda *_: None))
+    metrics = Metrics(of=DAEMON_METRICS)
+    chosen = StreamSettings(name="one", source="rtmp://127.0.0.1/live/run", stall=10.0)
+    one = Stream(chosen, "api", Around(spawn, aggregate, Ring(), metrics))
+    one.launch(lambda callback: callback)
+
+    def tell(times: int, **status: Any) -> None:
+        for _ in range(times):
+            said[-1]({"type": "status", "status": {"phase": "running", **status}})
+
+    tell(100, frames_out=5, in_flight=0, dropped={})  # nobody sends anything
+    for out in range(100):
+        tell(1, frames_out=out, in_flight=3, dropped={})
+    for disordered in range(100):
+        tell(1, frames_out=99, in_flight=3, dropped={"disordered": disordered})
+    for late in range(40):  # dropped in front of the stages
+        tell(1, frames_out=99, in_flight=3, dropped={"disordered": 99, "late": late})
+    assert killed == []
+    tell(1, frames_out=99, in_flight=3, dropped={"disordered": 99, "late": 40})
+    assert killed == ["stuck"]
+    ends[-1](WorkerExit(-9, "stuck"))
+    assert (one.phase, one.restarts) == (LivePhase.STARTING, 1)
+    assert "none left for 41 s" in one.error
+    assert metrics.registry.get_sample_value("stream_guard_worker_restarts_total", {"reason": "stuck"}) == 1
+    one.launch(lambda callback: callback)
+    tell(40, frames_out=99, in_flight=3, dropped={"late": 99})
+    assert killed == ["stuck"]

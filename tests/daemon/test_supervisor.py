@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from stream_guard.daemon import process as process_module
+from stream_guard.daemon import supervisor as supervisor_module
 from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
 from stream_guard.daemon.protocol import Message
@@ -92,6 +95,26 @@ def test_a_worker_that_does_not_stop_is_killed_in_time(supervisor: Supervisor) -
 
 def test_a_frozen_worker_is_killed(supervisor: Supervisor) -> None:
     assert Watched(supervisor, "frozen", patience=3.0).wait() == WorkerExit(-signal.SIGKILL, "stuck")
+
+
+def test_a_worker_that_is_alive_and_gets_nowhere_is_killed(supervisor: Supervisor) -> None:
+    assert Watched(supervisor, "deaf", stillness=2.0).wait() == WorkerExit(-signal.SIGKILL, "stuck")
+
+
+def test_a_pause_of_the_whole_machine_is_no_silence_of_the_workers(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `docker pause`: the clock has gone on, and nobody could say anything."""
+    pause = [0.0]
+    worker = Watched(supervisor, "run", patience=60.0, stillness=600.0)
+    worker.running()
+    for module in (supervisor_module, process_module):
+        monkeypatch.setattr(module, "monotonic", lambda: monotonic() + pause[0])
+    pause[0] = 3600.0
+    worker.handle.send({"type": "snapshot", "id": 1})
+    until(lambda: worker.ended or any(m["type"] == "snapshot" for m in worker.said), "an answer")
+    worker.handle.stop()
+    assert worker.wait() == WorkerExit(4)
 
 
 def test_what_libraries_print_disturbs_nobody(supervisor: Supervisor) -> None:

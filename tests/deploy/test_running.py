@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 import yaml
 
 from stream_guard.daemon.configuration import load_settings
-from stream_guard.daemon.settings import DaemonSettings
+from stream_guard.daemon.settings import DaemonSettings, Tls
 from stream_guard.metrics import DAEMON_METRICS
+from tests.daemon.api_server import TOKENS, running
+from tests.daemon.test_api_limits import certified
 from tests.support.servers import RTMP_MODULE, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +98,26 @@ def test_a_container_file_copies_what_is_there_and_runs_as_nobody(file: Path) ->
     if file.name != "Containerfile.nginx":
         volume = next(rest for word, rest in steps if word == "VOLUME")
         assert f"STREAM_GUARD__STATE_DIR={volume}" in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["Containerfile", "Containerfile.cuda"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_the_containers_health_is_that_of_the_daemon(name: str, secure: bool, tmp_path: Path) -> None:
+    text = re.sub(r"\\\n\s*", "", (CONTAINER / name).read_text())
+    (check,) = re.findall(r"^HEALTHCHECK .*?CMD (.*)$", text, re.MULTILINE)
+    tls = None
+    if secure:
+        certificate, key = certified(tmp_path)
+        tls = Tls(certificate=str(certificate), key=str(key))
+
+    def healthy(port: int) -> bool:
+        environment = {"PATH": os.environ["PATH"], "STREAM_GUARD__HTTP__PORT": str(port)}
+        return subprocess.run(["sh", "-c", check], env=environment, capture_output=True).returncode == 0
+
+    program("curl")
+    with running(tls=tls, tokens=TOKENS) as api:
+        assert healthy(api.server.port)
+    assert not healthy(api.server.port)
 
 
 def test_what_is_built_from_is_let_in() -> None:

@@ -93,9 +93,11 @@ class FakeControl:
 
     # Jobs
 
-    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100, before: str | None = None) -> list[JobState]:
         with self.changed:
             found = [self._progress(job) for job in reversed(self._jobs.values())]
+            if before is not None:
+                found = found[[job.id for job in found].index(self.job(before).id) + 1 :]
             return [job for job in found if phase in (None, job.phase)][:limit]
 
     def job(self, id: str) -> JobState:

@@ -34,7 +34,9 @@ def check_certificate(tls: Tls) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
     except (OSError, ValueError) as exc:  # a ValueError for a path that no file can have, with a NUL in it
-        raise ConfigError(f"http.tls: the certificate or key cannot be used: {exc}") from exc
+        raise ConfigError(
+            f"http.tls: the certificate {tls.certificate!r} with the key {tls.key!r} cannot be used: {exc}"
+        ) from exc
 
 
 def check_listening(http: Http) -> None:
@@ -49,7 +51,8 @@ def check_listening(http: Http) -> None:
 def bearer(tokens: tuple[Token, ...], authorization: str) -> Token | None:
     """The token that the header `Authorization: Bearer ...` names. Takes equally long for every one and for none."""
     scheme, _, given = authorization.partition(" ")
-    digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    sent = given.strip(" \t").encode("latin-1", "replace")  # the header's own bytes: it was decoded so
+    digest = hashlib.sha256(sent).hexdigest()
     found = None
     for token in tokens:
         if hmac.compare_digest(token.sha256, digest):

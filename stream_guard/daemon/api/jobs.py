@@ -7,20 +7,24 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from ..control import JobPhase, JobState
-from ..settings import JobSettings
+from ..settings import NAME, JobSettings
 from .answers import DOCUMENTED
 from .asking import RULES, Daemon, IdempotencyKey, JobId
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=RULES)
 Phase = Annotated[JobPhase | None, Query(description="Only jobs in this phase")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most jobs to list")]
+Before = Annotated[
+    str | None,
+    Query(pattern=NAME, description="Only jobs older than this one: the last of a list, for the list after it"),
+]
 AGAIN = {200: {"model": JobState, "description": "The job that this Idempotency-Key started before"}, **DOCUMENTED}
 
 
 @router.get("", summary="Jobs, newest first")
-def list_jobs(daemon: Daemon, phase: Phase = None, limit: Limit = 100) -> list[JobState]:
-    """Queued, running, waiting for another attempt, and ended ones."""
-    return daemon.jobs(phase, limit)
+def list_jobs(daemon: Daemon, phase: Phase = None, limit: Limit = 100, before: Before = None) -> list[JobState]:
+    """Queued, running, waiting for another attempt, and ended ones. 404 where `before` names no job."""
+    return daemon.jobs(phase, limit, before)
 
 
 @router.post("", status_code=201, responses=AGAIN, summary="Queue a job")

@@ -7,7 +7,6 @@ import errno
 import logging
 import math
 import socket
-import ssl
 import threading
 import time
 from typing import Any
@@ -17,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ...errors import ConfigError, UsageError
+from ...errors import UsageError
 from ..settings import Http
 from .access import check_certificate
 from .answers import error
@@ -246,10 +245,9 @@ class Server:
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
         )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as exc:
-            raise ConfigError(f"http.tls: the certificate or key cannot be used: {exc}") from exc
+        if tls is not None:
+            check_certificate(tls)
+        config.load()
         return config
 
 

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from ..control import JobState
 from .store import JobStore
 
+LONGEST_WAIT_SECONDS = 3 * 3600.0
+"""Between two attempts. What is due later than that was put off before the clock was set back, and is due now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -44,15 +47,17 @@ class Deliveries:
         body = json.dumps({"id": name, "event": event, "created": now, "job": state.model_dump(mode="json")})
         with self._store.changing() as db:
             db.execute(
-                "INSERT INTO deliveries (id, job, url, body, not_before, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (name, state.id, url, body, now, now),
+                "INSERT INTO deliveries (id, job, url, body, not_before, created) VALUES (?, ?, ?, ?, 0, ?)",
+                (name, state.id, url, body, now),
             )
 
     def take(self, busy: Container[str] = ()) -> Delivery | None:
         """The first that is due of receivers that are not `busy`, its attempt counted."""
         with self._store.changing() as db:
+            now = self._store.clock()
             due = db.execute(
-                "SELECT seq, url FROM deliveries WHERE not_before <= ? ORDER BY not_before, seq", (self._store.clock(),)
+                "SELECT seq, url FROM deliveries WHERE not_before <= ? OR not_before > ? ORDER BY not_before, seq",
+                (now, now + LONGEST_WAIT_SECONDS),
             )
             chosen = next((seq for seq, url in due if receiver_of(url) not in busy), None)
             if chosen is None:
@@ -64,9 +69,10 @@ class Deliveries:
     def due(self, busy: Container[str] = ()) -> float | None:
         """Seconds until the next is due of receivers that are not `busy`; None where none waits."""
         with self._store.changing() as db:
-            waiting = db.execute("SELECT not_before, url FROM deliveries ORDER BY not_before")
-            first = next((moment for moment, url in waiting if receiver_of(url) not in busy), None)
-        return None if first is None else max(0.0, first - self._store.clock())
+            now = self._store.clock()
+            found = db.execute("SELECT not_before, url FROM deliveries")
+            waits = [moment - now for moment, url in found if receiver_of(url) not in busy]
+        return min((0.0 if wait > LONGEST_WAIT_SECONDS else max(0.0, wait) for wait in waits), default=None)
 
     def put_back(self, id: str, wait: float) -> None:
         with self._store.changing() as db:

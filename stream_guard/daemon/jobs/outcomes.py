@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ...errors import ExitCode
 from ..control import Outcome
 from . import WorkerExit
-from .store import Job
+from .store import LONGEST_WAIT_SECONDS, Job
 
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER = 5.0, 600.0, 0.3
+FIRST_WAIT_SECONDS, JITTER = 5.0, 0.3
 MOST_INTERRUPTIONS = 5
 """How often a job may be cut off, by kills of the daemon or at its end, without one whole segment in between."""
 

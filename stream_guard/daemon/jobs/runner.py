@@ -124,8 +124,8 @@ class JobRunner:
         self._wake()
         return self._seen(state), new
 
-    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
-        return [self._seen(state) for state in self._store.jobs(phase, limit)]
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100, before: str | None = None) -> list[JobState]:
+        return [self._seen(state) for state in self._store.jobs(phase, limit, before)]
 
     def job(self, id: str) -> JobState:
         return self._seen(self._store.job(id).state)

@@ -25,6 +25,8 @@ from .schema import JobStoreError, migrate
 
 LONGEST_KEY = 200
 """Characters of an idempotency key."""
+LONGEST_WAIT_SECONDS = 600.0
+"""Between two attempts. What is due later than that was put off before the clock was set back, and is due now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,15 @@ class JobStore:
             raise MissingError(f"there is no job {id!r}")
         return _job(found)
 
-    def jobs(self, phase: JobPhase | None = None, limit: int = 100) -> list[JobState]:
-        """The newest first."""
+    def jobs(self, phase: JobPhase | None = None, limit: int = 100, before: str | None = None) -> list[JobState]:
+        """The newest first; with `before` only those older than that job. Raises MissingError where there is none."""
         with self._reading() as db:
+            if before is not None:
+                self.job(before)
             rows = db.execute(
-                "SELECT * FROM jobs WHERE ? IS NULL OR phase = ? ORDER BY seq DESC LIMIT ?", (phase, phase, limit)
+                "SELECT * FROM jobs WHERE (? IS NULL OR phase = ?) "
+                "AND (? IS NULL OR seq < (SELECT seq FROM jobs WHERE id = ?)) ORDER BY seq DESC LIMIT ?",
+                (phase, phase, before, before, limit),
             ).fetchall()
         return [state_of(row) for row in rows]
 
@@ -102,25 +108,31 @@ class JobStore:
     def take(self) -> Job | None:
         """The job whose turn it is, now running: the highest priority first, then the oldest."""
         with self.changing() as db:
+            now = self.clock()
             found = db.execute(
-                "SELECT id FROM jobs WHERE phase IN ('queued', 'waiting') AND not_before <= ? "
+                "SELECT id FROM jobs WHERE phase IN ('queued', 'waiting') AND (not_before <= ? OR not_before > ?) "
                 "ORDER BY priority DESC, seq LIMIT 1",
-                (self.clock(),),
+                (now, now + LONGEST_WAIT_SECONDS),
             ).fetchone()
             if found is None:
                 return None
             db.execute(
                 "UPDATE jobs SET phase = 'running', attempts = attempts + 1, started = coalesce(started, ?) "
                 "WHERE id = ?",
-                (self.clock(), found["id"]),
+                (now, found["id"]),
             )
             return self.job(found["id"])
 
     def due(self) -> float | None:
         """Seconds until the next waiting job may run; None where none waits."""
+        now = self.clock()
         with self._reading() as db:
-            (first,) = db.execute("SELECT min(not_before) FROM jobs WHERE phase IN ('queued', 'waiting')").fetchone()
-        return None if first is None else max(0.0, first - self.clock())
+            (first,) = db.execute(
+                "SELECT min(CASE WHEN not_before > ? THEN 0 ELSE not_before END) FROM jobs "
+                "WHERE phase IN ('queued', 'waiting')",
+                (now + LONGEST_WAIT_SECONDS,),
+            ).fetchone()
+        return None if first is None else max(0.0, first - now)
 
     def recover(self) -> list[Job]:
         """At the start: jobs that a killed daemon left running wait for their turn again. Returns them as they were."""

@@ -18,7 +18,7 @@ from ... import __version__
 from ...errors import ConfigError
 from ...metrics import Metrics
 from ..urls import CheckedUrl
-from .deliveries import Deliveries, Delivery
+from .deliveries import LONGEST_WAIT_SECONDS, Deliveries, Delivery
 from .signing import HEADER, sign
 
 TIMEOUT_SECONDS = 10.0
@@ -26,7 +26,7 @@ LONGEST_ANSWER = 3
 """Time-outs that one exchange may take in all."""
 ATTEMPTS = 10
 """Over about nine hours; then the delivery is given up."""
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER = 5.0, 3 * 3600.0, 0.3
+FIRST_WAIT_SECONDS, JITTER = 5.0, 0.3
 IDLE_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
 """How long the end of the daemon waits for deliveries on their way; the others are sent again at the next start."""

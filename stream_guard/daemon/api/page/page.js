@@ -6,6 +6,7 @@ import * as words from "./words.js";
 
 const EVERY_MS = 2000;
 const MOST_EVENTS = 200;
+const SHOWN_JOBS = 50;
 const find = (id) => document.getElementById(id);
 const cards = new Map();
 const rows = new Map();
@@ -58,12 +59,13 @@ function draw() {
   const running = state.streams.filter((stream) => stream.phase === "running").length;
   find("streams-sum").textContent = state.streams.length ? `${running} of ${state.streams.length} running` : "";
   const open = state.jobs.filter((job) => job.phase !== "ended").length;
-  find("jobs-sum").textContent = state.jobs.length ? `${open} to do` : "";
+  const all = state.jobs.length < SHOWN_JOBS ? "" : ` of the newest ${SHOWN_JOBS}`;
+  find("jobs-sum").textContent = state.jobs.length ? `${open}${all} to do` : "";
 }
 
 async function refresh() {
   try {
-    const paths = ["/readyz", "/v1/streams", "/v1/jobs?limit=50"];
+    const paths = ["/readyz", "/v1/streams", `/v1/jobs?limit=${SHOWN_JOBS}`];
     [state.health, state.streams, state.jobs] = await Promise.all(paths.map(api.get));
     state.failure = "";
   } catch (failure) {
