@@ -68,6 +68,8 @@ def train(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path("runs") / arguments.name
     if (out / "state.pt").exists() and not arguments.resume:
         raise UsageError(f"{out} holds a run already: --resume goes on from it, another --out starts anew")
+    if arguments.resume and not (out / "state.pt").exists():
+        print(f"{out} holds no run yet: a new one begins", file=sys.stderr)
     settings = with_changes(module.Settings(), arguments.set)
     common = (out, arguments.minutes, arguments.resume, arguments.device, settings)
     if arguments.name == "disrupter":

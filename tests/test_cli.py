@@ -181,6 +181,12 @@ def test_a_failing_stage_leaves_nothing(here: Path, how: str) -> None:
     assert left(here) == set()
 
 
+def test_standard_input_is_refused_in_words(here: Path) -> None:
+    result = call("protect", "-", here / "out.mp4")
+    assert result.exit_code == ExitCode.USAGE
+    assert "standard input is not taken" in result.stderr
+
+
 def test_a_cut_off_input_is_protected_as_far_as_it_goes_and_is_an_error(here: Path) -> None:
     source = troubles.truncated(here)
     result = protect(here, source)

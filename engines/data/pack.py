@@ -203,6 +203,8 @@ def read(path: Path, splits: Sequence[str] = SPLITS, with_mask: bool | None = No
 
 def arrays_of(path: Path, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
     """The arrays of a pack whose names begin with `prefix`. Raises one of UNREADABLE."""
+    if path.is_file() and not zipfile.is_zipfile(path):  # numpy would advise to load it unsafely
+        raise ValueError("it is no archive of arrays, or was cut off")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as pack:  # numpy leaves a broken file open
         return {key: pack[key] for key in pack.files if key.startswith(prefix)}
 

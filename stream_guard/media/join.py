@@ -40,9 +40,11 @@ class SegmentEncoder:
     def __init__(self, path: str, info: VideoInfo, first: av.VideoFrame, settings: EncoderSettings) -> None:
         container = container_for(path)
         self._path = path
+        self.warnings: list[str] = []
+        """What could not be carried, in words."""
         with writing(path):
             self._out = av.open(io.BytesIO(), "w", format=container.format)
-            self._track = VideoTrack(self._out, container, info, first, settings, [])
+            self._track = VideoTrack(self._out, container, info, first, settings, self.warnings)
             self._out.start_encoding()
 
     @property

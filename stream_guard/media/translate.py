@@ -91,6 +91,8 @@ _ADVICE = {
 
 def _os_words(what: str, path: str, error: BaseException) -> str:
     number = getattr(error, "errno", None)
+    if path == "-" and number == errno.ENOENT:
+        return f"{what} '-': standard input is not taken, for files are read in any order; name a file"
     return f"{what} {path!r}: {_ADVICE.get(number or 0) or _reason(error)}"
 
 

@@ -18,6 +18,7 @@ from stream_guard.config import load_pipeline
 from stream_guard.media.atomic import AtomicFile
 from stream_guard.protect import protect_file
 from stream_guard.talking_head import talking_head
+from tests.media.test_conform import clip
 from tests.support import jobs, scenes, troubles
 from tests.support.media import SAME_BITS, Clip, vfr, write
 
@@ -137,6 +138,18 @@ def test_subtitles_sound_and_chapters_stay(tmp_path: Path) -> None:
     assert cut.run() == 0, cut.error
     same(whole, cut)
     assert len(jobs.content(cut.output).packets) == 3
+
+
+def test_what_cannot_be_carried_is_said_once_whichever_segment_met_it(tmp_path: Path) -> None:
+    """Each segment has an encoder of its own, which finds the change anew."""
+    limited, full = clip(tmp_path / "a.ts"), clip(tmp_path / "b.ts", full=True)
+    (tmp_path / "both.ts").write_bytes(2 * limited + 4 * full)
+    job = Attempts(tmp_path, tmp_path / "both.ts", tmp_path / "out.mp4")
+    assert job.run(kill_after_segments=3) == -9
+    assert job.run() == 0, job.error
+    said = [words for words in job.report["warnings"] if "range or matrix" in words]
+    assert len(said) == 1
+    assert "changes at 0.6" in said[0], "the moment of the first, not of a later segment's beginning"
 
 
 def test_a_cover_with_a_face_is_protected_as_without_segments(tmp_path: Path) -> None:

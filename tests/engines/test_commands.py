@@ -181,6 +181,13 @@ def test_a_disrupter_may_learn_against_somebody_who_purifies(packed, stargan, tm
     assert list(seen["notes"]["purify"]) == ["restorer"]
 
 
+def test_resuming_what_is_not_there_is_said(packed, tmp_path, capsys):
+    """It may be a mistyped --out."""
+    words = ["train", "stargan", "--data", str(packed[0]), "--minutes", "0", "--out", str(tmp_path / "r"), "--resume"]
+    assert cli.main([*words, "--set", "conv_dim=4", "--set", "size=64"]) == 0
+    assert f"{tmp_path / 'r'} holds no run yet: a new one begins" in capsys.readouterr().err
+
+
 def test_settings_of_another_version_are_said(tmp_path):
     torch.save({"settings": '{"conv_dims": 4}', "parts": {}, "step": 1, "seconds": 1}, tmp_path / "state.pt")
     with pytest.raises(EngineError, match="not known here: conv_dims"):
@@ -202,7 +209,9 @@ def test_parts_of_another_width_are_said(tmp_path):
 def test_an_unreadable_pack_is_said(stargan, tmp_path, capsys):
     (tmp_path / "faces.pack").write_bytes(b"no pack")
     assert against((tmp_path / "faces.pack",), stargan, tmp_path / "p") != 0
-    assert "is not a readable data pack" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is not a readable data pack" in said
+    assert "unsafely" not in said, "numpy's advice would run code"
     assert not (tmp_path / "p").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from ...config import PipelineConfig
 from ...outcome import RunReport
 from .counts import Counts
 from .segments import Segment
+
+_TIME = re.compile(r"\d+\.\d{3} s\b")
 
 
 def joined_report(
@@ -26,6 +29,7 @@ def joined_report(
         counts.include(Counts.from_json(one.record["counts"]))
     encoded = last.frames_out if last is not None else 0
     end = segments[-1].record
+    told = [words for one in segments for words in one.record.get("warnings", ())]
     return RunReport(
         pipeline=config.name,
         on_failure=config.on_failure.value,
@@ -44,5 +48,13 @@ def joined_report(
         engines=engines,
         truncation=str(end["truncation"]),
         verdicts={f"{stage}:{label}": count for (stage, label), count in counts.verdicts.items()},
-        warnings=(*warnings, *sink["warnings"]),
+        warnings=_once([*warnings, *sink["warnings"], *told]),
     )
+
+
+def _once(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Each of them once, with the first time that it names: every segment has an encoder, and each begins anew."""
+    found: dict[str, str] = {}
+    for words in warnings:
+        found.setdefault(_TIME.sub("", words), words)
+    return tuple(found.values())

@@ -82,6 +82,7 @@ class SegmentSink:
             "next": following,
             "parameters": self._encoder.parameters,
             "counts": self._counts.to_json(),
+            "warnings": self._encoder.warnings,
         }
         if following is None:
             record["source"] = dataclasses.asdict(self._source.report)
