@@ -46,13 +46,13 @@ def bound(wanted: Cores) -> Iterator[None]:
     """The runner's threads start on these cores."""
     start = Crew.start
 
-    def start_there(crew: Crew, name: str, work: Callable[[], None]) -> None:
+    def start_there(crew: Crew, name: str, work: Callable[[], None], *, daemon: bool = False) -> None:
         def on_core() -> None:
             if name in wanted:
                 os.sched_setaffinity(0, wanted[name])  # of this thread alone
             work()
 
-        start(crew, name, on_core)
+        start(crew, name, on_core, daemon=daemon)
 
     with patch.object(Crew, "start", start_there):
         yield

@@ -222,7 +222,7 @@ NUL = '"a\\0.yaml"'
         ("log_level: \0", " not valid YAML: unacceptable character #x0000"),
         (f"defaults: {{pipeline: {NUL}}}", "1:1: cannot read the pipeline 'a\\x00.yaml': embedded null byte"),
         (f"jobs: {{webhook_secret_file: {NUL}}}", "1:8: cannot read 'a\\x00.yaml': embedded null byte"),
-        (f"http: {{tls: {{certificate: {NUL}, key: b}}}}", "1:8: http.tls: the certificate or key cannot be used"),
+        (f"http: {{tls: {{certificate: {NUL}, key: b}}}}", "1:8: http.tls: the certificate 'a\\x00.yaml' with the key"),
     ],
 )
 def test_what_python_itself_stumbles_over_is_a_mistake_of_the_file(tmp_path: Path, text: str, words: str) -> None:

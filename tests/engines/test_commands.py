@@ -202,7 +202,7 @@ def test_parts_of_another_width_are_said(tmp_path):
         "seconds": 1,
     }
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(EngineError, match="not of Generator"):
+    with pytest.raises(EngineError, match="do not fit Generator"):
         families.target_of(tmp_path)
 
 

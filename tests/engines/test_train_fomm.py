@@ -274,7 +274,7 @@ def test_another_run_is_refused(run, tmp_path):
     state["parts"]["ema"] = {"main.0.weight": torch.zeros(1)}
     (tmp_path / "other").mkdir()
     torch.save(state, tmp_path / "other" / "state.pt")
-    with pytest.raises(EngineError, match="not of Animator"):
+    with pytest.raises(EngineError, match="do not fit Animator"):
         fomm.load(tmp_path / "other")
 
 

@@ -161,7 +161,7 @@ def test_a_run_of_another_width_is_said(faces, tmp_path):
     state = torch.load(tmp_path / "r" / "state.pt", weights_only=True)
     state["settings"] = state["settings"].replace('"conv_dim": 4', '"conv_dim": 8')
     torch.save(state, tmp_path / "r" / "state.pt")
-    with pytest.raises(EngineError, match="is not of Generator"):
+    with pytest.raises(EngineError, match="do not fit Generator"):
         ganimation.load(tmp_path / "r")
 
 

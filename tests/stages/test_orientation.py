@@ -222,7 +222,7 @@ def test_the_audit_lets_generators_edit_upright_heads(matrix: Matrix, tmp_path: 
     seen: list[list[np.ndarray]] = []
 
     class Probe:
-        name, title, size, conditions, target = "p", "P", 64, ("c",), 0.8
+        name, heading, surrogate, size, conditions, target = "p", "P", True, 64, ("c",), 0.8
 
         def edit(self, crops: list[np.ndarray]) -> list[np.ndarray]:
             seen.append(crops)
