@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def probe_of(name: str, target: Target, title: str, surrogate: bool = True) -> P
     rows = target.conditions.numpy()
     names = tuple(target.condition_names)
     return Probe(name, title, TargetSession(target), names, rows, size=target.size, surrogate=surrogate)
+
+
+def whose(others: Sequence[str]) -> str:
+    """What kind of generators were asked; `others` are the titles of those whose weights were adopted."""
+    ours = "our own surrogates, not the published weights"
+    return f"{ours}, but for: {'; '.join(others)}" if others else ours
 
 
 def probe_of_run(folder: Path, target: Target) -> Probe:

@@ -16,10 +16,12 @@ from typing import Any
 from stream_guard.audit.probes import load_probes
 from stream_guard.audit.run import AuditOptions, audit
 from stream_guard.config import load_pipeline
+from stream_guard.inference import list_engines
 from stream_guard.media import EncoderSettings, transcode
 from stream_guard.protect import protect_file
 
 from ..data.clips import person_of, read_clips
+from .asked import whose
 from .machine import machine
 
 
@@ -83,6 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     encoder = EncoderSettings(codec="libx264", preset="veryfast", crf=given.crf)
     known = {clip.person for pack in given.data for clip in read_clips(pack, ["train"])}
+    others = [card.title for card in list_engines() if card.kind == "generator" and not card.surrogate]
     rows = []
     with tempfile.TemporaryDirectory(prefix="stream-guard-") as folder:
         for clip in given.clips:
@@ -92,7 +95,7 @@ def main() -> None:
     result = {
         "command": f"python -m engines.evaluation.clips CLIP... --data PACK --crf {given.crf:g} "
         f"--samples {given.samples}",
-        "note": "the generators are our own surrogates, not the published weights",
+        "note": f"the generators are {whose(others)}",
         "machine": machine(),
         "encoder": "libx264 veryfast",
         "clips": len(rows),

@@ -22,6 +22,7 @@ from ..disrupter.budget import rms_of_psnr
 from ..generators.target import Target
 from ..shipping import EPSILON
 from . import methods
+from .asked import whose
 from .delivered import Still, Tally, measure
 from .protectors import Engine, budget_of, open_engine
 
@@ -120,13 +121,12 @@ def _of_one(
 
 def facts(seed: int, command: str, engine: str | None = None, others: Sequence[str] = ()) -> dict[str, Any]:
     """What goes for every row; `others` are the titles of generators whose weights were adopted."""
-    ours = "our own surrogates, not the published weights"
     return {
         "command": command,
         "seed": seed,
         "device": f"CPU, {platform.machine()}, torch {torch.__version__}",
         "data": "CelebAMask-HQ stills of the test split (never trained on), drifting clips, libx264 veryfast 4:2:0",
-        "generators": f"{ours}, but for: {'; '.join(others)}" if others else ours,
+        "generators": whose(others),
         "criterion": "mean squared error on [-1,1] between G(protected, decoded) and G(original) at least 0.05",
         "budget_psnr_db": budget_of(find_engine(engine, "disrupter")),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from engines.__main__ import main
 from engines.adopting import PUBLISHED, adoptable
 from engines.detectors.architectures import architecture
 from engines.detectors.registry import detector_of
-from engines.evaluation.asked import probe_of_run
+from engines.evaluation.asked import probe_of_run, whose
+from engines.evaluation.tables.bench import Bench
 from engines.generators import train_fomm, train_stargan
 from engines.generators.families import FAMILIES, target_of
 from engines.generators.stargan import WHOLE_CONDITIONS
-from engines.training import noted, stored
+from engines.training import Run, noted, stored
 from stream_guard.audit.probes import load_probes
 from stream_guard.inference.card import load_card
 
@@ -209,3 +211,22 @@ def test_the_published_settings_give_the_official_shapes(name: str, goldens: Pat
 
 def test_every_published_layout_is_offered() -> None:
     assert {"fomm", "stargan", "ganimation", "cyclegan", "xception", "dfb_xception", "mesonet"} <= set(adoptable())
+
+
+def test_tables_name_the_file_whose_weights_were_asked(tmp_path: Path) -> None:
+    path, _ = published("stargan", tmp_path)
+    assert adopt("stargan", path, tmp_path / "run") == 0
+    arguments = SimpleNamespace(data=None)
+    facts = [
+        Bench._generator(SimpleNamespace(arguments=arguments, device="cpu"), folder, False).facts()  # type: ignore[arg-type]
+        for folder in (tmp_path / "run", trained(tmp_path / "ours"))
+    ]
+    assert [one.get("weights_of") for one in facts] == [path.name, None]
+    assert whose([]) == "our own surrogates, not the published weights"
+    assert whose(["StarGAN, weights of x.ckpt"]).endswith("but for: StarGAN, weights of x.ckpt")
+
+
+def trained(folder: Path) -> Path:
+    settings = settings_of("stargan")
+    Run.of(folder, settings, 0.0, "stargan").save(FAMILIES["stargan"].blank(settings))
+    return folder

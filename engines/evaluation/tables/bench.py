@@ -27,7 +27,7 @@ from ...generators.families import target_of
 from ...generators.target import Target
 from ...magdr.purified import PurifiedTarget
 from ...magdr.train_restorer import load as load_restorer
-from ...training import pick_device, stored
+from ...training import ADOPTED, noted, pick_device, stored
 from .. import protectors
 from ..channels import Channel
 from ..delivered import Still
@@ -55,6 +55,8 @@ class Generator:
     minutes: float
     learned: float = 0.0
     """Share of the pictures it learned from that a disrupter had protected."""
+    weights_of: str = ""
+    """The file that others' weights were adopted from; empty for a surrogate."""
 
     def facts(self) -> dict[str, object]:
         return {
@@ -66,6 +68,7 @@ class Generator:
             "protected_in_training": self.learned,
             "parameters": sum(p.numel() for p in self.target.network.parameters()),
             "size": self.target.size,
+            **({"weights_of": self.weights_of} if self.weights_of else {}),
         }
 
 
@@ -124,7 +127,15 @@ class Bench:
     def _generator(self, folder: Path, seen: bool) -> Generator:
         run, target = stored(folder), target_of(folder, self.arguments.data)
         minutes, learned = round(run.seconds / 60, 1), float(run.settings.get("protected", 0.0))
-        return Generator(folder.resolve().name, target.to(self.device), seen, run.step, minutes, learned)
+        return Generator(
+            folder.resolve().name,
+            target.to(self.device),
+            seen,
+            run.step,
+            minutes,
+            learned,
+            noted(folder).get(ADOPTED, ""),
+        )
 
     def _reader(self, folder: Path) -> Reader:
         detector = registry.detector_of(folder)
