@@ -225,11 +225,12 @@ def test_identity_of_an_undisturbed_face_is_its_own(inputs, tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, tmp_path / "identity.onnx")
-    words = ("identity", "--identity", str(tmp_path / "identity.onnx"), "--channels", "float", "8bit")
+    words = ("identity", "--identity", str(tmp_path / "identity.onnx"), "--channels", "float", "8bit", "crop0.71")
     made = measured(inputs, tmp_path / "t.json", *words)
     none = {"method": "not protected (the delivery alone)"}
     assert values(made, "edits", "float", **none) == [1.0, 1.0]
     assert max(values(made, "inputs", "8bit", method="disrupter (ours, one network)")) < 1
+    assert min(values(made, "inputs", "crop0.71", **none)) > 0.999, "compared with the same crop of the original"
 
 
 def test_flicker_watches_the_product_on_a_clip(inputs, tmp_path):

@@ -18,6 +18,8 @@ from .bench import Bench, Generator
 from .disruption import METHODS, about
 from .document import Columns, Rows
 
+Embedded = tuple[np.ndarray, np.ndarray]
+
 
 def identity(bench: Bench) -> Rows:
     """Rows: the control, PGD and the disrupter, on each generator, conditions in turn over the faces."""
@@ -25,13 +27,12 @@ def identity(bench: Bench) -> Rows:
         raise UsageError("the table 'identity' needs --identity PATH: an ONNX network that embeds faces of 112 px")
     network, rows = Identity(bench.arguments.identity, bench.arguments.threads or 1), Rows()
     for generator in bench.generators:
-        clean = bench.deliveries.clean(bench.width, generator.target.size)
-        indices = bench.pairs(generator, 1)[1]
-        original, edited = network.embed(clean), network.embed(bench.edit(generator, clean, indices))
+        clean = {crop: embedded(bench, generator, network, crop) for crop in {1.0, *(c.crop for c in bench.channels)}}
+        original, edited = clean[1.0]
         for method in ("none", "pgd", "ours"):
             rows.add(
                 {**about(generator), "method": METHODS[method], "face_px": bench.width},
-                columns(bench, generator, method, network, (original, edited)),
+                columns(bench, generator, method, network, clean),
             )
         rows.notes.append(
             f"{generator.name}: cosine between a face and its undisturbed edit {cosines(original, edited).mean():.2f}"
@@ -40,8 +41,14 @@ def identity(bench: Bench) -> Rows:
     return rows
 
 
+def embedded(bench: Bench, generator: Generator, network: Identity, crop: float) -> Embedded:
+    """Of the originals, cropped as the attacker crops, and of their undisturbed edits."""
+    clean = bench.deliveries.clean(bench.width, generator.target.size, crop)
+    return network.embed(clean), network.embed(bench.edit(generator, clean, bench.pairs(generator, 1)[1]))
+
+
 def columns(
-    bench: Bench, generator: Generator, method: str, network: Identity, clean: tuple[np.ndarray, np.ndarray]
+    bench: Bench, generator: Generator, method: str, network: Identity, clean: dict[float, Embedded]
 ) -> Columns:
     made = bench.method(method, generator if method == "pgd" else None)
     indices = bench.pairs(generator, 1)[1]
@@ -50,8 +57,8 @@ def columns(
     bench.progress.begin(f"identity: {made.name} by {generator.name}", len(bench.channels))
     for channel in bench.channels:
         seen = bench.deliveries.heads(made, bench.width, channel, generator.target.size)
-        inputs = cosines(clean[0], network.embed(seen))
-        edits = cosines(clean[1], network.embed(bench.edit(generator, seen, indices)))
+        inputs = cosines(clean[channel.crop][0], network.embed(seen))
+        edits = cosines(clean[channel.crop][1], network.embed(bench.edit(generator, seen, indices)))
         out[channel.name] = {
             "edits": mean(edits, bench.names, bench.seed),
             "inputs": mean(inputs, bench.names, bench.seed),
