@@ -25,13 +25,14 @@ often called fake where it is real (the table of real videos): the stage says `u
 faces under 98 pixels. A person should look at content before it is turned away.
 
 Its threshold is where, on the val split, as many reals are lost as fakes pass. The detector before it had none of its
-own: it lost 7 % of those reals and let .1 % of the fakes pass, called blurred reals fake (a Gaussian of two pixels: 79 %
-passed), and one of the eight real videos with large faces. Now 98 % of reals pass, blurred or not, and in all eight
-videos nearly all frames do. It is paid for in fakes, above all soft and re-encoded ones: of First Order Motion's 12 %
-pass after H.264 crf 23 (4 % before), of CycleGAN's 35 % (30 %), and of the real deepfakes one frame in ten is caught
-where it was four in ten. Who would rather stop more lowers `detect.fake_from` and `detect.real_to`. A small network beside the
-ResNet, which sees only what a blur takes from the picture, is new too: AUROC on CycleGAN's fakes rose from .88 to .96
-after crf 23 (other people: the pack was made anew). It was chosen before the test split was looked at.
+own: it lost 7 % of those reals and let .1 % of the fakes pass, called blurred reals fake (a Gaussian of two pixels:
+79 % passed), and one of the eight real videos with large faces. Now 98 % of reals pass, blurred or not, and in all
+eight videos nearly all frames do. It is paid for in fakes, above all soft and re-encoded ones: of First Order
+Motion's 12 % pass after H.264 crf 23 (4 % before), of CycleGAN's 35 % (30 %), and of the real deepfakes one frame in
+ten is caught where it was four in ten. Who would rather stop more lowers `detect.fake_from` and `detect.real_to`. A
+small network beside the ResNet, which sees only what a blur takes from the picture, is new too: AUROC on CycleGAN's
+fakes rose from .88 to .96 after crf 23 (other people: the pack was made anew). It was chosen before the test split
+was looked at.
 
 Of UTKFace it began with people up to 34 and a few over 100, and went on with people of all ages.
 """
