@@ -7,14 +7,12 @@ from typing import Any
 
 from .result import AuditResult
 
+EVIDENCE = "What they do is evidence about these networks, not a promise about others."
 SURROGATE = (
     "The generators asked here are surrogates: networks of published architectures that this project trained itself, "
-    "for evaluation only. What they do is evidence about these networks, not a promise about others."
+    f"for evaluation only. {EVIDENCE}"
 )
-ADOPTED = (
-    "Not trained by this project: {names}. Their cards say where the weights come from. What they do is evidence about "
-    "these networks, not a promise about others."
-)
+ADOPTED = "Not trained by this project: {names}. Their cards say where the weights come from."
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,10 @@ def asked(result: AuditResult) -> str:
     """What kind of networks the generators are: our surrogates, others' weights, or some of each."""
     generators: Any = result.summary["generators"]
     others = [figures["title"] for figures in generators.values() if not figures["surrogate"]]
-    said = [SURROGATE] if len(others) < len(generators) or not others else []
-    if others:
-        said.append(ADOPTED.format(names=", ".join(others)))
-        said[0] = said[0].replace("The generators asked here", "The other generators asked here")
-    return " ".join(said)
+    if not others:
+        return SURROGATE
+    rest = SURROGATE.replace("The generators", "The other generators") if len(others) < len(generators) else EVIDENCE
+    return f"{ADOPTED.format(names=', '.join(others))} {rest}"
 
 
 def rows(result: AuditResult) -> list[Row]:

@@ -32,5 +32,6 @@ def test_others_weights_are_not() -> None:
 def test_of_both_kinds_each_is_told(order: str) -> None:
     both = {"a": OURS, "b": THEIRS}
     text = said(**{name: both[name] for name in order})
-    assert text.startswith("The other generators asked here are surrogates")
-    assert "Not trained by this project: First Order Motion" in text
+    assert text.startswith("Not trained by this project: First Order Motion")
+    assert "The other generators asked here are surrogates" in text
+    assert text.count("not a promise") == 1
