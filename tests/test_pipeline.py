@@ -343,19 +343,20 @@ def hanging() -> Iterator[type[ProtectAll]]:
             thread.join()
 
 
+def stopped_at_once(stage: type[ProtectAll], sink: FakeSink) -> None:
+    """A run that is told to stop at its first progress."""
+    stop = threading.Event()
+    stages = pipeline(spec(FindOne), spec(stage))
+    run(stages, FakeSource(frames()), lambda: sink, stop=stop, on_progress=lambda progress: stop.set())
+
+
 def test_an_engine_that_hangs_is_left_behind(
     hanging: type[ProtectAll], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stream_guard.pipeline.STAGES_SECONDS", 0.2)
-    sink, stop = FakeSink(), threading.Event()
+    sink = FakeSink()
     with pytest.raises(StoppedError):
-        run(
-            pipeline(spec(FindOne), spec(hanging)),
-            FakeSource(frames()),
-            lambda: sink,
-            stop=stop,
-            on_progress=lambda progress: stop.set(),
-        )
+        stopped_at_once(hanging, sink)
     assert sink.aborted
     assert "the stages did not answer for 0.2 s and are left behind" in caplog.text
 
@@ -371,15 +372,9 @@ def test_an_impatient_user_finds_no_half_output_either(
         return join(self, *names, seconds=seconds)
 
     monkeypatch.setattr(Crew, "join", interrupted)
-    sink, stop = FakeSink(), threading.Event()
+    sink = FakeSink()
     with pytest.raises(KeyboardInterrupt):
-        run(
-            pipeline(spec(FindOne), spec(hanging)),
-            FakeSource(frames()),
-            lambda: sink,
-            stop=stop,
-            on_progress=lambda progress: stop.set(),
-        )
+        stopped_at_once(hanging, sink)
     assert sink.aborted
 
 
