@@ -16,6 +16,7 @@ from .data.pack import SIZE
 from .detectors import command as evaluate_detectors
 from .detectors.registry import TRAINERS
 from .disrupter import train as disrupter
+from .evaluation import second_opinion
 from .evaluation.detection import command as fooling_detectors
 from .evaluation.tables import TABLES
 from .evaluation.tables import run as run_table
@@ -192,6 +193,9 @@ def _evaluate(evaluate: argparse.ArgumentParser) -> None:
     detectors = tables.add_parser("detectors", help="what each detector is worth on held-out people")
     evaluate_detectors.add(detectors)
     detectors.set_defaults(run=evaluate_detectors.run)
+    second = tables.add_parser("second-opinion", help="what purify says of the faces of whole videos")
+    second_opinion.add(second)
+    second.set_defaults(run=second_opinion.run)
     fooled = tables.add_parser("detection", help="attacks on detectors and defences: tables I to IV, figure 6")
     fooling_detectors.add(fooled)
     fooled.set_defaults(run=fooling_detectors.run)

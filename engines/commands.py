@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from .evaluation.asked import probe_of_run
 from .generators import train_fomm as fomm
 from .generators.families import FAMILIES, target_of
 from .generators.target import Target
+from .invocation import invocation
 from .magdr import train_perturbation as perturbation
 from .magdr import train_restorer as restorer
 from .magdr.purified import PurifiedTarget
@@ -162,10 +162,8 @@ def delivered(arguments: argparse.Namespace) -> None:
         arguments.engine,
         arguments.strength,
     )
-    words = shlex.join(sys.argv[1:]).replace(str(arguments.media), "MEDIA")
-    for folder in arguments.targets:
-        words = words.replace(str(folder), f"runs/{folder.name}")
-    command = "python -m engines " + words
+    places = {folder: f"runs/{folder.name}" for folder in arguments.targets}
+    command = invocation({**places, arguments.media: "MEDIA", arguments.out: "OUT"})
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(

@@ -381,7 +381,7 @@ def _measured(model: Path) -> dict[str, Any]:
     if table.get("disrupter_sha256") != hashlib.sha256(model.read_bytes()).hexdigest():
         return {}
     return {
-        f"{key}_{row['generator'].removesuffix('-probe')}_face{row['width']}px_crf{row['crf']}": row["disrupter"][key]
+        f"{key}_{row['family']}_face{row['width']}px_crf{row['crf']}": row["disrupter"][key]
         for row in table["rows"]
         for key in ("disrupted", "ci95", "face_psnr_db")
     }

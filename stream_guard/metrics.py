@@ -145,7 +145,7 @@ DAEMON_METRICS = (
     Metric(
         Counter,
         "worker_restarts",
-        "Workers of live streams that were started again, by reason: crashed, failed, memory, cpu, stuck.",
+        "Workers of live streams that were started again, by reason: crashed, failed, memory, stuck.",
         ("reason",),
     ),
     Metric(Counter, "streams_given_up", "Live streams that failed for good after their restarts were used up."),

@@ -2,7 +2,7 @@
 
 The step starts at twice epsilon and is halved, from the best image so far, whenever progress stalls at a checkpoint.
 Losses: `ce`, and `margin`: the difference of logits ratio needs three classes, with two it is this margin up to its
-scale, which the sign takes out.
+scale, which the sign takes out. After a restart from the best image momentum begins anew; there it goes on.
 """
 
 from __future__ import annotations

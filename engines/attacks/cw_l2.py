@@ -5,9 +5,10 @@ own c, found by binary search. Distances are on [0, 1], as the paper's, so that 
 As in the original code and in the one that the paper used, c starts at the low end and is halved towards 0 after a
 success, and an image counts as solved when the margin exceeds the confidence.
 
-Differences on purpose: an image stops by itself when its loss no longer falls (there: the whole batch at once), and
-leaves the batch; and where the confidence is never reached, the image with the greatest margin is returned instead of
-the unchanged one, so that a confidence that is too large does not look like a defence.
+Differences on purpose: it starts at the image (the paper's code from a random point); an image stops by itself when its
+loss no longer falls (there: the whole batch at once), and leaves the batch; and where the confidence is never reached,
+the image with the greatest margin is returned instead of the unchanged one, so that a confidence that is too large does
+not look like a defence.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 
 from ..data.detect import still_detector
 from ..evaluation.machine import machine
+from ..invocation import invocation
 from ..training import pick_device
 from . import deepfakes
 from .measure import report
@@ -45,13 +44,13 @@ def run(arguments: argparse.Namespace) -> None:
     made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces, videos)
     for row, folder in zip(made["rows"], arguments.detectors, strict=True):
         row["run_sha256"] = _sha256(folder / "state.pt")
-    words = {str(arguments.data): "PACK", str(arguments.out): "OUT"}
-    words |= {str(p): f"runs/{p.name}" for p in (*arguments.detectors, *arguments.fakes)}
-    words |= {str(p): f"videos/{p.name}" for p in arguments.videos}
+    places = {arguments.data: "PACK", arguments.out: "OUT"}
+    places |= {p: f"runs/{p.name}" for p in (*arguments.detectors, *arguments.fakes)}
+    places |= {p: f"videos/{p.name}" for p in arguments.videos}
     facts = {
         "table": "detectors",
         "title": "Deepfake detectors on held-out people, by generator and delivery, and on real deepfake videos",
-        "command": "python -m engines " + shlex.join(words.get(word, word) for word in sys.argv[1:]),
+        "command": invocation(places),
         "device": device,
         "machine": machine(),
         "seconds": round(time.monotonic() - start, 1),

@@ -1,9 +1,10 @@
 """Lipschitz regularisation (fooling_detectors, eq. 7, after Woods et al. 2019), exact: every class, every input.
 
 J + lambda / (C N) sum_i ||grad_x Z_i(x)||^2, x on [0, 1], N its values, C the classes. With ReLU the penalty's own
-gradient ignores that activations switch; the paper's networks therefore have the half-Huber ReLU of Woods et al.,
-x^2 / 2 on [0, 1]. Batch norm uses its running statistics here: in training mode one image's logits depend on the whole
-batch, so that the gradient would be of another function than the one that is deployed.
+gradient ignores that activations switch; the paper's networks therefore have the half-Huber ReLU of Woods et al.
+A difference: in their code and the paper's it bends on [0, 1/2] (x^2 there), here on [0, 1] (x^2 / 2), with which the
+networks of the tables were trained. Batch norm uses its running statistics here: in training mode one image's logits
+depend on the whole batch, so that the gradient would be of another function than the one that is deployed.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ whose gradient is the shortest. With fewer generators a step than there are, `un
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Balance:
     def __init__(self, kind: str, count: int, per_step: int = 1, shares: Sequence[float] = ()) -> None:
         if kind not in KINDS:
             raise UsageError(f"balance is one of {', '.join(KINDS)}, got {kind!r}")
-        if shares and (len(shares) != count or min(shares) < 0 or sum(shares) <= 0):
+        if shares and (len(shares) != count or min(shares) < 0 or not 0 < sum(shares) < inf):
             raise UsageError(f"shares are {count} numbers of 0 or more, one a generator, got {list(shares)}")
         if shares and not 0 < per_step < sum(share > 0 for share in shares) + 1:
             raise UsageError("with shares, per_step is 1 or more and at most the generators that have one")

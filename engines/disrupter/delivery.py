@@ -115,8 +115,8 @@ SMALLEST_SIDE = 112
 def random_channel(rng: torch.Generator, codec_share: float = 0.9) -> Channel:
     """Harsher than the test (crf 23 and 30, JPEG 75).
 
-    H.264 at crf 18 to 36 in five of six of `codec_share`, else JPEG 40 to 90, else rounding alone; two in five are
-    rescaled by 0.5 to 1.5, one in five is blurred.
+    H.264 at crf 18 to 36 in five of six of `codec_share`, else JPEG 40 to 90, else rounding alone; three in ten,
+    none of the largest, are rescaled by 0.5 to 1.5, one in five is blurred.
     """
     u, q, r, s, b, w = torch.rand(6, generator=rng).tolist()
     side = SIDES[int(torch.randint(len(SIDES), (1,), generator=rng))]

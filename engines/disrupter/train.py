@@ -17,7 +17,7 @@ from ..data.clips import read_clips
 from ..data.heads import Heads, crop, crop_theta
 from ..data.origin import described
 from ..generators.target import Target
-from ..training import Run, draw_on, load_part, pick_device, seed_everything, settings_of
+from ..training import Run, draw_on, load_part, pick_device, seed_everything, settings_of, stored
 from . import delivery, objective
 from .balance import Balance
 from .budget import head_rms, rms_of_psnr
@@ -86,6 +86,17 @@ class Settings:
     """length of the whole run over all its resumed calls, for the schedules (0: each call's own length)"""
     seed: int = 0
 
+    def check(self) -> None:
+        """Raises UsageError for shares that are none, and for an `enough` that no pair could be disrupted under."""
+        for name in ("clips", "codec_share", "colour"):
+            if (share := getattr(self, name)) > 1:
+                raise UsageError(f"setting {name} is a share, 0 to 1, got {share:g}")
+        if 0 < self.enough < objective.DISRUPTED:
+            raise UsageError(
+                f"setting enough must be 0 or at least {objective.DISRUPTED}, from where on a pair counts as "
+                f"disrupted, got {self.enough:g}"
+            )
+
 
 class DisrupterTrainer:
     """One step: a batch of heads, one delivery, the generators and detectors whose turn it is; eq. 7; Adam.
@@ -103,6 +114,11 @@ class DisrupterTrainer:
     ) -> None:
         if (settings.c2 or settings.c3) and not detectors:
             raise UsageError("c2 and c3 weigh detectors: name their run folders with --detectors, or set both to 0")
+        if detectors and not (settings.c2 or settings.c3):
+            raise UsageError(
+                "detectors are asked for nothing while c2 and c3 are 0: weigh them (--set c2=1 --set c3=1), or leave "
+                "out --detectors"
+            )
         self.s, self.device = settings, device
         self.balance = Balance(settings.balance, len(targets), settings.per_step, numbers(settings.shares))
         self.names = list(targets)
@@ -225,8 +241,8 @@ def train(
 ) -> Run:
     """Train P for `minutes` against named targets and detectors. `notes` are kept in the run, for the card.
 
-    A new run begins with the weights of the run `start`, where one is named. Such a run, and one that is resumed
-    without `plan_minutes`, is at its final budget from the first step: the strength anneals once.
+    A new run begins with the weights of the run `start`, where one is named. Such a run, also where it is resumed, and
+    one that is resumed without `plan_minutes`, is at its final budget from the first step: the strength anneals once.
     """
     settings = settings or Settings()
     seed_everything(settings.seed)
@@ -239,12 +255,13 @@ def train(
         place,
     )
     run = Run.of(out, settings, minutes, NAME, {"data": described(data), **(notes or {})})
+    begun = begun_with_another(out, start, resume)
     if start is not None:
         load_part(start, "p", trainer.p)
         draw_on(trainer.rng, settings.seed, [start])
     if resume:
         run.resume(trainer.parts, trainer.rng)
-    anneal, trainer.steps = start is None and (bool(settings.plan_minutes) or run.step == 0), run.step
+    anneal, trainer.steps = not begun and (bool(settings.plan_minutes) or run.step == 0), run.step
     mean: dict[str, float] = {}
     while not run.over:
         done = share_done(run, settings)
@@ -255,6 +272,18 @@ def train(
         run.tick(mean, trainer.parts)
     run.save(trainer.parts)
     return run
+
+
+def begun_with_another(out: Path, start: Path | None, resume: bool) -> bool:
+    """Whether the run began, or begins now, with another's weights. Raises UsageError where it is too late for that."""
+    if not resume or not (out / "state.pt").exists():
+        return start is not None
+    begun = any("start" in note for note in stored(out).notes[:1])
+    if start is not None and not begun:
+        raise UsageError(
+            f"{out} holds a run that did not begin with another: resume it without --start, or choose another --out"
+        )
+    return begun
 
 
 def numbers(text: str) -> list[float]:

@@ -16,6 +16,7 @@ from typing import Any
 from stream_guard.audit.probes import load_probes
 from stream_guard.audit.run import AuditOptions, audit
 from stream_guard.config import load_pipeline
+from stream_guard.errors import EngineError, StreamGuardError
 from stream_guard.inference import list_engines
 from stream_guard.media import EncoderSettings, transcode
 from stream_guard.protect import protect_file
@@ -25,10 +26,12 @@ from .asked import whose
 from .machine import machine
 
 
-def examine(clip: Path, folder: Path, encoder: EncoderSettings, samples: int) -> dict[str, Any]:
-    """One clip's figures."""
+def examine(clip: Path, folder: Path, encoder: EncoderSettings, samples: int) -> dict[str, Any] | None:
+    """One clip's figures; None where no face was found in it."""
     ours, plain = folder / "ours.mp4", folder / "plain.mp4"
     report = protect_file(clip, ours, load_pipeline("protect"), encoder=encoder, overwrite=True)
+    if not report.faces:
+        return None
     transcode(str(clip), str(plain), encoder, overwrite=True)
     probes = load_probes(None)
     result = audit(clip, ours, probes, reference=plain, options=AuditOptions(samples=samples))
@@ -76,13 +79,13 @@ def grouped(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="the packs that the networks learned from")
     parser.add_argument("--crf", type=float, default=20)
     parser.add_argument("--samples", type=int, default=8)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     encoder = EncoderSettings(codec="libx264", preset="veryfast", crf=given.crf)
     known = {clip.person for pack in given.data for clip in read_clips(pack, ["train"])}
     others = [card.title for card in list_engines() if card.kind == "generator" and not card.surrogate]
@@ -90,8 +93,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stream-guard-") as folder:
         for clip in given.clips:
             found = examine(clip, Path(folder), encoder, given.samples)
+            if found is None:
+                print(f"{clip}: no face was found in it; it is left out", file=sys.stderr, flush=True)
+                continue
             rows.append({**found, "seen": person_of(clip.stem) in known})
             print(rows[-1], file=sys.stderr, flush=True)
+    if not rows:
+        raise EngineError("no face was found in any of the clips")
     result = {
         "command": f"python -m engines.evaluation.clips CLIP... --data PACK --crf {given.crf:g} "
         f"--samples {given.samples}",
@@ -106,4 +114,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StreamGuardError as error:
+        sys.exit(f"clips: {error}")

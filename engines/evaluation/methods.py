@@ -18,6 +18,7 @@ from ..attacks.base import Linf
 from ..attacks.pgd import PGD
 from ..attacks.through_delivery import ThroughDelivery
 from ..data.pack import SIZE
+from ..generators.target import Target
 from .delivered import Perturb, Still, clip
 
 YCBCR = torch.tensor([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]])
@@ -49,16 +50,17 @@ def bound(
     stills: Sequence[Still],
     generator: nn.Module,
     conditions: Tensor,
+    seed: int,
     psnr_db: float,
     epsilon: float,
-    seed: int,
+    grid: int,
     answer: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Perturb]:
     """PGD through the codec on each still: what any network with this grid and budget could reach.
 
     `answer` says what P answers to guard regions (N, 3, SIZE, SIZE) in [0, 1]; it begins with that as well.
     """
-    attack = ThroughDelivery(psnr_db, epsilon, seed=seed)
+    attack = ThroughDelivery(psnr_db, epsilon, seed=seed, grid=grid)
     out = []
     for start in range(0, len(stills), 6):
         regions = torch.stack([_region(s) for s in stills[start : start + 6]])
@@ -68,9 +70,9 @@ def bound(
     return out
 
 
-def pgd10(still: Still, generator: nn.Module, conditions: Tensor, epsilon: float) -> Perturb:
+def pgd10(still: Still, generator: Target, conditions: Tensor, epsilon: float) -> Perturb:
     """Ten steps of PGD on the head crop against all conditions at once, with no codec in mind (Ruiz et al. 2020)."""
-    x = _head(still)[None] * 2 - 1
+    x = _head(still, generator.size)[None] * 2 - 1
 
     def joint(image: Tensor) -> Tensor:
         return generator(image.expand(len(conditions), -1, -1, -1), conditions)
@@ -90,9 +92,9 @@ def _region(still: Still) -> Tensor:
     return _tensor(pixels.read_rgb(picture, guard_region(box), SIZE))
 
 
-def _head(still: Still) -> Tensor:
+def _head(still: Still, size: int) -> Tensor:
     picture, box = _first(still)
-    return _tensor(pixels.read_rgb(picture, head_region(box), 128))
+    return _tensor(pixels.read_rgb(picture, head_region(box), size))
 
 
 def _tensor(rgb: np.ndarray) -> Tensor:

@@ -20,7 +20,6 @@ from ..data.detect import still_detector
 from ..data.pack import split_of
 from ..disrupter.budget import rms_of_psnr
 from ..generators.target import Target
-from ..shipping import EPSILON
 from . import methods
 from .asked import whose
 from .delivered import Still, Tally, measure
@@ -94,7 +93,8 @@ def _of_one(
     conditions = torch.from_numpy(probe.rows)
     few = list(stills[:bounded])
     budget = ours.budget_psnr_db
-    limits = methods.bound(few, target, conditions, budget, EPSILON, seed, ours.answer) if few else []
+    reach: dict[str, Any] = {"psnr_db": budget, "epsilon": ours.epsilon, "grid": ours.grid, "answer": ours.answer}
+    limits = methods.bound(few, target, conditions, seed, **reach) if few else []
     pgd = [methods.pgd10(still, target, conditions, PGD_SHARE * 2 * rms_of_psnr(budget)) for still in few]
     rows = []
     for width in widths:

@@ -5,7 +5,7 @@ GPU hours. Here drawn pairs (data/expressions.py) teach the same architecture vi
 the end of each run adds a share of the published losses, with the hinge instead of WGAN-GP. The attention of a
 GANimation likes to settle on "copy everything", which no attack could disturb: the drawn targets and `saturation`
 lean against it.
-The settings reach the published recipe: --set supervised=0 colour=0 warmup=0 adversarial=1 smooth=1e-4 wgan=1
+The settings reach the published losses: --set supervised=0 colour=0 warmup=0 adversarial=1 smooth=1e-4 wgan=1
 critic=5 conv_dim=64 adversary_dim=64 lr=1e-4 condition_gain=1.
 """
 
@@ -173,8 +173,7 @@ class GANimationTrainer:
         # Where attention copies, no gradient reaches the colours: they learn the target directly, most where it moves.
         near = F.max_pool2d(weight, 9, 1, 4)
         paired = paired + self.s.colour * ((colour.float() - target).abs() * near).mean()
-        loss = self.s.supervised * paired + self.s.saturation * attention.mean()
-        loss = loss + self.s.smooth * total_variation(attention)
+        loss = self.s.supervised * paired + self._calm(attention)
         report |= {"l1": paired.item(), "attention": attention.mean().item()}
         if adversarial:
             loss = loss + self.s.adversarial * self._unpaired(x, fake, own, c)
@@ -184,11 +183,17 @@ class GANimationTrainer:
         return report
 
     def _unpaired(self, x: Tensor, fake: Tensor, own: Tensor, c: Tensor) -> Tensor:
-        """The published losses of the generator: realness, the asked units, the way back."""
+        """The published losses of the generator: realness, the asked units, the way back and its attention."""
         real, units = self.d(fake)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            back = self.g(fake, own).float()
-        return -real.mean() + self.s.units * F.mse_loss(units, c) + self.s.cycle * (back - x).abs().mean()
+            attention, colour = self.g.masks(fake, own)
+        attention, back = attention.float(), compose(fake, attention.float(), colour.float())
+        loss = -real.mean() + self.s.units * F.mse_loss(units, c) + self.s.cycle * (back - x).abs().mean()
+        return loss + self._calm(attention)
+
+    def _calm(self, attention: Tensor) -> Tensor:
+        """The published losses of an attention mask, of the way there and of the way back alike."""
+        return self.s.saturation * attention.mean() + self.s.smooth * total_variation(attention)
 
     def _discriminate(self, x: Tensor, own: Tensor, c: Tensor, number: int) -> float:
         """One critic step; returns its loss. The units are learned on photographs, as published."""
@@ -251,10 +256,10 @@ def total_variation(attention: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """WGAN-GP: (|grad| - 1)^2 of the critic's mean realness at random blends."""
+    """WGAN-GP: (|grad| - 1)^2 of the critic's realness at random blends, all patches together as in the public code."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     blend = (share * real.detach() + (1 - share) * fake).requires_grad_(True)
-    (grad,) = torch.autograd.grad(critic(blend)[0].mean((1, 2)).sum(), blend, create_graph=True)
+    (grad,) = torch.autograd.grad(critic(blend)[0].sum(), blend, create_graph=True)
     return (grad.flatten(1).norm(dim=1) - 1).square().mean()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 from ..generators.families import target_of
+from ..invocation import invocation
 from ..shipping import ZOO
 from . import faces, video
 from .faces import Crops
@@ -127,6 +126,11 @@ def open_bench(arguments: argparse.Namespace) -> Bench:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if min(arguments.train, arguments.validation) < 1:
+        raise UsageError(
+            "--train and --validation must be 1 or more: without such people there is nothing to fit or to choose a "
+            f"threshold on; got {arguments.train} and {arguments.validation}"
+        )
     if arguments.out.exists():
         load_calibration(arguments.out)
     torch.manual_seed(arguments.seed)
@@ -137,18 +141,10 @@ def run(arguments: argparse.Namespace) -> None:
         bench.close()
     known = load_calibration(arguments.out) if arguments.out.exists() else None
     name = bench.editor.card.name
-    words = shlex.join(sys.argv[1:])
-    if arguments.clips:
-        words = words.replace(shlex.join(map(str, arguments.clips)), "CLIPS")
-    for path, word in (
-        (arguments.data, "PACK"),
-        (arguments.work, "WORK"),
-        (arguments.target, f"runs/{arguments.target.name}"),
-        (arguments.out, "OUT"),
-    ):
-        words = words.replace(str(path), word)
+    places = {arguments.data: "PACK", arguments.work: "WORK", arguments.out: "OUT"}
+    places[arguments.target] = f"runs/{arguments.target.name}"
     calibration = Calibration(
-        command="python -m engines " + words,
+        command=invocation(places, arguments.clips),
         seed=arguments.seed,
         data="heads of the pack: middles, widths and weights on training people, thresholds on validation people"
         + (f"; clean video: {len(arguments.clips)} clips, half for each" if arguments.clips else ""),

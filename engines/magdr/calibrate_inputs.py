@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from stream_guard.magdr.calibration import Calibration, InputCalibration, load_c
 from stream_guard.magdr.inputs import InputDetector, open_inputs, value
 
 from ..data import pack
+from ..invocation import invocation
 from . import faces, video
 from .calibrate import FILE, write
 from .faces import Crops
@@ -82,9 +81,4 @@ def calibrated(
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    words = shlex.join(sys.argv[1:])
-    if arguments.clips:
-        words = words.replace(shlex.join(map(str, arguments.clips)), "CLIPS")
-    for path, word in ((arguments.data, "PACK"), (arguments.out, "OUT")):
-        words = words.replace(str(path), word)
-    return "python -m engines " + words
+    return invocation({arguments.data: "PACK", arguments.out: "OUT"}, arguments.clips)

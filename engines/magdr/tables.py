@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from .. import importing
 from ..evaluation.figures import detection, l2, mean, share
 from ..evaluation.protectors import open_engine
 from ..evaluation.tables.document import device_words
+from ..invocation import invocation
 from ..shipping import RESULTS
 from . import baselines, faces
 from .adaptive import Evade, through_operations
@@ -309,16 +308,10 @@ def _known(out: Path) -> Row:
 
 
 def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
-    known = {
-        str(arguments.data): "PACK",
-        str(arguments.work): "WORK",
-        str(arguments.target): f"runs/{arguments.target.name}",
-        str(arguments.out): "OUT",
-    }
-    given = ["CALIBRATION" if w == str(arguments.calibration) else w for w in sys.argv[1:]]
-    words = shlex.join(known.get(word, Path(word).name if word.startswith("/") else word) for word in given)
+    places = {arguments.data: "PACK", arguments.work: "WORK", arguments.out: "OUT"}
+    places |= {arguments.target: f"runs/{arguments.target.name}", arguments.calibration: "CALIBRATION"}
     return {
-        "command": f"python -m engines {words}",
+        "command": invocation(places),
         "seed": arguments.seed,
         "device": device_words(torch.device("cpu")),
         "data": "Heads of photographs of the pack's test split, 128 px",

@@ -21,6 +21,7 @@ from stream_guard.chain import Chain
 from stream_guard.config import OnFailure, PipelineConfig, load_pipeline
 from stream_guard.magdr import plausible
 from stream_guard.media import EncoderSettings, FileSink, Source, open_source, pixels
+from stream_guard.media.orientation import orientation_of, upright
 from stream_guard.metrics import Metrics
 from stream_guard.outcome import Tally
 from stream_guard.screen import TrackVerdict, judge, note
@@ -113,7 +114,7 @@ def written(path: Path, folder: Path, config: PipelineConfig | None, frames: int
 
 
 def crops(path: Path, size: int, frames: int = 50, looks: int = 3) -> Crops:
-    """Head crops (N, size, size, 3) of the largest face at up to `looks` moments of a file's first pictures."""
+    """Upright head crops (N, size, size, 3) of the largest face at up to `looks` moments of a file's first pictures."""
     stage, seen = FacesStage(), []
     stage.open()
     try:
@@ -128,8 +129,9 @@ def crops(path: Path, size: int, frames: int = 50, looks: int = 3) -> Crops:
         boxes = [face.box for face in frame.faces]
         best = max(boxes, key=lambda box: box.area, default=None)
         others = [box for box in boxes if box is not best]
-        if best is not None and not plausible.place(best, others, frame.width, frame.height, 48):
-            found.append(pixels.read_rgb(frame.picture, head_region(best), size))
+        way = orientation_of(frame.picture)
+        if best is not None and not plausible.place(best, others, frame.width, frame.height, 48, way):
+            found.append(upright(pixels.read_rgb(frame.picture, head_region(best, way), size), way))
     return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
 
 

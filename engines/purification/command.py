@@ -1,143 +1,91 @@
 """`python -m engines purify`: a slow second opinion on faces that the `detect` stage is unsure of, or MagDR flags.
 
 Offline, because the runtime never imports torch: it reads the file, finds and follows its faces as the runtime does,
-fits Deep Image Prior to some crops of each and asks the detector again while it forgets the perturbation.
+fits Deep Image Prior to some crops of each, and asks a network that learned what the prior draws while the
+perturbation is not drawn yet.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from stream_guard.errors import UsageError
-from stream_guard.media import open_source, pixels
-from stream_guard.media.orientation import orientation_of, upright
-from stream_guard.stages.faces import FacesOptions, FacesStage
-from stream_guard.types import Frame, centred_region
+from stream_guard.stages.reasons import NO_FACE
 
-from ..detectors.registry import detector_of
 from ..training import pick_device
-from .prior import FAST, EarlyStop, purify
+from .judges import asked
+from .opinions import FAKE_TO, REAL_FROM, Limits, as_paper, fast, opinions
+from .prior import PAPER_SIZE
+from .tracks import collect
 
-CROP = 1.3
 SIZES = (64, 96, 128)
-THRESHOLD = 0.25
-"""p_real from which a purified face counts as real: the paper's better one."""
-EVERY = 4
-"""Pictures from one crop of a face to the next."""
-
-Rgb = npt.NDArray[np.uint8]
-
-
-@dataclass
-class Track:
-    """The crops (size, size, 3) of one face, and the times in seconds they were taken at."""
-
-    number: int
-    crops: list[Rgb] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    seen: int = 0
-
-    def spread(self, count: int) -> list[int]:
-        """The indices of `count` crops, evenly spaced."""
-        return sorted({round(k) for k in np.linspace(0, len(self.crops) - 1, min(count, len(self.crops)))})
+BEHIND = "detector-purified"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="a video or a picture that FFmpeg reads")
-    parser.add_argument("--detector", type=Path, required=True, metavar="DIR", help="run folder of a detector")
+    parser.add_argument(
+        "--detector",
+        default="",
+        metavar="ENGINE|DIR",
+        help="asked before (the zoo's default, another, or a run folder)",
+    )
+    parser.add_argument(
+        "--behind",
+        default=BEHIND,
+        metavar="ENGINE|DIR",
+        help=f"asked behind the prior ({BEHIND}: it learned what that draws)",
+    )
     parser.add_argument("--tracks", type=int, nargs="*", help="only these faces, as verdicts number them")
     parser.add_argument("--faces", type=int, default=4, help="crops of each face, evenly spaced")
-    parser.add_argument("--size", type=int, default=64, choices=SIZES, help="side of what is purified; more is slower")
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="p_real from which a face is real")
+    parser.add_argument("--size", type=int, choices=SIZES, help=f"side of what is purified, {SIZES[0]} when left out")
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help=f"as the paper does it: {PAPER_SIZE} px, iteration 6000, one crop after another; on a processor half an "
+        "hour each",
+    )
+    parser.add_argument("--real-from", type=float, default=REAL_FROM, help="p_real behind the prior of a real face")
+    parser.add_argument("--fake-to", type=float, default=FAKE_TO, help="p_real behind the prior of a fake, at most")
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Purify the faces and print what the detector said before and says after, as JSON."""
-    if arguments.faces < 1 or not 0 < arguments.threshold < 1:
-        raise UsageError("--faces must be 1 or more and --threshold between 0 and 1")
+    """Purify the faces and print what was said before and is said after, as JSON."""
+    if arguments.faces < 1:
+        raise UsageError(f"--faces must be 1 or more, got {arguments.faces}")
+    if not 0 < arguments.fake_to <= arguments.real_from < 1:
+        raise UsageError(
+            f"0 < --fake-to <= --real-from < 1 is needed, got {arguments.fake_to:g} and {arguments.real_from:g}"
+        )
+    if arguments.paper and arguments.size:
+        raise UsageError(f"--paper is at {PAPER_SIZE} px, got --size {arguments.size} too: leave one of them out")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    tracks = collect(arguments.video, arguments.size, arguments.tracks)
-    found = opinions(
-        tracks, detector_of(arguments.detector), arguments.faces, arguments.threshold, pick_device(arguments.device)
-    )
-    text = json.dumps({"threshold": arguments.threshold, "size": arguments.size, "tracks": found}, indent=1)
+    device, size = pick_device(arguments.device), PAPER_SIZE if arguments.paper else arguments.size or SIZES[0]
+    first, behind = (asked(name, arguments.threads, device) for name in (arguments.detector, arguments.behind))
+    tracks = collect(arguments.video, max(size, first.size), arguments.tracks)
+    limits = Limits(arguments.real_from, arguments.fake_to)
+    prior = as_paper if arguments.paper else fast
+    found = opinions(tracks, first, behind, arguments.faces, size, limits, device, prior)
+    facts: dict[str, Any] = {
+        "detector": first.name,
+        "behind": behind.name,
+        "prior": "paper" if arguments.paper else "fast",
+    }
+    facts |= {"size": size, "real_from": limits.real_from, "fake_to": limits.fake_to}
+    if not found:
+        facts["reason"] = NO_FACE
+    text = json.dumps({**facts, "tracks": found}, indent=1)
     if arguments.out is None:
         print(text)
     else:
         arguments.out.write_text(text + "\n", encoding="utf-8")
         print(arguments.out)
-
-
-def collect(video: Path, size: int, wanted: Sequence[int] | None = None) -> list[Track]:
-    """The faces of a file, followed as the runtime follows them. Raises what opening the file raises."""
-    stage = FacesStage(FacesOptions())
-    stage.open()
-    tracks: dict[int, Track] = {}
-    try:
-        with open_source(str(video), threads=1) as source:
-            for item in source.read():
-                if isinstance(item, Frame):
-                    _cut(stage.process(item), size, tracks)
-        _cut(stage.flush(), size, tracks)
-    finally:
-        stage.close()
-    return [track for number, track in sorted(tracks.items()) if wanted is None or number in wanted]
-
-
-def _cut(frames: Iterable[Frame], size: int, tracks: dict[int, Track]) -> None:
-    for frame in frames:
-        orientation = orientation_of(frame.picture)
-        for face in frame.faces:
-            track = tracks.setdefault(face.track, Track(face.track))
-            if track.seen % EVERY == 0:
-                region = centred_region(face.box, CROP, orientation)
-                track.crops.append(upright(pixels.read_rgb(frame.picture, region, size), orientation))
-                track.times.append(frame.time_seconds)
-            track.seen += 1
-
-
-def opinions(
-    tracks: Sequence[Track], detector: Any, count: int, threshold: float, device: torch.device
-) -> list[dict[str, Any]]:
-    """For each face: p_real before and after, averaged over its crops, and the verdict; all in one batch."""
-    picked = [(track, k) for track in tracks for k in track.spread(count)]
-    if not picked:
-        return []
-    start = time.monotonic()
-    crops = np.stack([track.crops[k] for track, k in picked]).transpose(0, 3, 1, 2)
-    images = torch.from_numpy(crops).to(device).float() / 127.5 - 1
-    detector = detector.to(device)
-    with torch.no_grad():
-        before = detector.p_real(images).cpu()
-    after = purify(images, detector.p_real, FAST, EarlyStop()).p_real
-    seconds = (time.monotonic() - start) / len(picked)
-    rows = []
-    for track in tracks:
-        mine = [n for n, (owner, _) in enumerate(picked) if owner is track]
-        p = float(after[mine].mean())
-        rows.append(
-            {
-                "track": track.number,
-                "crops": len(mine),
-                "times_seconds": [round(track.times[k], 3) for owner, k in picked if owner is track],
-                "p_real_before": round(float(before[mine].mean()), 4),
-                "p_real_after": round(p, 4),
-                "verdict": "real" if p > threshold else "fake",
-                "seconds_a_face": round(seconds, 2),
-            }
-        )
-    return rows

@@ -47,6 +47,10 @@ class Settings:
             raise UsageError("iterations, window and every must be 1 or more, lr above 0 and jitter 0 or more")
 
 
+PAPER = Settings(iterations=6_005)
+"""For pictures of PAPER_SIZE, with Fixed: up to the end of the window of the iteration that counts."""
+PAPER_SIZE = 512
+
 FAST = Settings(channels=FAST_CHANNELS, skips=FAST_SKIPS, depth=FAST_DEPTH, iterations=500, every=2)
 """For pictures of 64 px, with EarlyStop."""
 

@@ -89,11 +89,14 @@ class Engine:
         said: list[str] = []
         self._spawn(
             Order("probe", spec, patience=PATIENCE_SECONDS),
-            lambda message: self._on_message(message, said),
+            lambda message: self._on_message(message, said, number),
             lambda ended: self._on_exit(ended, said, number),
         )
 
-    def _on_message(self, message: Message, said: list[str]) -> None:
+    def _on_message(self, message: Message, said: list[str], number: int) -> None:
+        with self._lock:
+            if number != self._run:
+                return  # of pipelines that are not asked for any more
         if message["type"] == "error":
             said.append(str(message["message"]))
         elif message["type"] == "building":

@@ -72,14 +72,15 @@ class FileJobs:
         self, settings: DaemonSettings, spawn: Spawner, metrics: Metrics, ring: Ring, now: Callable[[], DaemonSettings]
     ) -> None:
         """Raises UsageError where the folder cannot be used, and what JobStore raises."""
-        folder = state_folder(settings.state_dir)
+        folder = state_folder(settings.state_dir or _usual())
+        segments = state_folder(folder / "segments")
         self._ring, self._now = ring, now
         self._store = JobStore(Path(settings.jobs.database) if settings.jobs.database else folder / "jobs.sqlite3")
         self.runner = JobRunner(
             self._store,
             spawn,
             settings.jobs,
-            folder=folder / "segments",
+            folder=segments,
             metrics=metrics,
             check=self._checked,
             urls=lambda: now().urls,
@@ -114,9 +115,9 @@ def _file(path: str, urls: Urls, purpose: Literal["source", "output"]) -> str:
     return checked.path
 
 
-def state_folder(chosen: str) -> Path:
+def state_folder(chosen: str | Path) -> Path:
     """The folder, made where there is none. Raises UsageError."""
-    folder = Path(chosen or _usual())
+    folder = Path(chosen)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -56,7 +56,8 @@ class Order:
 class Process:
     """Belongs to the loop's thread: it starts, feeds, watches and buries one worker.
 
-    The worker gets its own order and nothing else of the configuration, so none of it that stands in the environment.
+    The worker gets its own order and nothing else of the configuration, so no setting that stands in the environment.
+    Variables that the file names as ${NAME} it inherits like all others: they may be PATH. KEY_file keeps a secret.
     """
 
     def __init__(

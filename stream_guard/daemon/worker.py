@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ Runner = Callable[[dict[str, Any], Channel], int]
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 CRASHED = 70
 """The exit code of an error that nobody foresaw (EX_SOFTWARE)."""
+AUTOGROUP_TRIES = 20
 OOM_SCORE = 500
 """The kernel, short of memory, takes a worker before anything else of ours."""
 
@@ -84,8 +86,9 @@ def _bind(order: Mapping[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if seconds := int(order.get("cpu_seconds") or 0):
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    if order.get("nice"):
-        os.nice(int(order["nice"]))
+    if nice := int(order.get("nice") or 0):
+        os.nice(nice)
+        _step_back(nice)
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -96,6 +99,20 @@ def _bind(order: Mapping[str, Any]) -> None:
             file.write(str(OOM_SCORE))
     except OSError as exc:
         logging.getLogger(__name__).debug("oom_score_adj: %s", exc)
+
+
+def _step_back(nice: int) -> None:
+    """Let other sessions go first too: where Linux groups by session, a niceness holds inside its own only."""
+    for _ in range(AUTOGROUP_TRIES):
+        try:
+            with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+                file.write(str(nice))
+            return
+        except BlockingIOError:  # another worker has just done so: once in a tenth of a second is allowed
+            time.sleep(0.1)
+        except OSError as exc:
+            logging.getLogger(__name__).debug("autogroup: %s", exc)
+            return
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Differences from the paper, on purpose. Distances come in different units, so th
 its spread on clean faces before the sigmoid, and w has a weight for each edit, region and metric. In place of the
 variance over the K operations each operation speaks for itself, by what it changes of input and output
 (sensitivity.py): on held-out people that found four times as many attacked faces. Sigmoids are centred: usual is 0.
+The flags of eq. 5 are measured and have no say: how many regions they name decides nothing here, S_final does.
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
 """Rec-Net (Algorithm 1 of MagDR): for each patch of a face, layer by layer, the operation that calms the detector.
 
-Pre-training has chosen one parameter a category (`pretrained`, in the calibration's file). For a face, each layer
-tries all its categories with that parameter, keeps the three best, tries all parameters of those, and takes the best.
-The search counts its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
+Each category has one parameter to begin with (`FIRST`). For a face, each layer tries all its categories with that
+parameter, keeps the three best, tries all parameters of those, and takes the best (lines 7 to 11). The search counts
+its looks at the probe and stops at a bound, so that it is bounded in time and deterministic.
 
 Where there is a learned restorer, which the paper has not, it takes the place of all that (`by_learning`): image
 operations calm a face that it restored further, but take the edit away from the clean one. Differences from the paper,
-on purpose: a small price for every change of the input (`PRICE`), because blurring more always calms the detector more;
-the patches are four groups of regions, because a layer is searched for each; and the whole face is searched before
-them, as one patch: generators that normalise each picture answer to all of it.
+on purpose: FIRST is fixed, where lines 1 to 6 choose it by S_final on a training set; a small price for every change of
+the input (`PRICE`), because blurring more always calms the detector more; the patches are four groups of regions,
+because a layer is searched for each; and the whole face is searched before them, as one patch: generators that
+normalise each picture answer to all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,7 +41,7 @@ Learned = Callable[[Rgb], Rgb]
 Judge = Callable[[Rgb], float]
 """S_final of a face, or a cheaper stand-in; lower is cleaner."""
 
-PRETRAINED: dict[str, float] = {
+FIRST: dict[str, float] = {
     "none": 0.0,
     "median": 3,
     "gaussian": 1.0,
@@ -53,7 +54,7 @@ PRETRAINED: dict[str, float] = {
     "super_resolution": 0.5,
     "sharpen": 30,
 }
-"""The parameter of each category that was best on the training faces (`python -m engines evaluate magdr`)."""
+"""The parameter of each category that a search begins with, of middling strength."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,6 @@ class Search:
 
     judge: Judge
     bound: int
-    pretrained: Mapping[str, float] = field(default_factory=lambda: PRETRAINED)
-    layers: tuple[tuple[str, ...], ...] = LAYERS
     looks: int = 0
 
     def recipe(self, face: Rgb, masks: Masks) -> Recipe:
@@ -103,7 +102,7 @@ class Search:
         for patch in (WHOLE, *sorted(PATCHES, key=lambda name: -float(patch_mask(masks, name).mean()))):
             if patch_mask(masks, patch).mean() < 0.01:
                 continue
-            for layer in self.layers:
+            for layer in LAYERS:
                 method = self._best(face, masks, chosen, patch, layer)
                 chosen[patch] = (*chosen.get(patch, ()), method)
         return Recipe(chosen, self.looks)
@@ -122,7 +121,7 @@ class Search:
         prices: dict[Method, float] = {}
         for name in layer:
             if self.looks < self.bound:
-                prices[Method(name, self.pretrained[name])] = price(Method(name, self.pretrained[name]))
+                prices[Method(name, FIRST[name])] = price(Method(name, FIRST[name]))
         leading = sorted(prices, key=lambda m: prices[m])[:TOP]
         for method in [Method(m.category, p) for m in leading for p in category(m.category).parameters]:
             if method not in prices and self.looks < self.bound:

@@ -21,6 +21,7 @@ from .info import SinkReport
 from .source import Source
 from .stills import Guard, StillTrack, guarded
 from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
+from .versions import never_read
 
 _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl subviewer"
 TEXT_SUBTITLES = frozenset(_TEXT.split())
@@ -29,6 +30,12 @@ TIMECODE = "timecode"
 # Counted by the tool that wrote the source; wrong for what we write, and made anew by muxers that keep them.
 STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS")
 FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+_SYNONYMS = (
+    "sqi alb hye arm eus baq mya bur zho chi cze ces nld dut fre fra kat geo deu ger ell gre isl ice mkd mac msa may "
+    "fas per rum ron slo slk bod tib cym wel swe sve"
+)
+MOV_LANGUAGES = dict(zip(_SYNONYMS.split()[::2], _SYNONYMS.split()[1::2], strict=True))
+"""Codes that FFmpeg's muxer of mov leaves away, and its own for the same: mov has a number for each language."""
 
 
 class Carrier:
@@ -124,11 +131,12 @@ class Carrier:
 
     def _carry_data(self, source: Stream) -> Track | None:
         name = _codec(source)
-        if name in ("bin_data", "text") and source.container.chapters():
+        if name in ("bin_data", "text") and source.container.chapters() and never_read(source):
             return None  # The chapter track of mov files: written anew from the chapters, where they are carried.
         if self._container.format in ("mp4", "mov") and name == TIMECODE:
             return None  # The muxer makes this track from the video's `timecode` tag.
-        if self._container.copies is not None and name in self._container.copies:
+        # mp4 and mov hold what cameras measure beside the picture (GPMF).
+        if self._container.format in ("mp4", "mov") or self._container.copies is not None:
             return self._copied_or_dropped(source, "the format does not hold it")
         self._drop(source, "the format does not hold it")
         return None
@@ -161,6 +169,8 @@ class Carrier:
         keeps_delay = "matroska" in self._source.info.format and self._container.format in ("matroska", "webm")
         opus = _codec(source) == "opus" and self._container.format in ("matroska", "webm")
         from_zero = not self._container.negative_times and not keeps_delay and not opus
+        # A line before zero would move all streams up, or make an edit list that FFmpeg itself reads wrong.
+        from_zero = from_zero or source.type == "subtitle"
         return CopyTrack(added, self._report, from_zero=from_zero)
 
     def _encode_audio(self, source: AudioStream, encoder: str) -> AudioTrack | None:
@@ -200,6 +210,8 @@ class Carrier:
         tags = stream_tags(source)
         if self._container.format in ("mp4", "ipod") and "title" in tags:
             tags.setdefault("handler_name", tags["title"])  # The only name that a track has there.
+        if self._container.format == "mov" and "language" in tags:
+            tags["language"] = MOV_LANGUAGES.get(tags["language"], tags["language"])
         added.metadata.update(tags)
         added.disposition = Disposition(source.disposition)
 

@@ -69,13 +69,14 @@ class VideoTrack:
         settings = resolved(settings, container, info, warnings)
         self._encoder = usual_encoder(settings, container, info)
         self.time_base = fitting_time_base(info, self._encoder)
+        opaque = is_opaque(first)
         self.pix_fmt, loss = choose_format(
             self._encoder.name,
             info.pix_fmt,
             info.width,
             info.height,
             settings.pix_fmt,
-            opaque=is_opaque(first),
+            opaque=opaque,
             container=container.format,
         )
         self._palette = Palette() if self._encoder.name == "gif" else None
@@ -102,6 +103,7 @@ class VideoTrack:
         self._rotate(first)
         self._captions_lost = False
         self._look_for_captions(first)
+        self._opaque_so_far = opaque and has_alpha(info.pix_fmt) and not has_alpha(self.pix_fmt)
 
     def encode(self, frame: Frame | None, *, key: bool = False) -> list[av.Packet[Any]]:
         """Packets that are ready after this frame, in the encoder's time base; None drains the encoder.
@@ -119,6 +121,7 @@ class VideoTrack:
 
     def _prepared(self, frame: Frame, key: bool) -> av.VideoFrame:
         self._look_for_captions(frame.picture)
+        self._look_for_transparency(frame)
         self._conformer.look(frame.picture, frame.time_seconds)
         self._pictures += 1
         picture = self._converted(frame.picture)
@@ -229,6 +232,16 @@ class VideoTrack:
         self._warn(
             f"the captions within the pictures (CEA-608/708) are lost: {self._encoder.name} cannot carry them; "
             "libx264 and libx265 do"
+        )
+
+    def _look_for_transparency(self, frame: Frame) -> None:
+        """It may begin later than the pictures, as that of a transition does."""
+        if not self._opaque_so_far or is_opaque(frame.picture):
+            return
+        self._opaque_so_far = False
+        self._warn(
+            f"the video is transparent from {frame.time_seconds:.3f} s on and was not at its start: "
+            f"{self._encoder.name} in {self._container.format} stores it as {self.pix_fmt}, which loses transparency"
         )
 
     def _hdr(self, options: dict[str, str], first: av.VideoFrame) -> None:

@@ -43,9 +43,9 @@ def choose_format(
 ) -> tuple[str, str]:
     """The pixel format for `encoder` and a sentence on what is lost (empty: nothing).
 
-    `opaque`: the source's alpha channel hides nothing, as in most GIFs. `container` by FFmpeg's name: without
-    one, no encoder's transparency is believed to get lost in it. Formats that cannot hold an odd width or height are
-    not considered. Raises ConfigError where none is left.
+    `opaque`: the source's alpha channel hides nothing at its start, so that it is no loss yet where the encoder has
+    none. `container` by FFmpeg's name: without one, no encoder's transparency is believed to get lost in it. Formats
+    that cannot hold an odd width or height are not considered. Raises ConfigError where none is left.
     """
     offered = [name for name in formats_of(encoder) if _held(encoder, name, container)]
     fitting = [name for name in offered if _fits(encoder, name, width, height)]
@@ -67,7 +67,10 @@ def choose_format(
     plain = FULL_RANGE.get(source, source)
     if is_gray(source) and not any(is_gray(name) for name in fitting):
         plain = _coloured(source)
-    best, loss = find_best_pix_fmt_of_list(list(candidates), plain, has_alpha=has_alpha(plain) and not opaque)
+    best, loss = find_best_pix_fmt_of_list(list(candidates), plain, has_alpha=has_alpha(plain))
+    if opaque:
+        plainer, least = find_best_pix_fmt_of_list(list(candidates), plain, has_alpha=False)
+        best, loss = (best, loss) if loss == least else (plainer, least)  # kept where that costs nothing else
     if best is None:
         raise ConfigError(f"{encoder} takes none of the pixel formats that {source} can be turned into")
     who = f"{encoder} in {container}" if source in formats_of(encoder) and source not in offered else encoder

@@ -125,7 +125,10 @@ class SinkReport:
     packets_copied: int = 0
     packets_transcoded: int = 0
     packets_left_out: int = 0
-    """Copied packets before time zero, where the container holds none. Most are never heard: codec priming."""
+    """Packets that an edit list hides in the middle, and those before time zero where the container holds none.
+
+    Most of these are never heard: codec priming.
+    """
     sound_left_out_seconds: float = 0.0
     """Sound among them that would have been heard."""
     packets_refused: int = 0

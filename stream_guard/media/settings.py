@@ -77,8 +77,10 @@ class Encoder:
     extra: tuple[tuple[str, str], ...] = ()
     max_denominator: int = 0x7FFFFFFF
     """The finest time base that the codec can write."""
-    quality: str = "crf"
-    """FFmpeg's name of the quality scale."""
+    quality: tuple[str, ...] = ("crf",)
+    """FFmpeg's name of the quality scale; where only a range of quantizers can be given, its two ends."""
+    bit_rate: bool = True
+    """Whether it goes by a bit rate."""
     software: str = ""
     """For an encoder on a device: the one on the processor that stands in for it."""
     translations: tuple[tuple[str, str], ...] = ()
@@ -89,6 +91,7 @@ _NAMES = "ultrafast superfast veryfast faster fast medium slow slower veryslow p
 _X26X = tuple(_NAMES.split())
 # NVENC's presets by the names of x264's: from the fastest to the best. They are not equally fast, only so ordered.
 _NVENC_PRESETS = tuple(zip(_X26X, ("p1", "p1", "p2", "p3", "p4", "p4", "p5", "p6", "p7", "p7"), strict=True))
+_QUANTIZER = ("qmin", "qmax")
 
 ENCODERS = (
     Encoder("libx264", "h264", "preset", "veryfast", _X26X, 20, (0, 51)),
@@ -114,11 +117,12 @@ ENCODERS = (
         (("deadline", "realtime"), ("row-mt", "1")),
     ),
     Encoder("libsvtav1", "av1", "preset", "9", tuple(str(i) for i in range(-1, 14)), 30, (0, 63)),
-    Encoder("prores_ks", "prores"),
-    Encoder("ffv1", "ffv1"),
-    Encoder("mjpeg", "mjpeg"),
-    Encoder("mpeg4", "mpeg4", max_denominator=65535),
-    Encoder("gif", "gif", max_denominator=100),
+    Encoder("prores_ks", "prores", bit_rate=False),
+    Encoder("ffv1", "ffv1", bit_rate=False),
+    # Left alone, FFmpeg gives these two 200 kbit/s at any size.
+    Encoder("mjpeg", "mjpeg", crf=3, crf_range=(1, 31), quality=_QUANTIZER),
+    Encoder("mpeg4", "mpeg4", crf=3, crf_range=(1, 31), quality=_QUANTIZER, max_denominator=65535),
+    Encoder("gif", "gif", max_denominator=100, bit_rate=False),
     *(
         Encoder(
             f"{codec}_nvenc",
@@ -129,7 +133,7 @@ ENCODERS = (
             crf,
             (1, most),
             (("rc", "vbr"),),
-            quality="cq",
+            quality=("cq",),
             software=software,
             translations=_NVENC_PRESETS,
         )
@@ -187,17 +191,19 @@ def _set_preset(options: dict[str, str], encoder: Encoder, settings: EncoderSett
 
 
 def _set_quality(options: dict[str, str], encoder: Encoder, settings: EncoderSettings) -> None:
-    if settings.bit_rate is not None or {"qp", "crf", encoder.quality} & set(settings.options):
+    if settings.bit_rate is not None and not encoder.bit_rate:
+        raise ConfigError(f"the encoder {encoder.name} goes by no bit rate; leave it out")
+    if settings.bit_rate is not None or {"qp", "crf", *encoder.quality} & set(settings.options):
         return
     crf = settings.crf if settings.crf is not None else encoder.crf
     if crf is None:
         return
     if encoder.crf_range is None:
-        raise ConfigError(f"the encoder {encoder.name} knows no crf; give a bit rate or leave it out")
+        raise ConfigError(f"the encoder {encoder.name} knows no crf; leave it out")
     low, high = encoder.crf_range
     if not low <= crf <= high:
         raise ConfigError(f"crf {crf:g} was given; {encoder.name} takes {low:g} (best) to {high:g}")
-    options[encoder.quality] = f"{crf:g}"
+    options |= dict.fromkeys(encoder.quality, f"{crf:g}")
 
 
 def _check_known(encoder: Encoder, settings: EncoderSettings) -> None:

@@ -48,6 +48,7 @@ class CopyTrack:
         self._cover = stream.type == "video"
         # The muxer fills the gaps between lines of mov_text itself.
         self._gaps = stream.type == "subtitle" and stream.codec_context.codec.canonical_name == "mov_text"
+        self._cuts = Cuts()
 
     def start(self) -> None:
         base = Fraction(self.stream.time_base or Fraction(1, 1000))
@@ -59,6 +60,9 @@ class CopyTrack:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             self._report.packets_refused += 1
+            return
+        if self._cuts.hide(packet):
+            self._report.packets_left_out += 1
             return
         # What an edit list hides or the decoder throws away nobody would have heard.
         hidden, sound = packet.is_discard or packet.has_sidedata("skip_samples"), self.stream.type == "audio"
@@ -73,6 +77,21 @@ class CopyTrack:
 
     def finish(self) -> Iterable[av.Packet[Any]]:
         return ()
+
+
+class Cuts:
+    """What an edit list cuts out between two parts of a movie, for one stream.
+
+    The packets are there, hidden, at times that are taken; without the mark they would be heard again. Those before the
+    first that is not hidden stay: they warm up its decoder.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def hide(self, packet: av.Packet[Any]) -> bool:
+        self._begun = self._begun or not packet.is_discard
+        return self._begun and packet.is_discard
 
 
 def _begins_at_zero(packet: av.Packet[Any], stamp: int, report: SinkReport, *, sound: bool, hidden: bool) -> bool:
@@ -158,6 +177,7 @@ class SubtitleTrack:
         self._decoder = source.codec_context
         self._report = report
         self._one_at_a_time = stream.codec_context.codec.canonical_name == "mov_text"
+        self._cuts = Cuts()
 
     def start(self) -> None:
         self._base = Fraction(self.stream.time_base or Fraction(1, 1000))
@@ -167,6 +187,11 @@ class SubtitleTrack:
     def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
         if packet.pts is None:
             self._report.packets_refused += 1
+            return
+        if self._cuts.hide(packet):
+            self._report.packets_left_out += 1
+            return
+        if not _begins_at_zero(packet, packet.pts, self._report, sound=False, hidden=packet.is_discard):
             return
         try:
             text = self._decoder.decode2(packet)

@@ -12,6 +12,7 @@ from enum import IntFlag
 
 import av
 from av.error import FFmpegError
+from av.stream import Stream
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -27,7 +28,7 @@ EXACT_SCALING = int(Interpolation.BILINEAR) | _SWS_ACCURATE_RND | _SWS_FULL_CHR_
 
 # PyAV 18 keeps from swscale the tags that it would refuse or misread, 17 does not.
 _MINDS_TAGS = hasattr(Colorspace, "BT2020")
-_UNSPECIFIED = 2
+_UNSPECIFIED, _FULL, _BT2020 = 2, 2, 9
 
 # PixelHeight, FlagInterlaced and FieldOrder, which the Matroska muxer writes one after the other.
 _FIELDS = re.compile(rb"\xba(?:\x81.|\x82..)\x9a\x81(?:\x02|\x01\x9d\x81([\x01\x06\x09\x0e]))", re.DOTALL)
@@ -63,6 +64,9 @@ def reformat(
     takes the picture's own. `to_matrix` is the target's, where it is another one. `ranges` (AVColorRange) are those of
     source and target, `how` is swscale's flags.
     """
+    if to_matrix == _BT2020 and not _MINDS_TAGS:
+        picture, matrix, ranges = _made_rgb(picture, matrix, ranges), None, (_FULL, ranges[1] if ranges else 0)
+        to_matrix = None
     source, target = ranges or (None, None)
     tags = picture.colorspace, picture.color_trc, picture.color_primaries
     if not _MINDS_TAGS:
@@ -90,10 +94,25 @@ def reformat(
     return made
 
 
+def _made_rgb(picture: av.VideoFrame, matrix: int | None, ranges: tuple[int, int] | None) -> av.VideoFrame:
+    """As RGB that is tagged BT.2020, so that PyAV 17 hands that on: it has no word for it as a target."""
+    size = picture.width, picture.height
+    source, tags = ranges[0] if ranges else None, (picture.color_trc, picture.color_primaries)
+    rgb = reformat(VideoReformatter(), picture, *size, "gbrp16le", matrix=matrix, ranges=(source or 0, _FULL))
+    rgb.colorspace, (rgb.color_trc, rgb.color_primaries) = _BT2020, tags
+    return rgb
+
+
 def field_order(stream: VideoStream) -> int:
     """FFmpeg's AVFieldOrder of an input stream: 0 unknown, 1 progressive, 2 to 5 interlaced."""
     order = getattr(stream.codec_context, "field_order", None)
     return _field_order_as_written(stream) if order is None else int(order)
+
+
+def never_read(stream: Stream) -> bool:
+    """Whether the demuxer hands out nothing of it, as of a movie's chapter track; True where PyAV can't say."""
+    discard = getattr(stream, "discard", None)
+    return discard is None or discard.name == "all"
 
 
 def set_field_order(context: av.VideoCodecContext, order: int) -> None:

@@ -98,7 +98,8 @@ class _Known:
     values: deque[float]
     region: str = ""
     reason: str = ""
-    pictures: int = 0
+    waited: int = 0
+    """Pictures since it was last looked at."""
     masks: Masks | None = None
     recipe: Recipe | None = None
 
@@ -182,7 +183,7 @@ class MagdrStage(Stage):
         self._clock.pictures += 1
         for track in self._known.keys() - {face.track for face in frame.faces}:
             del self._known[track]  # a face that comes back is another
-        for face in frame.faces:
+        for face in self._due(frame):
             self._see(frame, face)
         if restores:
             self._restore(frame)
@@ -194,12 +195,18 @@ class MagdrStage(Stage):
         self._engines = None
         self._known.clear()
 
+    def _due(self, frame: Frame) -> list[Face]:
+        """Whose turn it is; first who waited longest, so that a budget for one look leaves nobody out."""
+        every = self.options.every
+        for face in frame.faces:
+            new = _Known(deque(maxlen=self.options.memory), reason=NOT_LOOKED_AT, waited=every - 1)
+            self._known.setdefault(face.track, new).waited += 1
+        due = [face for face in frame.faces if self._known[face.track].waited >= every]
+        return sorted(due, key=lambda face: -self._known[face.track].waited)
+
     def _see(self, frame: Frame, face: Face) -> None:
-        """Look at the face where that is due, and note what was seen or why it was not."""
-        known = self._known.setdefault(face.track, _Known(deque(maxlen=self.options.memory), reason=NOT_LOOKED_AT))
-        known.pictures += 1
-        if (known.pictures - 1) % self.options.every and known.reason != NOT_LOOKED_AT:
-            return
+        """Look at the face where there is time, and note what was seen or why it was not."""
+        known = self._known[face.track]
         if self._engines is None:
             known.reason = ENGINE_MISSING
             return
@@ -212,6 +219,9 @@ class MagdrStage(Stage):
             started = perf_counter()
             known.reason = self._look(frame, face, known, self._engines)
             self._clock.spent_ms += 1000 * (perf_counter() - started)
+        else:
+            return  # still due
+        known.waited = 0
 
     def _look(self, frame: Frame, face: Face, known: _Known, engines: Panel) -> str:
         """Ask the engines; returns why they say nothing, or nothing."""

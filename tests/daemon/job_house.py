@@ -75,6 +75,7 @@ class House:
         self.deaf = self.gone = False
         self.refuse, self.retry_after = 0, 0
         self.store = FullStore(folder / "jobs.sqlite3")
+        (folder / "segments").mkdir(exist_ok=True)
         self.runner = JobRunner(
             self.store,
             self.spawn,

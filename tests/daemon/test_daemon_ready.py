@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from stream_guard.daemon.settings import StreamSettings
+from stream_guard.daemon.engine import Engine
+from stream_guard.daemon.jobs import WorkerExit
+from stream_guard.daemon.process import Order
+from stream_guard.daemon.protocol import Message
+from stream_guard.daemon.ring import Ring
+from stream_guard.daemon.settings import DaemonSettings, StreamSettings
 
 from .fake_daemon import Make, phase, samples, stream
 from .support import until
@@ -52,3 +60,24 @@ def test_not_ready_while_the_only_engine_is_built(make: Make, monkeypatch: pytes
     until(lambda: daemon.health().engine == "building", "the build")
     assert not daemon.health().ready
     assert daemon.health().reasons == ["the engine of disrupt is being built"]
+
+
+def test_a_build_for_pipelines_that_are_not_asked_for_any_more_says_nothing() -> None:
+    """A reload in the midst of a build: the probe of before goes on, the one of now has the say."""
+    said: list[Callable[[Message], None]] = []
+    ends: list[Callable[[WorkerExit], None]] = []
+
+    def spawn(order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]) -> Any:
+        said.append(on_message)
+        ends.append(on_exit)
+        return SimpleNamespace()
+
+    engine = Engine(spawn, Ring())
+    engine.probe(DaemonSettings())
+    said[0]({"type": "building", "serving": False, "message": "10% done"})
+    engine.probe(DaemonSettings.model_validate({"defaults": {"options": {"disrupt.strength": 1.2}}}))
+    ends[1](WorkerExit(0))
+    assert (engine.state, engine.ready) == (("ready", ""), True)
+    said[0]({"type": "building", "serving": False, "message": "20% done"})
+    ends[0](WorkerExit(0))
+    assert (engine.state, engine.ready) == (("ready", ""), True)

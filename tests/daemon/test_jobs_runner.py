@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_guard.daemon.control import ConflictError, MissingError
-from stream_guard.daemon.jobs import outcomes, runner
+from stream_guard.daemon.jobs import outcomes, runner, segments
 from stream_guard.daemon.settings import JobSettings
 from stream_guard.errors import ConfigError, UsageError
 
@@ -176,6 +176,25 @@ def test_what_a_killed_worker_left_beside_an_output_named_by_url_is_removed(hous
     worker.end(2)
     assert house.wait_for_phase(state.id, "ended").outcome == "failed"
     until(lambda: not left.exists(), "the hidden file is gone")
+
+
+def test_what_another_user_left_does_not_keep_the_queue_from_starting(
+    make: Callable[..., House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The daemon ran once as root, and its jobs' folders are root's."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    house = make()
+    (tmp_path / "segments" / "old").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(segments.shutil, "rmtree", refuse)
+        house.runner.start()
+    assert "what job old left could not be removed: Permission denied" in caplog.text
+    name = house.submit()
+    house.wait_for_workers(1).end(0)
+    assert house.wait_for_phase(name, "ended").outcome == "completed"
 
 
 def test_what_can_never_run_is_refused_at_once(house: House) -> None:

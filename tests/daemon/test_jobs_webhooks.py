@@ -91,6 +91,7 @@ class Told:
         self.store = JobStore(folder / "jobs.sqlite3")
         section = JobsSection(webhook_secret=SECRET)
         urls = Urls(hosts=("127.0.0.0/8",))
+        (folder / "segments").mkdir(exist_ok=True)
         self.runner = JobRunner(
             self.store, self.spawn, section, folder=folder / "segments", metrics=self.metrics, urls=lambda: urls
         )

@@ -174,6 +174,11 @@ def test_a_state_folder_that_cannot_be_used_is_named(folder: Path) -> None:
     code, said = run("--config", str(config(folder)), STREAM_GUARD__STATE_DIR="/proc/nowhere")
     assert code == 2
     assert "'/proc/nowhere' cannot be used" in said
+    (folder / "used").mkdir()
+    (folder / "used/segments").touch()
+    code, said = run("--config", str(config(folder)), STREAM_GUARD__STATE_DIR=str(folder / "used"))
+    assert code == 2
+    assert "used/segments' cannot be used: File exists" in said
 
 
 def test_a_missing_extra_is_named(folder: Path) -> None:

@@ -12,7 +12,7 @@ from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
 from stream_guard.daemon.protocol import Message
 from stream_guard.daemon.ring import Ring
-from stream_guard.daemon.settings import StreamSettings
+from stream_guard.daemon.settings import BackoffSettings, StreamSettings
 from stream_guard.daemon.stream import Around, Stream
 from stream_guard.live.spec import LivePhase
 from stream_guard.metrics import DAEMON_METRICS, Metrics
@@ -74,3 +74,32 @@ def test_a_worker_whose_pictures_stand_still_is_killed_and_started_anew() -> Non
     one.launch(lambda callback: callback)
     tell(40, frames_out=99, in_flight=3, dropped={"late": 99})
     assert killed == ["stuck"]
+
+
+def test_restarts_of_long_ago_count_no_more_and_waits_begin_anew() -> None:
+    ends: list[Callable[[WorkerExit], None]] = []
+    now = [0.0]
+
+    def spawn(order: Order, on_message: Any, on_exit: Callable[[WorkerExit], None]) -> Any:
+        ends.append(on_exit)
+        return SimpleNamespace(last_words=(), process=None)
+
+    aggregate = cast(Aggregate, SimpleNamespace(ended=lambda *_: None))
+    backoff = BackoffSettings(first=1, most=8, jitter=0)
+    chosen = StreamSettings(
+        name="one", source="rtmp://127.0.0.1/live/run", restarts=2, restart_window=100, backoff=backoff
+    )
+    one = Stream(chosen, "api", Around(spawn, aggregate, Ring(), Metrics(of=DAEMON_METRICS), clock=lambda: now[0]))
+    for died, wait in ((0.0, 1.0), (10.0, 2.0), (101.0, 2.0)):
+        now[0] = died
+        one.launch(lambda callback: callback)
+        ends[-1](WorkerExit(1))
+        now[0] = died + wait - 0.01
+        assert not one.due()
+        now[0] = died + wait
+        assert one.due()
+    one.launch(lambda callback: callback)
+    now[0] = 104.0
+    ends[-1](WorkerExit(1))
+    assert (one.phase, one.restarts) == (LivePhase.FAILED, 3)
+    assert one.error.endswith("given up (2 restarts within 100 s)")

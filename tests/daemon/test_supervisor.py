@@ -82,6 +82,15 @@ def test_cpu_time_is_limited(supervisor: Supervisor) -> None:
     assert Watched(supervisor, "spin", cpu_seconds=1).wait() == WorkerExit(-signal.SIGXCPU, "cpu")
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="Linux does not group by session here")
+def test_a_niced_worker_gives_way_to_those_of_other_sessions(supervisor: Supervisor) -> None:
+    """Each worker has a session of its own, and its niceness counts inside of it only."""
+    beside, niced = Watched(supervisor, "run"), Watched(supervisor, "run", nice=10)
+    assert os.getpriority(os.PRIO_PROCESS, niced.running()) == 10
+    assert Path(f"/proc/{niced.running()}/autogroup").read_text().endswith("nice 10\n")
+    assert Path(f"/proc/{beside.running()}/autogroup").read_text().endswith("nice 0\n")
+
+
 def test_a_segmentation_fault_is_an_exit_like_others(supervisor: Supervisor, tmp_path: Path) -> None:
     assert Watched(supervisor, "segv").wait() == WorkerExit(-signal.SIGSEGV)
 

@@ -137,6 +137,27 @@ def test_the_first_unprotected_frames_of_a_stream_are_shown(
     run("promtool", "test", "rules", file)
 
 
+def test_no_face_protected_is_shown_as_none(tmp_path: Path) -> None:
+    """The series of protected faces is born with the first of them."""
+    (panel,) = [panel for panel in panels() if panel["title"] == "Faces protected"]
+    expression = panel["targets"][0]["expr"].replace("$instance", ".*").replace("$stream", ".*")
+    named = "stream_guard_faces_total{instance='a', stream='studio', protection='failed'}"
+    test = {
+        "interval": "30s",
+        "input_series": [{"series": named, "values": "0+5x40"}],
+        "promql_expr_test": [
+            {
+                "expr": expression.replace("$__range", "15m"),
+                "eval_time": "10m",
+                "exp_samples": [{"labels": "{}", "value": 0}],
+            }
+        ],
+    }
+    file = tmp_path / "dashboard_test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    run("promtool", "test", "rules", file)
+
+
 def test_the_dashboard_is_whole() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     ids = [panel["id"] for panel in dashboard["panels"]]

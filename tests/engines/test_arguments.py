@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from engines import __main__ as cli
 from engines import commands, training
+from engines.invocation import invocation
 from engines.settings import with_changes
 from stream_guard.errors import UsageError
 
@@ -163,3 +165,20 @@ def test_a_trainer_says_so_before_it_reads_its_data(capsys: pytest.CaptureFixtur
 def test_a_device_that_nobody_knows_is_said() -> None:
     with pytest.raises(UsageError, match="no device is called 'gpu'"):
         training.pick_device("gpu")
+
+
+def test_the_command_is_kept_without_this_machines_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "calibrate",
+        "--data=/tmp/a",
+        "--alarms",
+        "0.01",
+        "--clips",
+        "/tmp/b/x.mp4",
+        "/tmp/b/y z.mp4",
+        "--out",
+        "/tmp",
+    ]
+    monkeypatch.setattr(sys, "argv", ["engines", *words, "--other", "/srv/deep/c.txt", "a"])
+    said = invocation({Path("/tmp/a"): "PACK", Path("/tmp"): "OUT"}, [Path("/tmp/b/x.mp4"), Path("/tmp/b/y z.mp4")])
+    assert said == "python -m engines calibrate --data=PACK --alarms 0.01 --clips CLIPS --out OUT --other c.txt a"

@@ -204,6 +204,50 @@ class TestSuite:
         one, many = (attack(model, x, y) for attack in (FGSM(Linf(EPSILON)), APGD(Linf(EPSILON), "margin", 30)))
         assert (margin(model(many), y) <= margin(model(one), y) + 1e-4).all()
 
+    @pytest.mark.parametrize("loss", ["ce", "margin"])
+    def test_auto_pgd_settles_on_a_point_inside_the_budget(self, loss: str) -> None:
+        """Steps of twice epsilon only jump across it: they have to be halved, from the best image so far."""
+        x = images(3)
+        signs = torch.sign(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)))
+        worst = x + 0.4 * EPSILON * signs
+
+        def model(at: torch.Tensor) -> torch.Tensor:
+            own = (at - worst).square().sum((1, 2, 3))
+            return torch.stack([own, torch.zeros_like(own)], 1)
+
+        found = APGD(Linf(EPSILON), loss, iterations=50)(model, x, torch.zeros(3, dtype=torch.long))
+        assert (found - worst).abs().mean() < 0.05 * EPSILON
+
+    def test_auto_pgd_steps_with_the_papers_momentum(self) -> None:
+        """Algorithm 1 of Croce and Hein, by hand for the first two steps: alpha is .75, the step twice epsilon."""
+        inner, x, met = small_net(), images(1, 32), []
+        y = labels(inner, x)
+
+        def model(at: torch.Tensor) -> torch.Tensor:
+            met.append(at.detach().clone())
+            return inner(at)
+
+        def clip(at: torch.Tensor) -> torch.Tensor:
+            return at.clamp(x - EPSILON, x + EPSILON).clamp(-1, 1)
+
+        def signs(at: torch.Tensor) -> torch.Tensor:
+            at = at.clone().requires_grad_(True)
+            return torch.autograd.grad(F.cross_entropy(inner(at), y), at)[0].sign()
+
+        APGD(Linf(EPSILON), "ce", iterations=20)(model, x, y)
+        before, now, after = met[:3]
+        torch.testing.assert_close(now, clip(before + 2 * EPSILON * signs(before)))
+        ahead = clip(now + 2 * EPSILON * signs(now))
+        torch.testing.assert_close(after, clip(now + 0.75 * (ahead - now) + 0.25 * (now - before)))
+
+    def test_the_squares_shrink_as_the_paper_says(self) -> None:
+        """Its schedule for 10000 queries, stretched to fewer: halved after 10, 50, 200, 500, 1000, 2000 and so on."""
+        asked = (0, 10, 11, 50, 51, 200, 201, 501, 1001, 2001, 4001, 6001, 8001, 9999)
+        halved = (0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 9)
+        whole, fewer = Square(Linf(0.1), queries=10000), Square(Linf(0.1), queries=500)
+        assert [whole._area(k) for k in asked] == pytest.approx([0.8 / 2**n for n in halved])
+        assert fewer._area(3) == whole._area(60)
+
     def test_checkpoints_come_ever_closer(self) -> None:
         found = sorted(checkpoints(100))
         assert found[:3] == [22, 41, 57]

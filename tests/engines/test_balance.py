@@ -118,6 +118,8 @@ def test_shares_say_how_often_each_comes_up_whatever_it_gains():
         ((1,), 1, "2 numbers"),
         ((1, -1), 1, "2 numbers"),
         ((0, 0), 1, "2 numbers"),
+        ((1, float("inf")), 1, "2 numbers"),
+        ((float("nan"), 1), 1, "2 numbers"),
         ((1, 0), 2, "per_step"),
         ((1, 1), 0, "per_step"),
     ],

@@ -73,7 +73,7 @@ def test_the_card_of_the_disrupter_says_what_the_results_say() -> None:
     if table["disrupter_sha256"] != card.sha256:
         pytest.skip("delivered.json is of another disrupter")
     for row in table["rows"]:
-        where = f"{row['generator'].removesuffix('-probe')}_face{row['width']}px_crf{row['crf']}"
+        where = f"{row['family']}_face{row['width']}px_crf{row['crf']}"
         for key in ("disrupted", "ci95", "face_psnr_db"):
             assert card.results[f"{key}_{where}"] == row["disrupter"][key], (key, where)
 

@@ -123,6 +123,31 @@ def test_head_rms_is_a_psnr():
     assert -20 * torch.log10(head_rms(delta)) == pytest.approx(38.0, abs=0.2)
 
 
+def in_rgb(delta):
+    """(N, 3, S, S) in double precision: BT.709's YCbCr as RGB, faded out at the borders."""
+    red, blue = 0.2126, 0.0722
+    y, cb, cr = delta.double().numpy().transpose(1, 0, 2, 3)
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    green = (y - red * r - blue * b) / (1 - red - blue)
+    return np.stack([r, green, b], 1) * delivery.window(delta.shape[-1], torch.device("cpu")).double().numpy()
+
+
+def test_head_rms_counts_colour_over_the_head_alone():
+    """Against BT.709 worked out from its two weights; the head is the middle 14 / 17 of the region's side."""
+    rng = torch.Generator().manual_seed(0)
+    delta = torch.randn(3, 3, GRID, GRID, generator=rng) * torch.eye(3)[:, :, None, None]
+    delta[..., :6, :] *= 0.1  # a rim that is fainter than the head
+    margin = round(GRID * (1 - HEAD_SHARE) / 2)
+    head = in_rgb(delta)[..., margin : GRID - margin, margin : GRID - margin]
+    assert head_rms(delta).tolist() == pytest.approx(np.sqrt((head**2).mean((1, 2, 3))).tolist(), rel=1e-3)
+
+
+def test_a_frame_around_the_head_is_no_way_around_the_budget():
+    frame = torch.full((1, 3, GRID, GRID), 0.05)
+    frame[..., 6:-6, 6:-6] = 0
+    assert float(head_rms(frame)) == pytest.approx(float(np.sqrt((in_rgb(frame) ** 2).mean())), rel=1e-3)
+
+
 def test_the_mask_spares_flat_areas():
     face = torch.full((1, 3, 32, 32), 0.5)
     face[..., 16:] += 0.3 * (torch.arange(16) % 2)

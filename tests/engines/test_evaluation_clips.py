@@ -1,6 +1,13 @@
 """Real clips: strangers' pairs are counted apart from those of people that a network learned from."""
 
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from engines.evaluation import clips
 from engines.evaluation.clips import grouped
+from stream_guard.errors import EngineError
 
 
 def row(seen, pairs, disrupted):
@@ -15,3 +22,22 @@ def test_strangers_are_counted_apart():
 
 def test_a_group_without_clips_is_left_out():
     assert list(grouped([row(False, 10, 1.0)])) == ["strangers"]
+
+
+def test_a_clip_without_a_face_is_left_out_and_does_not_end_the_others(monkeypatch, capsys):
+    def protect(clip, *rest, **options):
+        return SimpleNamespace(faces=0)
+
+    figures = {"clip": "ann_clip1", "generators": row(False, 10, 0.5)["generators"]}
+    examine = clips.examine
+    monkeypatch.setattr(clips, "protect_file", protect)
+    monkeypatch.setattr(clips, "read_clips", lambda pack, splits: [SimpleNamespace(person="bob")])
+    monkeypatch.setattr(clips, "machine", dict)
+    with pytest.raises(EngineError, match="no face was found in any"):
+        clips.main(["wall.mp4", "--data", "p"])
+    monkeypatch.setattr(clips, "examine", lambda clip, *rest: figures if clip.stem == "ann" else examine(clip, *rest))
+    capsys.readouterr()
+    clips.main(["wall.mp4", "ann.mp4", "--data", "p"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["clips"] == 1
+    assert "wall.mp4: no face was found in it; it is left out" in said.err

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from engines.evaluation import figures, methods, run
 from engines.evaluation.delivered import Still, Tally, measure
 from engines.evaluation.methods import fixed
+from engines.generators.target import Target
 from stream_guard.audit.interval import wilson
 from stream_guard.audit.probes import load_probes
 from stream_guard.types import Box, guard_region
@@ -62,9 +64,28 @@ def test_every_way_is_held_against_the_original_and_seen_against_the_plain_deliv
     probe.close()
 
 
+class Weighed(nn.Module):
+    """Adds nothing of its own, and remembers how large the images were."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights, self.sides = weights, set()
+
+    def forward(self, x, c):
+        self.sides.add(x.shape[-1])
+        return 3 * self.weights * x
+
+
+def test_pgd_10_attacks_a_network_at_that_networks_own_size(still):
+    """First Order Motion as it was published takes heads of 256 px."""
+    network = Weighed(1.0)
+    methods.pgd10(still, Target(network, "toy", torch.zeros(2, 1), ["a", "b"], 96), torch.zeros(2, 1), 0.03)
+    assert network.sides == {96}
+
+
 def test_pgd_10_reaches_its_box_and_its_psnr(still):
     """A network that adds nothing of its own is fled from at once: every value ends at the bound, as levels of RGB."""
-    (x,) = (methods._head(still)[None] * 2 - 1,)
+    (x,) = (methods._head(still, 128)[None] * 2 - 1,)
     weights = torch.sign(torch.randn(x.shape, generator=torch.Generator().manual_seed(1)))
     written = []
 
@@ -73,7 +94,8 @@ def test_pgd_10_reaches_its_box_and_its_psnr(still):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "fixed", kept)
-        methods.pgd10(still, lambda image, condition: 3 * weights * image, torch.zeros(1, 1), 0.03)
+        network = Target(Weighed(weights), "toy", torch.zeros(1, 1), ["none"], 128)
+        methods.pgd10(still, network, network.conditions, 0.03)
     ((delta, feather),) = written
     rgb = np.einsum("ij,jhw->ihw", np.linalg.inv(methods.YCBCR.numpy()), delta)
     inside = (x[0].abs() < 0.95).numpy()

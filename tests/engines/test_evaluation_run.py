@@ -8,6 +8,7 @@ from engines.evaluation import run
 from engines.evaluation.asked import probe_of
 from engines.evaluation.delivered import Still
 from stream_guard.errors import EngineError
+from stream_guard.inference import find_engine
 from stream_guard.talking_head import portrait
 from stream_guard.types import Box
 from tests.engines.test_disrupter import amplifier
@@ -31,12 +32,18 @@ def test_less_strength_is_less_to_see():
     assert all("on_bound_faces" not in rows[0] for rows in found)
 
 
-def test_pgd_10_is_given_the_budget_of_the_disrupter(monkeypatch):
-    """Its box is 1.18 times the budget's root mean square, on images in [-1, 1]: 2 * 1.18 * 10 ** (-38.15 / 20)."""
-    given = []
-    monkeypatch.setattr(run.methods, "bound", lambda *words: [])
+def test_pgd_10_and_the_bound_are_given_the_budget_of_the_disrupter(monkeypatch):
+    """The bound has its hard bound and grid too.
+
+    PGD-10's box is 1.18 times the budget's root mean square, on images in [-1, 1]: 2 * 1.18 * 10 ** (-38.15 / 20).
+    """
+    given, reach = [], {}
+    monkeypatch.setattr(run.methods, "bound", lambda *words, **named: reach.update(named) or [])
     monkeypatch.setattr(run.methods, "pgd10", lambda still, target, rows, epsilon: given.append(epsilon))
     still = Still("portrait", np.asarray(portrait().resize((256, 256)).convert("RGB")), Box(70, 50, 190, 200))
     target = amplifier()
     run.table([still], 1, [(target, probe_of("amplifier", target, "Amplifier"))], [], [], 0)
     assert given == [pytest.approx(2 * 1.18 * 10 ** (-38.15 / 20), rel=1e-3)]
+    card = find_engine(None, "disrupter")
+    assert (reach["psnr_db"], reach["epsilon"]) == (38.15, card.epsilon)
+    assert card.outputs[0].shape == (-1, 3, reach["grid"], reach["grid"])

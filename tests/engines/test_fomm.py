@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from engines.generators.fomm import adversary
 from engines.generators.fomm.animate import Animator, animate, load_fomm
 from engines.generators.fomm.blocks import AntiAliasInterpolation2d
 from engines.generators.fomm.generator import OcclusionAwareGenerator
@@ -240,3 +241,11 @@ def test_a_pickle_with_code_is_refused(tmp_path):
     torch.save({"generator": generator, "kp_detector": detector}, tmp_path / "whole.tar")
     with pytest.raises(EngineError, match="would run code"):
         load_fomm(detector, generator, tmp_path / "whole.tar")
+
+
+def test_feature_matching_weighs_every_layer_by_ten():
+    """As the published `vox-adv`: a sum over the layers, not their mean."""
+    real = [torch.zeros(2, 4, 8, 8), torch.zeros(2, 8, 4, 4), torch.zeros(2, 1, 2, 2)]
+    fake = [torch.full((2, 4, 8, 8), 0.1), torch.full((2, 8, 4, 4), -0.2), torch.full((2, 1, 2, 2), 0.5)]
+    assert float(adversary.generator_loss(real, fake)) == pytest.approx(0.25 + 10 * (0.1 + 0.2))
+    assert float(adversary.discriminator_loss(fake, fake)) == pytest.approx(0.25 + 0.25)

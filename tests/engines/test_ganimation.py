@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from engines.generators import stargan
+from engines.generators import train_ganimation as trainer
 from engines.generators.checkpoint import load_ganimation
 from engines.generators.ganimation import Discriminator, Generator
 from stream_guard.errors import EngineError
@@ -93,3 +94,41 @@ def test_a_pickle_that_needs_code_is_refused(tmp_path: Path):
     torch.save(Generator(8), tmp_path / "whole.pt")
     with pytest.raises(EngineError, match="would run code"):
         load_ganimation(Generator(8), tmp_path / "whole.pt")
+
+
+def test_the_attention_of_the_way_back_is_held_calm_too():
+    """The paper's L_A is asked of both masks: the one that makes the expression, and the one that takes it back."""
+    made = object.__new__(trainer.GANimationTrainer)
+    made.s = trainer.Settings(units=0.0, cycle=0.0, saturation=0.1, smooth=1e-3)
+    made.device = torch.device("cpu")
+    made.d = lambda image: (torch.zeros(2, 2, 2), torch.zeros(2, 17))
+    attention, x = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
+
+    class Editor:
+        def masks(self, image, units):
+            return attention, image
+
+        def __call__(self, image, units):
+            return image
+
+    made.g = Editor()
+    neighbours = sum(
+        float((attention[..., 1:] - attention[..., :-1])[k].square().sum())
+        + float((attention[..., 1:, :] - attention[..., :-1, :])[k].square().sum())
+        for k in range(2)
+    )
+    expected = 0.1 * float(attention.mean()) + 1e-3 * neighbours / 2
+    loss = made._unpaired(x, x, torch.zeros(2, 17), torch.zeros(2, 17))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_penalty_sees_all_patches_of_the_critic():
+    """As the published code, which hands ones for each patch to `autograd.grad`."""
+
+    def critic(image):
+        total = image.flatten(1).sum(1)
+        return torch.stack([0.5 * total, 0.25 * total], 1)[:, None], None
+
+    x = torch.rand(3, 3, 4, 4)
+    expected = (0.75 * 48**0.5 - 1) ** 2
+    assert trainer.gradient_penalty(critic, x, -x).item() == pytest.approx(expected, rel=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from engines.data import pack
 from engines.data.origin import DRAWN
 from engines.generators.target import Target
-from engines.magdr import baselines, faces
+from engines.magdr import baselines, calibrate, faces, video
 from engines.magdr.adaptive import straight_through, through_operations
 from engines.magdr.calibrate import read_evidence, write, write_evidence
 from engines.magdr.fit import Asked, fit
@@ -23,6 +24,9 @@ from stream_guard.magdr.detector import Evidence, judge
 from stream_guard.magdr.regions import NAMES
 from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
+from stream_guard.stages.faces import FacesStage
+from stream_guard.types import Box, Face, Frame
+from tests.support import media
 
 ASKED = Asked("a" * 64, "b" * 64, ("Male",), 3, 0)
 
@@ -82,6 +86,14 @@ class TestFit:
         )
         write(before, tmp_path / "zoo" / "magdr.toml")
         assert load_calibration(tmp_path / "zoo" / "magdr.toml") == before
+
+    @pytest.mark.parametrize(("train", "validation"), [(0, 73), (24, 0), (24, -1)])
+    def test_nobody_to_calibrate_on_is_refused_before_the_file_is_touched(
+        self, train: int, validation: int, tmp_path: Path
+    ) -> None:
+        arguments = argparse.Namespace(train=train, validation=validation, out=tmp_path / "magdr.toml")
+        with pytest.raises(UsageError, match="must be 1 or more"):
+            calibrate.run(arguments)
 
     def test_evidence_survives_its_file(self, tmp_path: Path) -> None:
         rows = many(3, 0.1, 0)
@@ -217,6 +229,25 @@ def crops(count: int, loud: float, seed: int) -> np.ndarray:
     y, x = np.mgrid[:64, :64]
     base = 120 + 30 * np.sin(x / 9 + y / 14)[..., None] + np.zeros(3)
     return (base + rng.normal(0, 2 + loud, (count, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+
+
+class TestVideo:
+    def test_a_clip_that_is_shown_turned_is_calibrated_upright(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Red rises from left to right as the pictures are stored; a quarter turn to the left shows it rise upwards."""
+
+        def found(stage: FacesStage, frame: Frame) -> list[Frame]:
+            return [replace(frame, faces=(Face(1, Box(130, 80, 190, 140), 0.9),), faces_known=True)]
+
+        monkeypatch.setattr(FacesStage, "process", found)
+        turn = media.Clip((320, 240), 4, audio=(), setup=lambda out, stream: stream.set_display_rotation(90))
+        for name, clip, axis, sign in (("plain", media.Clip((320, 240), 4, audio=()), 1, 1), ("turned", turn, 0, -1)):
+            seen = video.crops(media.write(tmp_path / f"{name}.mp4", clip), 64)
+            assert seen.shape == (3, 64, 64, 3)
+            slope = np.gradient(seen[..., 0].astype(float), axis=(1, 2))
+            assert sign * slope[axis].mean() > 0.5
+            assert abs(slope[1 - axis].mean()) < 0.2
 
 
 class TestBaselines:

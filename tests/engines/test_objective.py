@@ -12,6 +12,8 @@ from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective, train
 from engines.disrupter.train import DisrupterTrainer, Settings
 from engines.generators.target import Target
+from engines.settings import with_changes
+from engines.training import Run
 from stream_guard.errors import UsageError
 from tests.engines.test_data import packed
 from tests.engines.test_disrupter import amplifier
@@ -147,9 +149,74 @@ def test_detectors_are_asked_in_their_turn(packed):
     assert asked == [[0], [], [1], [], [0], []]
 
 
-def test_weights_without_detectors_are_refused(packed):
+def test_weights_without_detectors_are_refused_and_detectors_without_weights(packed):
     with pytest.raises(UsageError, match="--detectors"):
         trainer(packed[0], c2=1.0)
+    with pytest.raises(UsageError, match="detectors are asked for nothing"):
+        trainer(packed[0], None, {"bright": Brightness()})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("colour=1.5", "colour is a share, 0 to 1, got 1.5"),  # P would draw beyond its hard bound
+        ("clips=35", "clips is a share"),
+        ("codec_share=1.01", "codec_share is a share"),
+        ("enough=0.03", "enough must be 0 or at least 0.05"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change, said):
+    with pytest.raises(UsageError, match=said):
+        with_changes(Settings(), [change])
+    assert with_changes(Settings(), ["colour=1", "clips=1", "codec_share=0", "enough=0.05"]).colour == 1
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """(what a step of training is given, in PSNR and learning rate); each call is over after one of them."""
+    met = []
+
+    def step(trainer, progress):
+        met.append((trainer.budget(progress), trainer.opt.param_groups[0]["lr"]))
+        return {}
+
+    def call(data, out, share, settings, *rest, **options):
+        monkeypatch.setattr(train, "share_done", lambda run, settings: share)
+        first = len(met)
+        monkeypatch.setattr(Run, "over", property(lambda run: len(met) > first))
+        train.train(data, {"a": amplifier()}, {}, out, 1.0, *rest, "cpu", settings, **options)
+        return met[-1]
+
+    monkeypatch.setattr(DisrupterTrainer, "step", step)
+    return call
+
+
+@pytest.mark.parametrize(
+    ("share", "psnr", "rate"), [(0, 31, 1), (0.25, 33.75, 1), (0.5, 36.5, 1), (0.75, 36.5, 0.55), (1, 36.5, 0.03)]
+)
+def test_the_strength_anneals_over_the_first_half_and_the_rate_falls_over_the_second(
+    packed, tmp_path, steps, share, psnr, rate
+):
+    assert steps(packed[0], tmp_path / "p", share, Settings(width=8), False) == pytest.approx((psnr, rate * 1e-3))
+
+
+def test_the_strength_anneals_once_however_often_a_run_is_resumed(packed, tmp_path, steps):
+    """Over a planned run it goes on; in a call of its own it does not begin again, nor after another's weights."""
+    for name, plan, resumed in (("planned", 60.0, 31.0), ("own", 0.0, 36.5)):
+        settings = Settings(width=8, plan_minutes=plan)
+        assert steps(packed[0], tmp_path / name, 0.0, settings, False)[0] == 31.0
+        assert steps(packed[0], tmp_path / name, 0.0, settings, True)[0] == resumed
+        begun = {"notes": {"start": {name: {}}}, "start": tmp_path / name}
+        assert steps(packed[0], tmp_path / f"{name} 2", 0.0, settings, False, **begun)[0] == 36.5
+        assert steps(packed[0], tmp_path / f"{name} 2", 0.0, settings, True)[0] == 36.5
+        assert steps(packed[0], tmp_path / f"{name} 2", 0.0, settings, True, **begun)[0] == 36.5
+
+
+def test_a_run_that_did_not_begin_with_another_cannot_do_so_later(packed, tmp_path, steps):
+    for name in ("a", "b"):
+        steps(packed[0], tmp_path / name, 0.0, Settings(width=8), False)
+    with pytest.raises(UsageError, match="did not begin with another: resume it without --start"):
+        steps(packed[0], tmp_path / "a", 0.0, Settings(width=8), True, start=tmp_path / "b")
 
 
 def test_blur_and_rescaling_alone_are_no_disruption():

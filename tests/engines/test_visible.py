@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
+from engines.data.heads import HEAD_SHARE
 from engines.disrupter import visible
 from engines.disrupter.network import GRID
 
@@ -39,6 +43,42 @@ def test_a_plain_patch_is_seen_as_cie94_sees_it():
     ours = visible.difference(*flat)[:, 30, 30].numpy()
     labs = [color.rgb2lab(x.permute(0, 2, 3, 1).numpy())[:, 30, 30] for x in flat]
     np.testing.assert_allclose(ours, color.deltaE_ciede94(*labs), rtol=0.03)
+
+
+TABLE = (
+    ((0.921, 0.0283), (0.105, 0.133), (-0.108, 4.336)),
+    ((0.531, 0.0392), (0.330, 0.494)),
+    ((0.488, 0.0536), (0.371, 0.386)),
+)
+"""Weights and spreads in degrees of luma, red-green and blue-yellow: table 1 of Zhang and Wandell. They stand in
+exp(-(r / spread)^2): the authors' toolbox has full widths at half maximum of .05, .225 and 7 degrees for luma."""
+OPPONENT = ((278.7336, 721.8031, -106.5520), (-448.7736, 289.8056, 77.1569), (85.9513, -589.9859, 501.1089))
+"""From XYZ, in thousandths, as the authors' own code has it."""
+
+
+def test_the_eye_resolves_what_its_paper_says():
+    """Plane by plane, against scipy's Gaussians; 7.8 degrees are 128 px, and the widest blur is cut to 12 px."""
+    rgb = np.random.default_rng(0).random((visible.SIZE, visible.SIZE, 3), np.float32)
+    matrix = np.array(OPPONENT) / 1000
+    planes = np.moveaxis(color.rgb2xyz(rgb) @ matrix.T, 2, 0)
+    for k, parts in enumerate(TABLE):
+        sigmas = [min(spread / math.sqrt(2) * 128 / 7.8, 12) for _, spread in parts]
+        blurred = [
+            weight * gaussian_filter(planes[k], sigma, mode="nearest", radius=max(1, round(3 * sigma)))
+            for (weight, _), sigma in zip(parts, sigmas, strict=True)
+        ]
+        planes[k] = sum(blurred) / sum(weight for weight, _ in parts)
+    expected = color.xyz2lab(np.moveaxis(planes, 0, 2) @ np.linalg.inv(matrix).T)
+    ours = visible.s_cielab(torch.from_numpy(rgb).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours, expected, atol=0.05)
+
+
+def test_a_face_is_the_4_norm_over_its_head():
+    base, delta = _grey(), _stripes(1, 32)
+    each = visible.difference(base, visible.apply_unrounded(base, delta))[0]
+    side = round(visible.SIZE * HEAD_SHARE)
+    assert abs(each.shape[0] - side) <= 1
+    assert float(visible.seen(base, delta)) == pytest.approx(float((each.double() ** 4).mean() ** 0.25), rel=1e-5)
 
 
 def test_nothing_added_is_not_seen():

@@ -85,6 +85,32 @@ class TestRegions:
         assert found[0, 1, METRICS.index("psnr")] == 0
         assert (found[0, 2:] == 0).sum() >= len(METRICS) - 1  # a region that is not there says nothing
 
+    def test_eq_4_metric_by_metric_under_a_soft_mask(self) -> None:
+        rng = np.random.default_rng(3)
+        a = rng.uniform(-1, 1, (3, 32, 32)).astype(np.float32)
+        b = (a + rng.normal(0, 0.2, a.shape)).clip(-1, 1).astype(np.float32)
+        mask = rng.random((32, 32)).astype(np.float32)
+        sides = {"low": 8, "deep": 2, "last": 16}
+        features = [{name: rng.normal(size=(5, s, s)).astype(np.float32) for name, s in sides.items()} for _ in "ab"]
+
+        def mean(values: np.ndarray) -> float:
+            step = 32 // values.shape[-1]
+            weights = sum(mask[i::step, k::step] for i in range(step) for k in range(step))
+            return float((values * weights).sum() / np.sum(weights))
+
+        grey = [np.tensordot([0.299, 0.587, 0.114], x.astype(float), 1) for x in (a, b)]
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        _, similar = structural_similarity(*grey, data_range=2.0, full=True, **settings)
+        error = mean(np.square(a - b).mean(0))
+        expected = {"l1": mean(np.abs(a - b).mean(0)), "l2": error**0.5, "ssim": mean(1 - similar)}
+        expected["psnr"] = 1 - 10 * math.log10(4 / error) / 60
+        for name in sides:
+            x, y = (f[name] / np.linalg.norm(f[name], axis=0) for f in features)
+            expected[name] = mean(1 - (x * y).sum(0))
+        views = [Views(x[None], {n: m[None] for n, m in f.items()}) for x, f in zip((a, b), features, strict=True)]
+        found = region_distances(*views, mask[None])[0, 0]
+        assert dict(zip(METRICS, found, strict=True)) == pytest.approx(expected, rel=1e-4)
+
     def test_the_whole_picture_is_one_region(self) -> None:
         a = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
         b = np.random.default_rng(1).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)

@@ -7,6 +7,7 @@ import pytest
 
 from stream_guard.errors import EngineError
 from stream_guard.magdr import restorer as module
+from stream_guard.magdr.engines import from_rgb, to_rgb
 from stream_guard.magdr.restorer import LearnedRestorer, open_restorer
 
 
@@ -28,6 +29,11 @@ def test_pictures_of_8_bits_go_in_and_come_out() -> None:
     out = restorer(np.full((16, 16, 3), 255, np.uint8))
     assert out.dtype == np.uint8
     assert (out == round((0.5 + 1) * 127.5)).all()
+
+
+def test_every_level_survives_the_way_there_and_back() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    assert np.array_equal(to_rgb(from_rgb([levels]))[0], levels)
 
 
 def test_another_size_and_another_answer_are_errors() -> None:

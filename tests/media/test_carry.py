@@ -46,6 +46,12 @@ def test_track_titles_become_handler_names_in_mp4(tmp_path: Path) -> None:
         assert [s.metadata["handler_name"] for s in out.streams.audio] == ["Track eng", "Track deu", "Track fra"]
 
 
+def test_languages_are_known_in_mov_by_other_codes(tmp_path: Path) -> None:
+    carried(troubles.several_audio(tmp_path, suffix=".mp4"), tmp_path / "out.mov")
+    with av.open(str(tmp_path / "out.mov")) as out:
+        assert [s.language for s in out.streams.audio] == ["eng", "ger", "fra"]
+
+
 def test_matroska_keeps_subtitles_attachment_chapters_and_tags(tmp_path: Path) -> None:
     source, target = troubles.rich(tmp_path), tmp_path / "out.mkv"
     assert carried(source, target).warnings == []
@@ -280,6 +286,31 @@ def test_the_chapter_track_of_a_movie_is_no_loss(tmp_path: Path) -> None:
     assert carried(source, tmp_path / "out.mov").warnings == []
     with av.open(str(tmp_path / "out.mov")) as after:
         assert [c["metadata"]["title"] for c in after.chapters()] == ["One"]
+
+
+def measured(folder: Path) -> Path:
+    """What a camera measures beside the picture (GPMF), where there are chapters too: made of a track of subtitles."""
+    source, path = troubles.rich(folder, suffix=".mp4", subtitle="mov_text"), folder / "measured.mp4"
+    data = source.read_bytes().replace(b"sbtl", b"meta", 1)
+    entry = data.index(b"tx3g")
+    path.write_bytes(data[:entry] + b"gpmd" + data[entry + 4 :])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_what_a_camera_measured_stays_in_movies(suffix: str, tmp_path: Path) -> None:
+    source, target = measured(tmp_path), tmp_path / f"out{suffix}"
+    assert carried(source, target).warnings == []
+    before, after = read(source), read(target)
+    (data,) = [number for number in before.payload if number != 1]
+    assert (after.payload[data], after.packets[data]) == (before.payload[data], before.packets[data])
+    with av.open(str(target)) as out:
+        assert len(out.chapters()) == 2
+
+
+def test_what_a_camera_measured_is_named_where_it_is_lost(tmp_path: Path) -> None:
+    (warning,) = carried(measured(tmp_path), tmp_path / "out.mkv").warnings
+    assert warning.startswith("data stream #2 (bin_data) is left out of the matroska output")
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,10 @@ def test_a_full_disk(clip: Path, tmp_path: Path) -> None:
         ({"options": {"crf": "many"}}, ConfigError, "refuses what was asked for"),
         ({"pix_fmt": "rgb48"}, UnknownNameError, "unknown pixel format of libx264"),
         ({"codec": "gif", "preset": "fast"}, ConfigError, "gif has no presets"),
+        ({"codec": "gif", "bit_rate": 10**6}, ConfigError, "gif goes by no bit rate; leave it out"),
+        ({"codec": "ffv1", "bit_rate": 10**6}, ConfigError, "ffv1 goes by no bit rate"),
+        ({"codec": "prores_ks", "bit_rate": 10**6}, ConfigError, "prores_ks goes by no bit rate"),
+        ({"codec": "mpeg4", "crf": 32}, ConfigError, "crf 32 was given; mpeg4 takes 1 .best. to 31"),
         ({"codec": "prores_ks"}, ConfigError, "mp4 does not hold prores video; choose one of: .*libx264"),
     ],
 )
@@ -284,6 +288,20 @@ def test_settings_reach_the_encoder(clip: Path, folder: Path) -> None:
     with av.open(str(keys)) as container:
         found = [p.is_keyframe for p in container.demux(video=0) if p.size]
     assert found == [i % 3 == 0 for i in range(12)]
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_encoders_that_would_take_a_bit_rate_of_their_own_are_given_a_quality(
+    codec: str, clip: Path, folder: Path
+) -> None:
+    """FFmpeg's 200 kbit/s hold hardly anything of a larger picture."""
+    sizes = []
+    for number, crf in enumerate((31.0, None, 3.0, 1.0)):
+        target = folder / f"{number}.mov"
+        transcode(str(clip), str(target), EncoderSettings(codec=codec, crf=crf, threads=1))
+        sizes.append(target.stat().st_size)
+    worst, usual, three, best = sizes
+    assert worst * 2 < usual == three < best
 
 
 def test_codecs_by_their_common_names(clip: Path, folder: Path) -> None:

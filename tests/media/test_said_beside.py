@@ -210,6 +210,27 @@ class TestTransparency:
         warnings = carried(transparent(tmp_path), tmp_path / f"out{suffix}", codec)
         assert ["transparency" in words for words in warnings] == [True]
 
+    @pytest.mark.parametrize(("codec", "suffix"), [("prores_ks", ".mov"), ("ffv1", ".mkv"), ("libx264", ".mp4")])
+    def test_that_begins_later_is_kept_or_told(self, codec: str, suffix: str, tmp_path: Path) -> None:
+        """As that of a transition, whose first pictures cover all."""
+        source, target = wiped(tmp_path), tmp_path / f"out{suffix}"
+        told = [words for words in carried(source, target, codec) if "transparen" in words]
+        seen = [alpha(p).min() > 250 for p in pictures(target)]
+        assert [alpha(p).min() > 250 for p in pictures(source)] == [True, True, False, False]
+        if codec == "libx264":
+            (words,) = told
+            assert "from 0.080 s on" in words
+            assert all(seen)
+        else:
+            assert (told, seen) == ([], [True, True, False, False])
+
+    def test_that_may_yet_begin_costs_no_colours(self) -> None:
+        """As a recorded screen or a GIF, which are opaque in formats that need not be."""
+        assert choose_format("libvpx-vp9", "bgra", 64, 64, opaque=True, container="webm") == ("gbrp", "")
+        chosen, words = choose_format("libx264", "bgra", 64, 64, opaque=True)
+        assert (chosen, "transparency" in words) == ("yuv444p", False)
+        assert "transparency" in choose_format("libx264", "bgra", 64, 64)[1]
+
     def test_of_finer_colour_is_no_choice_for_vp9(self) -> None:
         assert choose_format("libvpx-vp9", "yuva444p", 64, 64, container="webm")[0] in ("yuva420p", "yuv444p")
         with pytest.raises(UnknownNameError):
@@ -348,6 +369,22 @@ def transparent(folder: Path) -> Path:
             rgba = np.full((120, 160, 4), 40 * index, np.uint8)
             rgba[:, :80, 3], rgba[:, 80:, 3] = 255, 0
             frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def wiped(folder: Path) -> Path:
+    """Four pictures as QuickTime's Animation, the last two clear at the left."""
+    path = folder / "in.mov"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("qtrle", rate=25)
+        stream.codec_context.width, stream.codec_context.height, stream.codec_context.pix_fmt = 64, 48, "argb"
+        for index in range(4):
+            samples = np.full((48, 64, 4), 255, np.uint8)
+            samples[:, : 32 * (index > 1), 0] = 0
+            frame = av.VideoFrame.from_ndarray(samples, format="argb")
             frame.pts, frame.time_base = index, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

@@ -14,6 +14,7 @@ import pytest
 
 from stream_guard.errors import ConfigError, EngineError, UnknownNameError
 from stream_guard.magdr import panel, plausible
+from stream_guard.magdr.detector import Score
 from stream_guard.magdr.reconstructor import Learned, Recipe
 from stream_guard.media import pixels
 from stream_guard.stages import magdr, reasons
@@ -85,6 +86,20 @@ class TestLabels:
         assert perturbed.confidence == perturbed.score
         assert perturbed.region
         assert {clean.label, perturbed.label} < set(LABELS)
+
+    def test_the_loudest_probe_decides(self, tmp_path: Path) -> None:
+        class Probe:
+            def __init__(self, value: float) -> None:
+                self.value = value
+
+            def score(self, face: np.ndarray, masks: np.ndarray) -> Score:
+                return Score(0.0, 0.0, 0.0, self.value, f"region {self.value}")
+
+        stage = opened(tmp_path, inputs=False)
+        assert stage._engines is not None
+        stage._engines.detectors = [Probe(0.2), Probe(0.9), Probe(0.4)]  # type: ignore[list-item]
+        (found,) = verdicts(stage, framed(soft()))
+        assert (found.label, found.score, found.region) == ("perturbed", 0.9, "region 0.9")
 
     def test_the_same_face_gets_the_same_score_twice(self, tmp_path: Path) -> None:
         stage = opened(tmp_path)
@@ -197,6 +212,25 @@ class TestBudget:
         late = verdicts(stage, framed(wide, 10, (FACE, FACE.moved(SIZE[0], 0))))
         assert (late[1].label, late[1].reason) == ("unknown", magdr.NOT_LOOKED_AT)
 
+    def test_a_budget_for_one_look_leaves_no_face_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A look costs what five pictures may; each of two faces must have every other one."""
+        clock = iter(range(10_000))
+        monkeypatch.setattr(magdr, "perf_counter", lambda: float(next(clock)))
+        looks: list[int] = []
+
+        def look(stage: MagdrStage, frame: Frame, face: Face, known: magdr._Known, engines: Any) -> str:
+            looks.append(face.track)
+            known.values.append(0.1)
+            return ""
+
+        monkeypatch.setattr(MagdrStage, "_look", look)
+        stage = opened(tmp_path, every=5, budget_ms=200)
+        wide = np.concatenate([soft(), soft()], 1)
+        pair = framed(wide, boxes=(FACE, FACE.moved(SIZE[0], 0)))
+        for k in range(60):
+            stage.process(replace(pair, index=k, pts=k))
+        assert looks == [1, 2] * 6 + [1]
+
 
 class TestRestore:
     @pytest.mark.parametrize("learned", [None, lambda face: np.full_like(face, 128)], ids=["operations", "learned"])
@@ -235,7 +269,7 @@ class TestRestore:
         if matrix is not None:
             picture.colorspace, picture.color_range = matrix, range_
         before = pixels.read_rgb(picture, INNER, 40).astype(int)
-        known = stage._known.setdefault(1, magdr._Known(deque([1.0]), pictures=1))
+        known = stage._known.setdefault(1, magdr._Known(deque([1.0])))
         known.masks = np.ones((8, 64, 64), np.float32) / 8
         known.recipe = Recipe({}, learned=lambda face: (face + shift).clip(0, 255).astype(np.uint8))
         (out,) = stage.process(replace(frame, picture=picture))
@@ -264,6 +298,26 @@ class TestRestore:
         monkeypatch.setattr(panel, "open_inputs", lambda *_: Alarmed())
         with pytest.raises(EngineError, match="nothing to restore by"):
             MagdrStage(MagdrOptions(mode="restore", probes=[])).open()
+
+    @pytest.mark.parametrize(
+        ("recipe", "reason", "verdict"),
+        [
+            (Recipe({}, learned=lambda face: np.full_like(face, 128)), plausible.NOT_PARSED, "unknown"),
+            (Recipe({}), "", "perturbed"),
+        ],
+        ids=["can no longer be judged", "a recipe that changes nothing"],
+    )
+    def test_what_is_not_touched_is_not_called_restored(
+        self, recipe: Recipe, reason: str, verdict: str, tmp_path: Path
+    ) -> None:
+        stage = opened(tmp_path, mode="restore")
+        masks = np.ones((8, 128, 128), np.float32) / 8
+        stage._known[1] = magdr._Known(deque([1.0]), reason=reason, masks=masks, recipe=recipe)
+        frame = framed(soft())
+        before = pixels.whole_rgb(frame.picture).copy()
+        (out,) = stage.process(frame)
+        assert np.array_equal(before, pixels.whole_rgb(out.picture))
+        assert (out.verdicts[0].label, out.verdicts[0].reason) == (verdict, reason)
 
     def test_a_clean_face_is_not_touched(self, tmp_path: Path) -> None:
         stage = opened(tmp_path, mode="restore")

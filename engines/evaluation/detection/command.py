@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ import torch
 from stream_guard.errors import UsageError
 
 from ...data.origin import described
+from ...invocation import invocation
 from ...training import seed_everything
 from ..machine import machine
-from . import data, defence, library, networks, tables
+from . import agreement, data, defence, library, networks, shipping, tables
 from . import drawn as drawing
 from .merging import merged
 from .networks import Trained
@@ -30,7 +30,10 @@ from .perturbed import ATTACKS, Effort, Perturbed, make
 from .recipes import RECIPES
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fooling_detectors.json"
-STEPS = ("pictures", "networks", "attacks", "library", "suite", "prior")
+STEPS = ("pictures", "networks", "attacks", "library", "suite", "prior", "agreement")
+
+SAME_PEOPLE = 8
+"""Of the val split, on whom the paper's slow prior gets its iteration; each is a real, a fake and an attacked fake."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +69,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar=("FIRST", "BEHIND"),
         help="a second opinion: the network that is attacked and asked first, and the one asked behind the prior",
     )
+    parser.add_argument(
+        "--as",
+        dest="zoo_name",
+        metavar="ENGINE",
+        help="put the network behind the prior of the last --second into the zoo under this name",
+    )
     parser.add_argument("--drawn-people", type=int, default=80, help="whose drawn pictures a network learns from")
     parser.add_argument("--prior-people", type=int, default=24, help="of the val split, to choose the threshold on")
     parser.add_argument("--prior-batch", type=int, default=16)
+    parser.add_argument("--same-pictures", type=int, default=32, help="through the paper's slow prior too (agreement)")
     parser.add_argument("--figure-iterations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
@@ -91,6 +101,15 @@ def run(arguments: argparse.Namespace) -> None:
     made["seconds"] = round(time.monotonic() - start, 1)
     _write(arguments.out, made)
     print(arguments.out)
+    if arguments.zoo_name:
+        print(_shipped(arguments, pictures, trained))
+
+
+def _shipped(arguments: argparse.Namespace, pictures: data.Pictures, trained: list[Trained]) -> Path:
+    used = list(_defences(arguments, pictures, trained))
+    if not used or used[-1].alone:
+        raise UsageError("--as needs --second FIRST BEHIND, both of them among --networks and trained")
+    return shipping.ship(used[-1], arguments.zoo_name, json.loads(arguments.out.read_text(encoding="utf-8")))
 
 
 def _pictures(arguments: argparse.Namespace) -> data.Pictures:
@@ -109,7 +128,7 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
         path.parent.mkdir(exist_ok=True)
         first = RECIPES[name].start
         start = _network(arguments, pictures, first) if first else None
-        drawn = _drawn(arguments, pictures, start) if start and RECIPES[name].drawn else None
+        drawn = _drawn(arguments, pictures, start, RECIPES[name].filmed) if start and RECIPES[name].drawn else None
         made = networks.train(
             name,
             pictures,
@@ -124,10 +143,15 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
     return networks.load(path)
 
 
-def _drawn(arguments: argparse.Namespace, pictures: data.Pictures, start: Trained) -> drawing.Drawn:
-    """Of people of the train split, attacked on the network that is trained on from here."""
+def _drawn(arguments: argparse.Namespace, pictures: data.Pictures, start: Trained, filmed: int) -> drawing.Drawn:
+    """Of people of the train split, and of `filmed` frames of its clips, attacked on the network that goes on."""
     path = arguments.work / f"drawn-train-{start.name}-{arguments.drawn_people}.pt"
-    return drawing.make(pictures.train.first(arguments.drawn_people), pictures.size, start.detector, path)
+    made = drawing.make(pictures.train.first(arguments.drawn_people), pictures.size, start.detector, path)
+    if not filmed:
+        return made
+    frames = data.frames(arguments.data, arguments.fakes, pictures.size, filmed, arguments.seed)
+    path = arguments.work / f"drawn-frames-{start.name}-{filmed}.pt"
+    return made.beside(drawing.make(frames, pictures.size, start.detector, path))
 
 
 def _attacks(
@@ -157,12 +181,34 @@ def _attacks(
     if "prior" in arguments.steps and perturbed:
         for name in ("prior", "table3", "table4", "figure6"):
             made[name] = []
-        by_name = {one.name: one for one in trained}
-        for first, behind in [(name, name) for name in arguments.prior_networks] + arguments.second:
-            if first in by_name and behind in by_name:
-                pair = by_name[first], by_name[behind]
-                by = _threshold(arguments, pictures, *pair)
-                _prior(arguments, pictures, defence.Defence(*pair, by), perturbed, made)
+        for used in _defences(arguments, pictures, trained):
+            _prior(arguments, pictures, used, perturbed, made)
+    if "agreement" in arguments.steps and perturbed:
+        made["agreement"] = []
+        for used in _defences(arguments, pictures, trained):
+            made["agreement"].append(_agreement(arguments, pictures, used, perturbed))
+            _write(arguments.out, made)
+
+
+def _defences(
+    arguments: argparse.Namespace, pictures: data.Pictures, trained: list[Trained]
+) -> Iterator[defence.Defence]:
+    by_name = {one.name: one for one in trained}
+    for first, behind in [(name, name) for name in arguments.prior_networks] + arguments.second:
+        if first in by_name and behind in by_name:
+            pair = by_name[first], by_name[behind]
+            yield defence.Defence(*pair, _threshold(arguments, pictures, *pair))
+
+
+def _agreement(
+    arguments: argparse.Namespace,
+    pictures: data.Pictures,
+    used: defence.Defence,
+    perturbed: dict[tuple[str, str], Perturbed],
+) -> dict[str, Any]:
+    cases = defence.choose(used.first, pictures.test, perturbed, arguments.prior_reals)
+    val = drawing.three(pictures.val.first(SAME_PEOPLE), pictures.size, used.first.detector)
+    return agreement.compare(used, val, cases, arguments.same_pictures, arguments.prior_batch)
 
 
 def _threshold(arguments: argparse.Namespace, pictures: data.Pictures, first: Trained, behind: Trained) -> float:
@@ -258,7 +304,9 @@ def _stills(pack: Path) -> str:
 def _not_run(made: dict[str, Any]) -> list[str]:
     missing = [f"network {name}" for name in RECIPES if name not in {row["network"] for row in made["networks"]}]
     return missing + [
-        part for part in ("table2", "library", "suite", "table3", "table4", "figure6") if not made.get(part)
+        part
+        for part in ("table2", "library", "suite", "table3", "table4", "figure6", "agreement")
+        if not made.get(part)
     ]
 
 
@@ -274,10 +322,8 @@ def _effort(arguments: argparse.Namespace) -> Effort:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command line with words in place of this machine's folders."""
-    words = {str(arguments.data): "PACK", str(arguments.work): "WORK", str(arguments.out): "OUT"}
-    words |= {str(folder): f"runs/{folder.name}" for folder in arguments.fakes}
-    return "python -m engines " + shlex.join(words.get(word, word) for word in sys.argv[1:])
+    places = {folder: f"runs/{folder.name}" for folder in arguments.fakes}
+    return invocation({**places, arguments.data: "PACK", arguments.work: "WORK", arguments.out: "OUT"})
 
 
 def _needs(arguments: argparse.Namespace, step: str, path: Path) -> None:

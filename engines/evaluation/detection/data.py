@@ -14,13 +14,14 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from stream_guard.errors import EngineError
 from stream_guard.types import GUARD_SCALE
 
-from ...data import pack
+from ...data import clips, pack
 from ...data.heads import crop, crop_theta
 from ...detectors.degrade import resize
 from ...detectors.detector import FAKE, REAL
@@ -99,6 +100,31 @@ def _again(data: Path, targets: dict[str, Target], later: int, side: int, seed: 
     return _part(pack.read(data, ["train"]), turned, side, "train", torch.Generator().manual_seed(seed))
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """A frame in place of a packed head."""
+
+    name: str
+    rgb: npt.NDArray[np.uint8]
+
+
+def frames(data: Path, fakes: Sequence[Path], size: int, count: int, seed: int = 0) -> Part:
+    """`count` frames of the train split's talking heads, as many of each clip, edited by the generators in turn.
+
+    Raises EngineError for a pack without any.
+    """
+    found = clips.read_clips(data, ["train"])
+    if not found:
+        raise EngineError(f"{data} has no talking heads in the split train: pack some with --clips")
+    each = -(-count // len(found))
+    shown: list[_Shown] = []
+    for clip in found:
+        picked = np.linspace(0, len(clip.frames) - 1, min(each, len(clip.frames))).round().astype(int)
+        shown += [_Shown(clip.person, clip.frames[k]) for k in picked]
+    targets = {folder.name: target_of(folder, data) for folder in fakes}
+    return _part(shown[:count], targets, round(size * MARGIN), "train", torch.Generator().manual_seed(seed))
+
+
 def joined(parts: Sequence[Part], rng: torch.Generator) -> Part:
     """All of them, mixed."""
     mixed = torch.randperm(sum(map(len, parts)), generator=rng)
@@ -112,7 +138,9 @@ def joined(parts: Sequence[Part], rng: torch.Generator) -> Part:
     )
 
 
-def _part(heads: list[pack.Head], targets: dict[str, Target], side: int, split: str, rng: torch.Generator) -> Part:
+def _part(
+    heads: Sequence[pack.Head | _Shown], targets: dict[str, Target], side: int, split: str, rng: torch.Generator
+) -> Part:
     if not heads:
         raise EngineError(f"the pack has no face in the split {split}: pack more images")
     order = torch.randperm(len(heads), generator=rng).tolist()

@@ -42,6 +42,15 @@ class Drawn:
         mirrored = torch.rand(count, generator=rng) < 0.5
         return torch.where(mirrored[:, None, None, None], x.flip(3), x), self.labels[chosen]
 
+    def beside(self, other: Drawn) -> Drawn:
+        """Those of other people too."""
+        parts = [
+            (one.pictures.unflatten(0, (len(SHARES), -1)), one.labels.view(len(SHARES), -1)) for one in (self, other)
+        ]
+        return Drawn(
+            torch.cat([part[0] for part in parts], 1).flatten(0, 1), torch.cat([part[1] for part in parts], 1).flatten()
+        )
+
     def late(self) -> Drawn:
         """Those of the last two of SHARES, where the defence stops."""
         first = len(self.labels) // len(SHARES) * (len(SHARES) - 2)

@@ -8,7 +8,7 @@ from .recipes import RECIPES
 
 Document = dict[str, Any]
 
-ROWS = ("networks", "table1", "table2", "trade", "suite", "prior", "table3", "table4")
+ROWS = ("networks", "table1", "table2", "trade", "suite", "prior", "table3", "table4", "agreement")
 """Lists of rows, each of a network or of a defence's networks."""
 SAME = ("table", "seed", "people", "fakes_by", "size")
 """Facts of the pictures; of others nothing is kept."""

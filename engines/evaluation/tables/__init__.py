@@ -20,13 +20,13 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ...progress import Progress
 from ..channels import STANDARD, channels
 from . import detection, disruption
 from .bench import Bench
 from .document import Rows, device_words, document
 from .flicker import flicker
 from .identity import identity
-from .progress import Progress
 from .purified import purified
 from .speed import table9
 

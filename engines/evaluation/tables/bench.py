@@ -27,6 +27,7 @@ from ...generators.families import target_of
 from ...generators.target import Target
 from ...magdr.purified import PurifiedTarget
 from ...magdr.train_restorer import load as load_restorer
+from ...progress import Progress
 from ...training import ADOPTED, noted, pick_device, stored
 from .. import protectors
 from ..channels import Channel
@@ -35,7 +36,6 @@ from ..deliveries import Deliveries, Treated
 from ..figures import as_flags
 from ..protectors import Engine, open_engine
 from ..run import held_out
-from .progress import Progress
 
 EPSILON = 0.05
 """The budget of I-FGSM, PGD and the universal perturbation on [-1, 1], and 10 steps of 0.01 (Ruiz et al. 2020)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -87,12 +88,11 @@ class Ends:
 
     def sweep(self) -> None:
         """Remove folders of jobs that are not to run any more."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         phases: tuple[JobPhase, ...] = ("queued", "waiting", "running")
         live = {state.id for phase in phases for state in self._store.jobs(phase, -1)}
         for path in self._folder.iterdir():
             if path.name not in live and path.is_dir():
-                remove(path)
+                _removed(path.name, partial(remove, path))
 
     def clean(self) -> None:
         """Forget jobs that ended long ago, as often as CLEAN_SECONDS."""
@@ -105,9 +105,14 @@ class Ends:
             self._deliveries.add(event, state, job.settings.webhook)
 
     def _tidy(self, job: Job) -> None:
-        try:
-            remove(self._folder / job.state.id)
-            if job.settings.output:
-                remove_leftover(file_path(job.settings.output), job.state.id)
-        except OSError as exc:
-            log.warning("what job %s left could not be removed: %s", job.state.id, exc.strerror)
+        name, output = job.state.id, job.settings.output
+        _removed(name, partial(remove, self._folder / name))
+        if output:
+            _removed(name, partial(remove_leftover, file_path(output), name))
+
+
+def _removed(name: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except OSError as exc:
+        log.warning("what job %s left could not be removed: %s", name, exc.strerror)

@@ -66,8 +66,8 @@ class JobRunner:
         urls: Callable[[], Urls] = Urls,
         on_change: Callable[[JobState], None] = lambda state: None,
     ) -> None:
-        """`check` resolves files or raises ConfigError; asked when a job comes and before each attempt. `urls` says
-        which webhooks are allowed. `on_change` is told of jobs that begin, wait or end.
+        """`folder` is there. `check` resolves files or raises ConfigError; asked when a job comes and before each
+        attempt. `urls` says which webhooks are allowed. `on_change` is told of jobs that begin, wait or end.
         """
         self._store = store
         self._spawn = spawn

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from engines.evaluation.detection import command, data, defence, drawn, merging, networks
+from engines.evaluation.detection import agreement, command, data, defence, drawn, merging, networks, shipping
 from engines.evaluation.detection.data import Pictures
 from stream_guard.errors import UsageError
-from tests.support.tinted import QUICK
+from stream_guard.inference.card import load_card
+from tests.support.tinted import QUICK, SIZE
 
 
 def test_the_command_says_what_is_missing(pictures: Pictures, tmp_path: Path) -> None:
@@ -111,9 +112,23 @@ def test_a_second_opinion_is_measured_beside_the_papers_defence(
     monkeypatch.setattr(defence, "FAST", QUICK)
     monkeypatch.setattr(defence, "defend", partial(defence.defend, settings=QUICK))
     monkeypatch.setattr(drawn, "make", partial(drawn.make, settings=QUICK))
+    monkeypatch.setattr(agreement, "compare", partial(agreement.compare, settings=QUICK))
+    monkeypatch.setattr(agreement, "PAPERS_SIZE", 64)
+    monkeypatch.setattr(shipping, "ZOO", tmp_path / "zoo")
     words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(tmp_path / "out.json")]
-    words += ["--networks", "resnet", "blurred", "--steps", "networks", "attacks", "prior", "--cw-faces", "2"]
-    words += ["--cw-steps", "1", "--cw-iterations", "2", "--near-iterations", "2", "--figure-iterations", "10"]
+    words += ["--networks", "resnet", "blurred", "--steps", "networks", "attacks", "prior", "agreement"]
+    words += [
+        "--cw-faces",
+        "2",
+        "--cw-steps",
+        "1",
+        "--cw-iterations",
+        "2",
+        "--near-iterations",
+        "2",
+        "--figure-iterations",
+        "10",
+    ]
     words += [
         "--prior-networks",
         "blurred",
@@ -124,6 +139,10 @@ def test_a_second_opinion_is_measured_beside_the_papers_defence(
         "2",
         "--prior-reals",
         "3",
+        "--same-pictures",
+        "3",
+        "--as",
+        "behind",
     ]
     command.run(parser.parse_args(words))
     found = json.loads((tmp_path / "out.json").read_text())
@@ -134,3 +153,8 @@ def test_a_second_opinion_is_measured_beside_the_papers_defence(
     assert known
     assert all(row["beside"] and row["network"] == "resnet+blurred" for row in known)
     assert (tmp_path / "drawn-val-resnet-2.pt").is_file()
+    assert [(row["network"], row["pictures"]) for row in found["agreement"]] == [("blurred", 3), ("resnet+blurred", 3)]
+    assert "agreement" not in found["not_run"]
+    card = load_card(tmp_path / "zoo" / "behind" / "card.toml")
+    assert (card.kind, card.default, card.input_shape("image")) == ("detector", False, (-1, 3, SIZE, SIZE))
+    assert {f"{key}_p{at}" for key in shipping.SHARES for at in (50, 25)} < set(card.results)
