@@ -90,13 +90,19 @@ def check_host(
     entries = [entry for entry in map(parse_allowed, allowed) if entry.port in (None, port)]
     everything = not tuple(allowed)
     addresses = (host,) if not isinstance(host, str) else _resolved(host, port, resolve)
-    full = isinstance(host, str) and any(e.network is None and e.name == host for e in entries)
+    full = is_named(host, port, allowed)
     by_pattern = isinstance(host, str) and any(e.network is None and fnmatchcase(host, e.name) for e in entries)
     networks = [e.network for e in entries if e.network is not None]
     for address in addresses:
         for one in _meanings(address):
             _check_address(host, one, full, everything or by_pattern or full, networks)
     return tuple(str(address) for address in addresses)
+
+
+def is_named(host: Address | str, port: int, allowed: Iterable[str]) -> bool:
+    """Whether `allowed` lists this very name: whoever wrote that trusts where it leads."""
+    entries = (entry for entry in map(parse_allowed, allowed) if entry.port in (None, port))
+    return isinstance(host, str) and any(e.network is None and e.name == host for e in entries)
 
 
 def parse_allowed(text: str) -> _Allowed:

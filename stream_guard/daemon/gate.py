@@ -1,4 +1,4 @@
-"""A proxy on loopback through which FFmpeg reads http and https, so that every connection is checked.
+"""A proxy on loopback through which FFmpeg reads http and https, and opens rtmps, so that every connection is checked.
 
 A check of the URL before opening does not see where a redirect, a playlist or a name whose answer changes will lead.
 The gate sees each request: it checks the host again and connects to the very addresses that passed.
@@ -8,26 +8,24 @@ The gate sees each request: it checks the host again and connects to the very ad
         av.open(url, options={"http_proxy": gate.url, ...})   # with `httpproxy` in the protocol whitelist
 
 FFmpeg hands the option on to a playlist's segments and keys. It obeys `no_proxy`: that variable must not be set.
-Of https only host and port are seen, so `urls.paths` holds for the first URL and for plain http.
+Of tunnels, for https and rtmps, only host and port are seen: `urls.paths` holds for the first URL and for plain http.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import selectors
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from types import TracebackType
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from .addresses import Resolver, check_host, parse_host
-from .settings import StreamSettings, Urls
+from .settings import Urls
 from .urls import CheckedUrl, check_url
 
 MOST_HEAD = 65536
@@ -41,13 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    """A context manager; `url` is the value of FFmpeg's option `http_proxy`. One thread a connection."""
+    """A context manager; `url` is the value of FFmpeg's option `http_proxy`. One thread a connection.
 
-    def __init__(self, urls: Urls, resolve: Resolver = socket.getaddrinfo) -> None:
+    `tunnels` is the scheme whose connections may be asked for, where `urls.schemes` has it.
+    """
+
+    def __init__(self, urls: Urls, resolve: Resolver = socket.getaddrinfo, tunnels: str = "https") -> None:
         self.refusals: list[str] = []
         """The last words of refusals, without secrets: FFmpeg itself only says `403 Forbidden`."""
         self._open: set[socket.socket] = set()
-        self._server = _Server(self, urls, resolve)
+        self._server = _Server(self, urls, resolve, tunnels)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="gate", daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -66,29 +67,16 @@ class Gate:
         self._server.server_close()  # joins the threads of the connections
 
     def refused(self, words: str) -> None:
-        log.warning("the source leads elsewhere: %s", words)
+        log.warning("the stream leads elsewhere: %s", words)
         self.refusals = [*self.refusals[-9:], words]
-
-
-@contextmanager
-def gated(settings: StreamSettings, urls: Urls) -> Iterator[StreamSettings]:
-    """The stream's settings, with a gate before its source where that is read by http or https."""
-    if settings.source.partition(":")[0].lower() not in ("http", "https"):
-        yield settings
-        return
-    for name in ("no_proxy", "NO_PROXY"):
-        os.environ.pop(name, None)
-    with Gate(urls) as gate:
-        options = {**settings.source_options, "http_proxy": gate.url}
-        yield settings.model_copy(update={"source_options": options})
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, gate: Gate, urls: Urls, resolve: Resolver) -> None:
-        self.gate, self.urls, self.resolve = gate, urls, resolve
+    def __init__(self, gate: Gate, urls: Urls, resolve: Resolver, tunnels: str) -> None:
+        self.gate, self.urls, self.resolve, self.tunnels = gate, urls, resolve, tunnels
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def track(self, connection: socket.socket, present: bool) -> None:
@@ -125,7 +113,7 @@ class _Connection(socketserver.BaseRequestHandler):
             return
         except OSError as exc:
             host = target if method == "CONNECT" else urlsplit(target).hostname
-            log.warning("the source's host %s cannot be reached: %s", host, exc.strerror or exc)
+            log.warning("the stream's host %s cannot be reached: %s", host, exc.strerror or exc)
             self._answer("502 Bad Gateway")  # FFmpeg makes "Server returned 5XX" of it, as if the source had answered
             return
         with closing(upstream):
@@ -146,10 +134,11 @@ class _Connection(socketserver.BaseRequestHandler):
         return head + end, rest
 
     def _connect(self, target: str) -> socket.socket:
-        """A tunnel for https."""
+        """A tunnel for https or rtmps."""
         host, _, port = target.rpartition(":")
-        if "https" not in self.server.urls.schemes or not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise ConfigError("the source leads to https, which is not allowed, or to no port")
+        wanted = self.server.tunnels
+        if wanted not in self.server.urls.schemes or not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ConfigError(f"the stream leads to {wanted}, which is not allowed, or to no port")
         addresses = check_host(parse_host(host), int(port), self.server.urls.hosts, self.server.resolve)
         return _dial(addresses, int(port))
 

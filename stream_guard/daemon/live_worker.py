@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from ..config import OnFailure
 from ..errors import EngineError, ExitCode, StageError, StreamGuardError
+from ..live.parts import make_live_sink, open_live_source
 from ..live.spec import LiveEvent, LiveSpec
 from ..live.stream import LiveStream
 from ..metrics import Metrics
 from ..otlp import traced
 from ..tracing import Tracing
 from .channel import Channel
-from .gate import gated
+from .dialing import Dialer, dialing
 from .protocol import OF_PROTECTION, Message, pack
 from .settings import StreamSettings, Urls
 from .specs import live_spec, unprotecting
@@ -29,15 +31,23 @@ def run_live(spec: dict[str, Any], channel: Channel) -> int:
     """Run the stream until it ends, fails or is drained; says of a failure whether another attempt makes sense."""
     urls = Urls.model_validate(spec.pop("urls", {}))
     tracing = traced(spec.pop("tracing", None), lambda words: _tell(LiveEvent("tracing", words, {}), channel))
-    with tracing as on, gated(StreamSettings.model_validate(spec), urls) as settings:
-        return _run(live_spec(settings), channel, on, settings.screen)
+    settings = StreamSettings.model_validate(spec)
+    with tracing as on, dialing(settings, urls) as dialer:
+        return _run(live_spec(settings), channel, on, settings.screen, dialer)
 
 
-def _run(chosen: LiveSpec, channel: Channel, tracing: Tracing, screens: bool) -> int:
+def _run(chosen: LiveSpec, channel: Channel, tracing: Tracing, screens: bool, dialer: Dialer) -> int:
     metrics = Metrics()
     if not screens and (words := unprotecting(chosen.pipeline)):
         _tell(LiveEvent(UNPROTECTED, words, {}), channel)
-    stream = LiveStream(chosen, metrics, lambda event: _tell(event, channel), tracing=tracing)
+    stream = LiveStream(
+        chosen,
+        metrics,
+        lambda event: _tell(event, channel),
+        partial(open_live_source, dial=dialer.source),
+        partial(make_live_sink, dial=dialer.output),
+        tracing,
+    )
     reporter = _Reporter(stream, channel, OF_PROTECTION if screens else ())
     channel.on_order, channel.on_stop = reporter.order, stream.drain
     if channel.stop.is_set():  # asked before anybody listened

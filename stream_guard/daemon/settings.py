@@ -51,8 +51,8 @@ class Urls(Section):
     hosts: tuple[str, ...] = Field(
         (),
         description="Hosts allowed: names, patterns (*.example.org: public only), addresses and networks (10.0.0.0/8), "
-        "each with :port if wished; empty: any public one. A name's addresses are checked when a stream is started; at "
-        "each later connection only those of http and https sources: name the hosts where strangers choose the URLs",
+        "each with :port if wished; empty: any public one. A name's addresses are checked at every connection, which "
+        "goes to what passed; FFmpeg looks a name up once more for rtsps and where it is listed here in full",
     )
     paths: tuple[str, ...] = Field((), description="URL paths allowed, as patterns in which * is anything; empty: any")
     file_roots: tuple[str, ...] = Field((), description="Folders in which files may be read and written; empty: none")

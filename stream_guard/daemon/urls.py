@@ -1,8 +1,8 @@
 """Which URLs may be pulled from, pushed to and told. Everything that comes from outside passes `check_url` first.
 
 A URL is read by our own strict grammar, so that no second reader (FFmpeg's) can see another host in it. What a check
-before opening cannot see is left to `gate.py`: where redirects and playlists of an http(s) source lead, and names whose
-answer changes between the check and the connection.
+before opening cannot see is left to others: to `gate.py` where redirects and playlists of an http(s) source lead, to
+`dialing.py` names whose answer changes between the check and the connection.
 """
 
 from __future__ import annotations
@@ -145,6 +145,14 @@ def check_url(url: str, urls: Urls, purpose: Purpose, resolve: Resolver = socket
         raise ConfigError(f"the {purpose} URL asks to listen; we only connect: let a media server listen")
     addresses = check_host(host, port, urls.hosts, resolve)
     return CheckedUrl(url, scheme, str(host), port, addresses, path, _protocols(scheme, path, purpose))
+
+
+def at_address(url: str, address: str) -> str:
+    """A URL that passed, with `address` in the place of its host's name."""
+    found = _URL.match(url)
+    if found is None:
+        raise ValueError("not a URL that passed")
+    return f"{url[: found.start('host')]}{f'[{address}]' if ':' in address else address}{url[found.end('host') :]}"
 
 
 def is_file(url: str) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from ..media.live import LiveReader, LiveSink, LiveSource, LiveWriter, open_live
+from ..media.live import Dial, LiveReader, LiveSink, LiveSource, LiveWriter, as_named, open_live
 from .nowhere import Nowhere
 from .spec import LiveSpec
 
 
-def open_live_source(spec: LiveSpec, cancelled: threading.Event) -> LiveReader:
+def open_live_source(spec: LiveSpec, cancelled: threading.Event, dial: Dial = as_named) -> LiveReader:
     """One connection to the source; `cancelled` ends the wait for it. Raises SourceError, without secrets."""
     limits = spec.limits
     return open_live(
@@ -26,10 +26,13 @@ def open_live_source(spec: LiveSpec, cancelled: threading.Event) -> LiveReader:
         max_rate=limits.frame_rate,
         hwaccel=spec.pipeline.hwaccel,
         cancelled=cancelled,
+        dial=dial,
     )
 
 
-def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Callable[[str, str], None]) -> LiveWriter:
+def make_live_sink(
+    spec: LiveSpec, source: LiveReader, on_event: Callable[[str, str], None], dial: Dial = as_named
+) -> LiveWriter:
     """One encode to all outputs and to the recording; nothing where there are none.
 
     Outputs that are away are tried again for ever.
@@ -44,5 +47,6 @@ def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Callable[[str, 
         record=spec.record,
         retry=replace(spec.backoff, attempts=0),
         on_event=on_event,
+        dial=dial,
     )
     return cast(LiveWriter, made)

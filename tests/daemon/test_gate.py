@@ -14,12 +14,9 @@ import av
 import pytest
 from av.error import FFmpegError
 
-from stream_guard.daemon.gate import Gate, gated
-from stream_guard.daemon.settings import StreamSettings, Urls
-from stream_guard.daemon.specs import live_spec
+from stream_guard.daemon.gate import Gate
+from stream_guard.daemon.settings import Urls
 from stream_guard.daemon.urls import PLAYLIST
-from stream_guard.errors import SourceError
-from stream_guard.media.live.source import open_live
 from tests.support.servers import free_port, web_server
 
 INSIDE = "inside.example.org"
@@ -206,26 +203,3 @@ def test_an_open_tunnel_ends_with_the_gate() -> None:
             assert client.recv(100).startswith(b"HTTP/1.1 200")
         assert client.recv(100) == b""
         client.close()
-
-
-def test_a_streams_source_is_read_through_a_gate(site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the same opener that streams use; `no_proxy` must not lead past the gate."""
-    folder, address = site
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with answering(200, {}) as (other, asked):
-        write_playlist(folder / "bad.m3u8", f"http://{other}/x.ts", f"http://{other}/y.ts")
-        settings = StreamSettings(name="a", source=f"http://{address}/clip.ts", source_options={"user_agent": "x"})
-        with gated(settings, Urls(hosts=(address,))) as chosen:
-            options = dict(live_spec(chosen).source_options)
-            assert options.pop("user_agent") == "x"
-            with open_live(chosen.source, options=options, open_timeout_seconds=60) as source:
-                assert source.info.video.width == 64
-            with pytest.raises(SourceError):
-                open_live(f"http://{address}/bad.m3u8", options=options, open_timeout_seconds=60)
-        assert asked == []
-
-
-def test_other_sources_need_no_gate() -> None:
-    settings = StreamSettings(name="a", source="rtmp://127.0.0.1/live/x")
-    with gated(settings, Urls()) as chosen:
-        assert chosen is settings

@@ -1,6 +1,6 @@
 """Live media: one connection in, one encode out to many places."""
 
-from .contract import AudioInfo, LiveOutput, LiveReader, LiveWriter
+from .contract import AudioInfo, Dial, LiveOutput, LiveReader, LiveWriter, as_named
 from .mould import LIVE_ENCODER
 from .places import check_places
 from .protocols import check_connects, file_path
@@ -11,11 +11,13 @@ from .source import LiveSource, open_live
 __all__ = [
     "LIVE_ENCODER",
     "AudioInfo",
+    "Dial",
     "LiveOutput",
     "LiveReader",
     "LiveSink",
     "LiveSource",
     "LiveWriter",
+    "as_named",
     "check_connects",
     "check_places",
     "cut_path",

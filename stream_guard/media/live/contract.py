@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
@@ -11,6 +11,14 @@ import av
 
 from ...types import Frame
 from ..info import CopiedPacket, SourceInfo, SourceReport
+
+Dial = Callable[[str, Mapping[str, str]], tuple[str, dict[str, str]]]
+"""Asked before each connection: given a URL and its options, it says what FFmpeg gets of both. Raises MediaError."""
+
+
+def as_named(url: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The `Dial` that changes nothing."""
+    return url, dict(options)
 
 
 @dataclass(frozen=True, slots=True)

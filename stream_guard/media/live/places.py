@@ -13,7 +13,7 @@ import av
 from ...errors import ConfigError, SinkError, UsageError
 from ..containers import container_for, suffix_of
 from . import bridge
-from .contract import LiveOutput
+from .contract import Dial, LiveOutput, as_named
 from .native import Wire, protocols
 from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
@@ -40,13 +40,13 @@ class Flow(Protocol):
 class Place:
     """One output's address. `open` may be called again after `done`; files that are there are not replaced."""
 
-    def __init__(self, output: LiveOutput) -> None:
+    def __init__(self, output: LiveOutput, dial: Dial = as_named) -> None:
         self.url = output.url
         self.shown = redact(output.url)
         self.format = output.format or _format(output.url)
         self.flow: Flow | None = None
         self._rule = outgoing(output.url)
-        self._options = dict(output.options)
+        self._options, self._dial = dict(output.options), dial
         self._times = 0
         self._goes_on = False
         self._given_up = threading.Event()
@@ -71,12 +71,13 @@ class Place:
             self._goes_on = self.format == "hls" and (self._times > 1 or _unfinished(path))
             return path if self.format == "hls" else _free(path)
         if self._bridged:
-            self.flow = bridge.writer(self.url, self._options, write_seconds=WRITE_SECONDS)
+            url, options = self._dial(self.url, self._options)
+            self.flow = bridge.writer(url, options, write_seconds=WRITE_SECONDS)
             return self.flow
         own = {k: v for k, v in self._options.items() if k in WIRE_OPTIONS}
-        options = {**dict(self._rule.wire), **own}
+        url, options = self._dial(self.url, {**dict(self._rule.wire), **own})
         # Known to `abort` before it connects: a host that takes the call and says nothing keeps it for ten seconds.
-        self.flow = wire = Wire(self.url, options, open_seconds=OPEN_SECONDS, write_seconds=WRITE_SECONDS)
+        self.flow = wire = Wire(url, options, open_seconds=OPEN_SECONDS, write_seconds=WRITE_SECONDS)
         if self._given_up.is_set():
             wire.abort()
         wire.open()

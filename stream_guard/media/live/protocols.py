@@ -41,7 +41,7 @@ _LISTENS = ("timeout", "listen", "rtmp_listen")
 _SEGMENTS = "hls,mpegts,mov,mp4,aac,mp3,ac3,eac3,webvtt"
 INCOMING = (
     Incoming(("rtmp",), "rtmp,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT, listens=_LISTENS),
-    Incoming(("rtmps",), "rtmps,tls,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT, listens=_LISTENS),
+    Incoming(("rtmps",), "rtmps,httpproxy,tls,tcp", "flv,live_flv", _RTMP, refuses=_ABSENT, listens=_LISTENS),
     Incoming(("rtsp",), "rtp,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(("rtsps",), "rtp,srtp,tls,tcp,udp", "rtsp", (("timeout", READ), ("rtsp_transport", "tcp")), 1.0),
     Incoming(

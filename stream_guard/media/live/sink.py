@@ -15,7 +15,7 @@ from ...errors import SinkError, UsageError
 from ...types import Frame
 from ..info import CopiedPacket, SinkReport
 from ..settings import EncoderSettings
-from .contract import LiveOutput
+from .contract import Dial, LiveOutput, as_named
 from .mould import Mould, Template, differs
 from .output import Output
 from .places import Place, Recording
@@ -51,9 +51,10 @@ class LiveSink:
         record: str = "",
         retry: Backoff | None = None,
         on_event: Callable[[str, str], None] = lambda kind, words: None,
+        dial: Dial = as_named,
     ) -> None:
         retry = retry or Backoff()
-        places = [Place(output) for output in outputs]
+        places = [Place(output, dial) for output in outputs]
         recording = Recording(record) if record else None
         everywhere = [*places, *([recording] if recording else [])]
         if not everywhere:

@@ -27,7 +27,7 @@ from ..hwaccel import NONE, PLAIN, Acceleration, choose
 from ..source import MAX_THREADS, READ_ERRORS, Item, Source
 from ..timeline import Timeline
 from . import bridge
-from .contract import AudioInfo
+from .contract import AudioInfo, Dial, as_named
 from .decoding import Limits, LiveDecoder, LiveTimeline, Pacer
 from .native import protocols
 from .protocols import BRIDGED, FILE, OPEN, READ, Incoming, check_connects, file_path, incoming, scheme_of
@@ -56,12 +56,13 @@ def open_live(
     threads: int = 0,
     hwaccel: str = NONE,
     cancelled: threading.Event | None = None,
+    dial: Dial = as_named,
 ) -> LiveSource:
     """Connect to `url` and decode up to the first picture, within `open_timeout_seconds`.
 
     `options` are FFmpeg's, of the demuxer and the protocol; `rtsp_transport` is `tcp` unless given. Files are read at
     their own speed. `threads` for decoding; 0 chooses. `hwaccel` as `open_source` takes it. `cancelled` ends the
-    wait for the first picture.
+    wait for the first picture. `dial` says what FFmpeg connects to.
     Raises SourceError for what cannot be reached, read or allowed, LimitError where the size or the rate is above the
     limits, and UsageError for files without `allow_files` and for options that would make it listen.
     """
@@ -78,6 +79,7 @@ def open_live(
         read_seconds=stall_seconds if segmented else min(read_timeout_seconds, stall_seconds),
         bridged=not native,
         acceleration=choose(hwaccel),
+        dial=dial,
     )
     limits = Limits(max_width, max_height, max_rate)
     container, pipe = connection.open()
@@ -88,6 +90,9 @@ def open_live(
         if pipe is not None:
             pipe.close()
         raise
+
+
+_Opened = tuple[av.container.InputContainer, bridge.BridgeReader | None]
 
 
 class Connection:
@@ -103,25 +108,27 @@ class Connection:
         read_seconds: float,
         bridged: bool,
         acceleration: Acceleration = PLAIN,
+        dial: Dial = as_named,
     ) -> None:
         self.acceleration = acceleration
         self.url, self.rule, self.bridged = url, rule, bridged
         self.shown = redact(url)
         self.open_seconds, self.read_seconds = open_seconds, read_seconds
-        self._options = options
+        self._options, self._dial = options, dial
 
-    def open(self) -> tuple[av.container.InputContainer, bridge.BridgeReader | None]:
+    def open(self) -> _Opened:
         """The container, and the bridge that feeds it where there is one."""
+        url, options = self._dial(self.url, self._options)
         if self.bridged:
-            return self._open_bridged()
+            return self._open_bridged(url, options)
         with self.translated("cannot open"):
-            place = self.url if self.rule is not FILE else f"file:{file_path(self.url)}"
+            place = url if self.rule is not FILE else f"file:{file_path(url)}"
             begun = time.monotonic()
-            container = self._open(place, self.rule.probe_seconds)
+            container = self._open(place, options, self.rule.probe_seconds)
             left = self.open_seconds - (time.monotonic() - begun)
             if not container.streams.video and left > self.rule.probe_seconds:
                 container.close()  # The sound came first: look longer.
-                container = self._open(place, left - self.rule.probe_seconds / 2)
+                container = self._open(place, options, left - self.rule.probe_seconds / 2)
             return container, None
 
     @contextlib.contextmanager
@@ -140,28 +147,28 @@ class Connection:
         if reason:
             raise SourceError(f"{what} the live source {self.shown}: {reason}") from None
 
-    def _open_bridged(self) -> tuple[av.container.InputContainer, bridge.BridgeReader]:
-        pipe = bridge.reader(self.url, self._options, open_seconds=self.open_seconds, read_seconds=self.read_seconds)
+    def _open_bridged(self, url: str, own: Mapping[str, str]) -> _Opened:
+        pipe = bridge.reader(url, own, open_seconds=self.open_seconds, read_seconds=self.read_seconds)
         try:
             with self.translated("cannot open"):
-                return self._open(pipe, self.rule.probe_seconds, "mpegts"), pipe
+                return self._open(pipe, {}, self.rule.probe_seconds, "mpegts"), pipe
         except SourceError as error:
             pipe.close()
             if pipe.failure:
                 raise SourceError(f"cannot open the live source {self.shown}: {pipe.failure}") from None
             raise error
 
-    def _open(self, file: Any, probe_seconds: float, format: str | None = None) -> av.container.InputContainer:
+    def _open(self, file: Any, own: Mapping[str, str], seconds: float, format: str = "") -> av.container.InputContainer:
         micro = {OPEN: str(round(self.open_seconds * 1e6)), READ: str(round(self.read_seconds * 1e6))}
         options = {name: micro.get(value, value) for name, value in self.rule.options}
-        options |= {"analyzeduration": str(round(probe_seconds * 1e6)), "probesize": str(PROBE_BYTES)}
-        options |= {} if self.bridged else self._options
+        options |= {"analyzeduration": str(round(seconds * 1e6)), "probesize": str(PROBE_BYTES)}
+        options |= own
         # Last, so that no option of a stream can undo it: a playlist or redirect must not lead to other protocols.
         options |= {"protocol_whitelist": self.rule.protocols, "format_whitelist": self.rule.formats}
         container: av.container.InputContainer = av.open(
             file,
             "r",
-            format=format,
+            format=format or None,
             timeout=(self.open_seconds, self.read_seconds),
             metadata_errors="surrogateescape",
             container_options=options,
