@@ -88,16 +88,17 @@ class Splice:
     def _choose(self, stream: int, stamp: Fraction, wall: float) -> Fraction:
         if self._offset is None:
             return self._begin(stamp, wall)
-        expected = self._ends.get(stream)
+        expected, back = self._ends.get(stream), BACK_SECONDS
         if expected is None:
-            # A stream's first item: it may begin later than the others, but not on another clock.
-            expected = self._end
+            # A stream's first item: it may begin later than the others, and transport streams send pictures up to
+            # seconds before the sound that goes with them; but it is on no clock of its own.
+            expected, back = self._end, FORWARD_SECONDS
         patience = FORWARD_SECONDS + max(wall - self._wall, 0.0)
         offsets = (self._offset,) if self._previous is None else (self._offset, self._previous)
         nearest = min(offsets, key=lambda offset: abs(stamp + offset - expected))
         placed = stamp + nearest
         # Sound that was silent for long comes back where the others are by now.
-        if expected - BACK_SECONDS <= placed <= max(expected, self._end) + Fraction(patience):
+        if expected - back <= placed <= max(expected, self._end) + Fraction(patience):
             return nearest
         self.jumps += 1
         previous = self._offset

@@ -57,6 +57,18 @@ def test_sound_and_picture_keep_their_distance_over_a_reconnect(clock: Clock) ->
         assert shown == heard
 
 
+def test_sound_that_is_sent_after_its_pictures_keeps_its_place_beside_them(clock: Clock) -> None:
+    """Transport streams of broadcasters send a picture up to two seconds before the sound of the same moment."""
+    splice, offsets = Splice(clock), set()
+    for number in range(100):
+        offsets.add(splice.place(0, 1000 + number * STEP, STEP))
+        if number >= 50:
+            offsets.add(splice.place(1, 1000 + (number - 50) * STEP, STEP))
+        clock.now += float(STEP)
+    assert splice.jumps == 0
+    assert offsets == {LEAD_SECONDS - 1000}
+
+
 @pytest.mark.parametrize("jump", [-500.0, -3.0, 20.0, 100000.0])
 def test_a_jump_of_the_clock_is_joined(clock: Clock, jump: float) -> None:
     splice = Splice(clock)
