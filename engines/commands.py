@@ -36,6 +36,7 @@ from .magdr import train_restorer as restorer
 from .magdr.purified import PurifiedTarget
 from .parser import train_parser
 from .settings import with_changes
+from .writing import whole, write_json
 
 SHEET_FACES = 8
 SHEET_CONDITIONS = 8
@@ -118,7 +119,9 @@ def sheet(arguments: argparse.Namespace) -> None:
         for condition in target.conditions[:SHEET_CONDITIONS]:
             rows.append((target(x * 2 - 1, condition.expand(len(x), -1)) + 1) / 2)
     picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1).permute(1, 2, 0)
-    Image.fromarray((picture.clamp(0, 1).numpy() * 255).round().astype(np.uint8)).save(arguments.out)
+    form = Image.registered_extensions()[arguments.out.suffix.lower()]
+    with whole(arguments.out) as file:
+        Image.fromarray((picture.clamp(0, 1).numpy() * 255).round().astype(np.uint8)).save(file, form)
     print(f"{arguments.out}: {', '.join(['original', *target.condition_names[:SHEET_CONDITIONS]])}")
 
 
@@ -164,7 +167,6 @@ def delivered(arguments: argparse.Namespace) -> None:
     )
     places = {folder: f"runs/{folder.name}" for folder in arguments.targets}
     command = invocation({**places, arguments.media: "MEDIA", arguments.out: "OUT"})
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         **evaluation.facts(
             arguments.seed, command, arguments.engine, [probe.title for probe in probes if not probe.surrogate]
@@ -172,5 +174,5 @@ def delivered(arguments: argparse.Namespace) -> None:
         "strength": arguments.strength,
         "disrupter_sha256": find_engine(arguments.engine, "disrupter").sha256,
     }
-    arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out, {**facts, "rows": rows})
     print(arguments.out)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from stream_guard.errors import EngineError
 
 from .packing import packed
+from .writing import write_text
 
 OPSET = 17
 PARITY_ATOL = 2e-4
@@ -44,32 +45,42 @@ def to_onnx(network: nn.Module, example: Mapping[str, Tensor], output: str | Seq
 
     A network with several outputs gives a tuple, in the order of their names. A file above LARGEST_BYTES is packed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    outputs = [output] if isinstance(output, str) else list(output)
     scratch = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        allowed = _exported(network, example, [output] if isinstance(output, str) else list(output), scratch)
+        onnx.checker.check_model(onnx.load(scratch))
+        difference = parity(network, example, scratch)
+        if difference > allowed:
+            raise EngineError(
+                f"{path.name} differs from torch by {difference:.2e} (allowed {allowed:.0e}): not exported"
+            )
+        os.replace(scratch, path)
+    except OSError as error:
+        raise EngineError(f"{path} could not be written ({error}): make room there; what was there is kept") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+    return difference
+
+
+def _exported(network: nn.Module, example: Mapping[str, Tensor], outputs: list[str], path: Path) -> float:
+    """Write the network; returns how far it may be from torch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every fixed shape; `parity` is the check
         torch.onnx.export(
             network,
             tuple(example.values()),
-            str(scratch),
+            str(path),
             input_names=list(example),
             output_names=outputs,
             dynamic_axes={name: {0: "batch"} for name in (*example, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
-    allowed = PARITY_ATOL
-    if scratch.stat().st_size > LARGEST_BYTES:
-        onnx.save(packed(onnx.load(scratch)), scratch)
-        allowed = PACKED_ATOL
-    onnx.checker.check_model(onnx.load(scratch))
-    difference = parity(network, example, scratch)
-    if difference > allowed:
-        scratch.unlink()
-        raise EngineError(f"{path.name} differs from torch by {difference:.2e} (allowed {allowed:.0e}): not exported")
-    os.replace(scratch, path)
-    return difference
+    if path.stat().st_size <= LARGEST_BYTES:
+        return PARITY_ATOL
+    onnx.save(packed(onnx.load(path)), path)
+    return PACKED_ATOL
 
 
 def parity(network: nn.Module, example: Mapping[str, Tensor], path: Path) -> float:
@@ -95,7 +106,7 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
             for table in value if isinstance(value, list) else [value]:
                 lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]"]
                 lines += [f"{k} = {_toml(v)}" for k, v in table.items()]
-    (folder / "card.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "card.toml", "\n".join(lines) + "\n")
 
 
 def _is_table(value: Any) -> bool:

@@ -15,6 +15,7 @@ from ..data.detect import still_detector
 from ..evaluation.machine import machine
 from ..invocation import invocation
 from ..training import pick_device
+from ..writing import write_json
 from . import deepfakes
 from .measure import report
 
@@ -55,8 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         "machine": machine(),
         "seconds": round(time.monotonic() - start, 1),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({**facts, **made}, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out, {**facts, **made})
     print(arguments.out)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from ..purification.judges import Asked, asked
 from ..purification.opinions import Limits, opinions
 from ..purification.tracks import collect
 from ..training import pick_device
+from ..writing import write_json
 from .machine import machine
 
 RESULTS = Path(__file__).resolve().parent / "results" / "second_opinion.json"
@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         "rows": rows,
         "seconds": round(time.monotonic() - start, 1),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out, document)
     print(arguments.out)
 
 

@@ -23,6 +23,7 @@ from stream_guard.magdr.views import METRICS
 from ..generators.families import target_of
 from ..invocation import invocation
 from ..shipping import ZOO
+from ..writing import whole, write_text
 from . import faces, video
 from .faces import Crops
 from .fit import Asked, fit
@@ -204,15 +205,15 @@ def attacked_crops(people: faces.Split, change: torch.Tensor, channel: str) -> C
 
 
 def write_evidence(found: Sequence[Evidence], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     parts = ("distances", "changes", "counts", "flags")
     arrays = {name: np.stack([getattr(e, name) for e in found]) for name in parts}
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes names of arrays for options
+    with whole(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes names of arrays for options
 
 
 def read_evidence(path: Path) -> list[Evidence]:
-    with np.load(path) as stored:
-        rows = [stored[name] for name in ("distances", "changes", "counts", "flags")]
+    stored = faces.arrays_in(path)
+    rows = [stored[name] for name in ("distances", "changes", "counts", "flags")]
     return [Evidence(*row) for row in zip(*rows, strict=True)]
 
 
@@ -235,5 +236,4 @@ def write(calibration: Calibration, path: Path) -> None:
         lines += ["", "[inputs]", *(f"{key} = {json.dumps(value)}" for key, value in data["inputs"].items())]
     for name, results in data["results"].items():
         lines += ["", f"[results.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in results.items())]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stream_guard.errors import UsageError
+from stream_guard.errors import EngineError, UsageError
 from stream_guard.media.loopback import h264_loopback, jpeg_loopback
 
 from ..attacks.base import Attack, Linf, Model
@@ -29,6 +30,7 @@ from ..disrupter import delivery
 from ..evaluation.protectors import Engine
 from ..generators.target import Target
 from ..training import weights_sum
+from ..writing import whole
 
 Crops = npt.NDArray[np.uint8]
 """(N, S, S, 3)."""
@@ -120,9 +122,9 @@ def attacked(people: Split, target: Target, asked: Sequence[int], attack: str, s
             made = ATTACKS[attack](seed)(_bound(target, target.conditions[row].expand(len(rows), -1)), x[rows])
             change[rows] = (made - x[rows]) / 2
             print(f"{attack}: {rows[-1] + 1} of {len(x)} faces", flush=True)
-    cache.parent.mkdir(parents=True, exist_ok=True)
     kept = change.numpy().astype(np.float16)
-    np.savez(cache, change=kept, names=np.array(people.names), asked=np.array(asked), key=np.array(key))
+    with whole(cache) as file:
+        np.savez(file, change=kept, names=np.array(people.names), asked=np.array(asked), key=np.array(key))
     return torch.from_numpy(kept.astype(np.float32))  # as the next run will read it
 
 
@@ -134,14 +136,21 @@ def _key(target: Target, attack: str, seed: int) -> str:
 
 def _kept(cache: Path, people: Split, asked: Sequence[int], key: str) -> npt.NDArray[np.float16] | None:
     """The change in the file; None where it was made with another key."""
-    with np.load(cache) as stored:
-        if list(stored["names"]) != people.names or list(stored["asked"]) != list(asked):
-            raise UsageError(f"{cache} holds other faces or conditions; use another --work folder, or empty this one")
-        # Files of before there were keys are taken for what their names say; no new ones are written.
-        if "key" in stored and str(stored["key"]) != key:
-            return None
-        change: npt.NDArray[np.float16] = stored["change"]
-        return change
+    stored = arrays_in(cache)
+    if list(stored["names"]) != people.names or list(stored["asked"]) != list(asked):
+        raise UsageError(f"{cache} holds other faces or conditions; use another --work folder, or empty this one")
+    # Files of before there were keys are taken for what their names say; no new ones are written.
+    return stored["change"] if str(stored.get("key", key)) == key else None
+
+
+def arrays_in(cache: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a file in the work folder. Raises EngineError for one that was cut off."""
+    try:
+        return pack.arrays_of(cache)
+    except pack.UNREADABLE as error:
+        raise EngineError(
+            f"{cache} was cut off, or is of something else ({error}): delete it to make it anew"
+        ) from error
 
 
 def _bound(target: Target, condition: Tensor) -> Model:

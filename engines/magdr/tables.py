@@ -32,6 +32,7 @@ from ..evaluation.protectors import open_engine
 from ..evaluation.tables.document import device_words
 from ..invocation import invocation
 from ..shipping import RESULTS
+from ..writing import write_json
 from . import baselines, faces
 from .adaptive import Evade, through_operations
 from .calibrate import TRAIN, VALIDATION, Bench, attacked_crops, open_bench
@@ -293,7 +294,7 @@ def run(arguments: argparse.Namespace) -> None:
     task = known.setdefault("tasks", {}).setdefault(arguments.task, {})
     for part, rows in made.items():
         task[part] = {**facts(arguments, bench), "rows": rows}
-    arguments.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out, known)
     print(arguments.out)
 
 

@@ -7,7 +7,6 @@ protected ones went through the product's own pipeline and encoder, so that `per
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from stream_guard.types import Frame, head_region
 
 from ..evaluation.figures import share
 from ..shipping import RESULTS
+from ..writing import write_json
 from .faces import Crops
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         "data": f"{len(arguments.clips)} clips, {arguments.frames} pictures each",
         "rows": [row(name, tracks) for name, tracks in found.items() if tracks],
     }
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out, document)
     print(arguments.out)
 
 

@@ -22,6 +22,7 @@ from ..data import pack
 from ..data.heads import HEAD_SHARE, Heads, crop, crop_theta
 from ..data.origin import described
 from ..training import Run, load_part, pick_device, seed_everything, settings_of
+from ..writing import write_json
 from .network import SIZE, FaceParser
 
 NAME = "parser"
@@ -129,7 +130,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
         warm = min(1.0, 0.1 + run.step / 100)
         run.tick(trainer.step(settings.lr * warm * (1 - 0.97 * run.progress)), trainer.parts)
     run.save(trainer.parts)
-    (out / RESULTS).write_text(json.dumps(measured(out, data), indent=1) + "\n", encoding="utf-8")
+    write_json(out / RESULTS, measured(out, data))
     return run
 
 

@@ -18,6 +18,7 @@ from stream_guard.errors import UsageError
 from stream_guard.stages.reasons import NO_FACE
 
 from ..training import pick_device
+from ..writing import write_text
 from .judges import asked
 from .opinions import FAKE_TO, REAL_FROM, Limits, as_paper, fast, opinions
 from .prior import PAPER_SIZE
@@ -87,5 +88,5 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         print(text)
     else:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        write_text(arguments.out, text + "\n")
         print(arguments.out)

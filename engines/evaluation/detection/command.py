@@ -21,6 +21,7 @@ from stream_guard.errors import UsageError
 from ...data.origin import described
 from ...invocation import invocation
 from ...training import seed_everything
+from ...writing import write_json
 from ..machine import machine
 from . import agreement, data, defence, library, networks, shipping, tables
 from . import drawn as drawing
@@ -125,7 +126,6 @@ def _network(arguments: argparse.Namespace, pictures: data.Pictures, name: str) 
     if not path.exists():
         if "networks" not in arguments.steps:
             return None
-        path.parent.mkdir(exist_ok=True)
         first = RECIPES[name].start
         start = _network(arguments, pictures, first) if first else None
         drawn = _drawn(arguments, pictures, start, RECIPES[name].filmed) if start and RECIPES[name].drawn else None
@@ -339,8 +339,7 @@ def _write(path: Path, made: dict[str, Any]) -> None:
         before = {}
     document = merged(before, made)
     document["not_run"] = _not_run(document)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(path, document)
 
 
 def _say(words: str) -> None:

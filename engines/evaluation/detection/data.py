@@ -29,6 +29,7 @@ from ...detectors.pictures import edited
 from ...generators.families import target_of
 from ...generators.target import Target
 from ...training import stored
+from ...writing import whole
 
 CROP = 1.3
 """Sides of the face's box in a crop, as FaceForensics++ has it."""
@@ -179,7 +180,8 @@ def save(pictures: Pictures, path: Path) -> None:
         split: {"names": list(part.names), "by": list(part.by), "reals": part.reals, "fakes": part.fakes}
         for split, part in (("train", pictures.train), ("val", pictures.val), ("test", pictures.test))
     }
-    torch.save({"size": pictures.size, "made_by": pictures.made_by, "parts": parts}, path)
+    with whole(path) as file:
+        torch.save({"size": pictures.size, "made_by": pictures.made_by, "parts": parts}, file)
 
 
 def load(path: Path) -> Pictures:

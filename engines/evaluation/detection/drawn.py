@@ -19,6 +19,7 @@ from ...attacks.classifier import FGSM, PAPER_EPSILON
 from ...detectors.detector import FAKE, REAL, Detector
 from ...purification.prior import FAST, EarlyStop, Settings, purify
 from ...training import weights_sum
+from ...writing import whole
 from .data import Part
 
 BATCH = 16
@@ -67,7 +68,8 @@ def make(part: Part, size: int, detector: Detector, path: Path, settings: Settin
     kept = [_drawn(images, settings) for images in x.split(BATCH)]
     pictures = ((torch.cat(kept, 1) + 1) * 127.5).round().byte()
     found = Drawn(pictures.flatten(0, 1), labels.repeat(len(pictures)))
-    torch.save({"pictures": found.pictures, "labels": found.labels, "key": key}, path)
+    with whole(path) as file:
+        torch.save({"pictures": found.pictures, "labels": found.labels, "key": key}, file)
     return found
 
 

@@ -29,6 +29,7 @@ from ...detectors.degrade import blur, resize
 from ...detectors.detector import Detector
 from ...detectors.lipschitz import penalty, smooth
 from ...detectors.measure import auroc
+from ...writing import whole
 from . import adversary, operating
 from .data import MARGIN, Pictures
 from .drawn import Drawn
@@ -177,7 +178,8 @@ def validation(detector: Detector, pictures: Pictures, epsilon: float = 0.0) -> 
 
 
 def save(trained: Trained, path: Path) -> None:
-    torch.save({"name": trained.name, "facts": trained.facts, "weights": trained.detector.state_dict()}, path)
+    with whole(path) as file:
+        torch.save({"name": trained.name, "facts": trained.facts, "weights": trained.detector.state_dict()}, file)
 
 
 def load(path: Path) -> Trained:

@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from stream_guard.errors import EngineError
 
 from ...attacks.base import Attack, Linf
 from ...attacks.classifier import FGSM, PAPER_EPSILON, margin
@@ -21,6 +24,7 @@ from ...attacks.cw_l2 import CarliniWagnerL2
 from ...detectors.degrade import Path as Delivery
 from ...detectors.degrade import resize
 from ...training import weights_sum
+from ...writing import whole
 from .data import Part
 from .networks import DELIVERED_PX, Trained
 
@@ -89,10 +93,9 @@ def make(trained: Trained, part: Part, name: str, effort: Effort, folder: Path) 
     path = folder / f"{trained.name}-{name}.pt"
     wanted = {"attack": name, "network": trained.name, "weights": weights_sum(trained.detector)}
     wanted |= asdict(effort) if name != "fgsm" else {}
-    if path.exists():
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        if {key: found["facts"].get(key) for key in wanted} == wanted:
-            return Perturbed(found["pictures"], found["facts"], found["reached"])
+    before = _load(path) if path.exists() else None
+    if before is not None and {key: before.facts.get(key) for key in wanted} == wanted:
+        return before
     fakes = part.first(len(part) if name == "fgsm" else effort.faces)
     x, labels = fakes.only_fakes()
     start = time.process_time()
@@ -106,9 +109,18 @@ def make(trained: Trained, part: Part, name: str, effort: Effort, folder: Path) 
     pictures = ((attacked + 1) * 127.5).round().byte()
     facts = wanted | _distances(x, pictures) | {"cpu_seconds_an_image": round(seconds / len(x), 4), "count": len(x)}
     facts |= {"reached": round(float(reached.float().mean()), 4), "held_close": _held_close(trained, x, pictures)}
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"pictures": pictures, "facts": facts, "reached": reached}, path)
+    with whole(path) as file:
+        torch.save({"pictures": pictures, "facts": facts, "reached": reached}, file)
     return Perturbed(pictures, facts, reached)
+
+
+def _load(path: Path) -> Perturbed:
+    """Raises EngineError for a file that `make` did not write."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return Perturbed(found["pictures"], dict(found["facts"]), found["reached"])
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        raise EngineError(f"{path} holds no attacked pictures ({error}): delete it to make them") from error
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -21,6 +20,7 @@ import torch
 from stream_guard.errors import UsageError
 
 from ...progress import Progress
+from ...writing import write_json
 from ..channels import STANDARD, channels
 from . import detection, disruption
 from .bench import Bench
@@ -143,8 +143,7 @@ def _measure(name: str, table: Table, bench: Bench) -> dict[str, Any]:
     rows = table.measure(bench)
     made = document({**facts(name, table, bench), "seconds": round(time.monotonic() - start, 1)}, rows)
     out = bench.arguments.out or RESULTS / f"{name}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_json(out, made)
     print(out)
     return made
 

@@ -11,6 +11,7 @@ import torch
 
 from engines.evaluation.detection import library, networks, perturbed, tables
 from engines.evaluation.detection.data import Pictures
+from stream_guard.errors import EngineError
 
 
 def test_table_1(trained: list[networks.Trained], pictures: Pictures) -> None:
@@ -89,6 +90,10 @@ def test_pictures_are_made_once_and_again_for_another_network(
     assert again.facts == first.facts
     other = perturbed.make(replace(trained[2], name="resnet"), pictures.test, "cw", effort, tmp_path)
     assert other.facts["weights"] != first.facts["weights"]
+    (path,) = tmp_path.glob("*-cw.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(EngineError, match=r"cw.pt holds no attacked pictures .*: delete it to make them"):
+        perturbed.make(trained[1], pictures.test, "cw", effort, tmp_path)
 
 
 def test_our_attacks_stand_beside_the_librarys(trained: list[networks.Trained], pictures: Pictures) -> None:
