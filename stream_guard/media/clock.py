@@ -22,7 +22,10 @@ class DtsGuard:
     """Keeps the decoding times of one output stream rising: one duplicate must not end the run."""
 
     def __init__(self, time_base: Fraction, report: SinkReport, *, allow_equal: bool = False) -> None:
-        """`allow_equal` for subtitles, where several lines may begin at once."""
+        """`allow_equal` for subtitles, where several lines may begin at once, and where the muxer takes equal times.
+
+        A packet shorter than a tick of the container, as of TrueHD in Matroska, would move all behind it up for good.
+        """
         self._base = time_base
         self._step = 0 if allow_equal else 1
         self._report = report

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import av
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
+from av.format import Flags
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
@@ -17,6 +18,9 @@ from .clock import DtsGuard, rescale
 from .info import SinkReport
 from .sound_forms import Resampling
 from .spans import UNTIL_NEXT_SECONDS, Span, Spans
+
+LONGEST = (1 << 31) - 1
+"""Ticks. The muxers of mp4 and mov refuse a longer packet; FFmpeg writes 2**32 - 1 ms for "until the next"."""
 
 
 class Track(Protocol):
@@ -52,7 +56,10 @@ class CopyTrack:
 
     def start(self) -> None:
         base = Fraction(self.stream.time_base or Fraction(1, 1000))
-        self._guard = DtsGuard(base, self._report, allow_equal=self.stream.type in ("subtitle", "data"))
+        strict = not self.stream.container.format.flags & Flags.ts_nonstrict.value
+        equal = not strict or self.stream.type in ("subtitle", "data")
+        self._guard = DtsGuard(base, self._report, allow_equal=equal)
+        self._strict, self._until_next = strict, round(UNTIL_NEXT_SECONDS / base)
 
     def write(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
         if self._cover and packet.pts is None:
@@ -71,6 +78,8 @@ class CopyTrack:
         if self._gaps and packet.size <= 2:
             return
         self._guard.fix(packet)
+        if (packet.duration or 0) > LONGEST and self._strict:
+            packet.duration = self._until_next
         packet.stream = self.stream
         self._report.packets_copied += 1
         yield packet
@@ -220,9 +229,10 @@ class SubtitleTrack:
         base = Fraction(packet.time_base)
         start = rescale(packet.pts or 0, base, self._base)
         end = rescale((packet.pts or 0) + (packet.duration or 0), base, self._base)
+        length = end - start if end - start <= LONGEST else 0
         for line in text:
             if isinstance(line, AssSubtitle) and line.ass:
-                yield from self._spans.add(start, end - start, line.ass)
+                yield from self._spans.add(start, length, line.ass)
 
     def _packed(self, spans: Iterable[Span]) -> Iterable[av.Packet[Any]]:
         for span in spans:

@@ -15,6 +15,7 @@ from stream_guard.errors import UsageError
 from stream_guard.media import EncoderSettings, SinkReport, losses, open_source, transcode
 from stream_guard.media.carry import video_tags
 from stream_guard.media.containers import container_for
+from stream_guard.media.spans import UNTIL_NEXT_SECONDS
 from stream_guard.media.tracks import CopyTrack
 from tests.media.reading import read
 from tests.support import media, troubles
@@ -169,6 +170,41 @@ def test_a_repeated_decoding_time_is_repaired_and_counted(tmp_path: Path) -> Non
     times = read(target).packets[1]
     assert len(times) == len(read(source).packets[1]) == report.packets_copied
     assert times == sorted(set(times))
+
+
+def test_packets_shorter_than_a_tick_do_not_move_what_follows() -> None:
+    """Those of TrueHD last 5/6 ms, and Matroska counts in ms: two of them share a time now and then."""
+    stream = av.open(io.BytesIO(), "w", format="matroska").add_stream("aac", rate=48000)
+    stream.time_base = Fraction(1, 1000)
+    track = CopyTrack(stream, report := SinkReport(), from_zero=True)
+    track.start()
+    sounds = [av.Packet(b"sound") for _ in range(600)]
+    for number, sound in enumerate(sounds):
+        sound.pts = sound.dts = number * 5 // 6
+        sound.duration, sound.time_base = 1, Fraction(1, 1000)
+    written = [packet.pts for sound in sounds for packet in track.write(sound)]
+    assert (written, report.dts_repaired) == ([number * 5 // 6 for number in range(600)], 0)
+
+
+def test_a_picture_subtitle_that_stays_until_the_next_ends_no_run(tmp_path: Path) -> None:
+    """FFmpeg gives it 2**32 - 1 ms, which the muxer of mp4 refuses."""
+
+    def setup(out: av.container.OutputContainer, video: av.VideoStream) -> None:
+        out.add_stream("dvdsub").codec_context.extradata = b"size: 160x120\n"
+
+    def lines(out: av.container.OutputContainer) -> None:
+        for start in (100, 700):
+            packet = av.Packet(bytes.fromhex("001c000c01000000ff000c01000400000005000000060004000bff"))
+            packet.pts = packet.dts = start
+            packet.duration, packet.time_base = 2**32 - 1, Fraction(1, 1000)
+            packet.stream = out.streams[1]
+            out.mux(packet)
+
+    source = media.write(tmp_path / "in.mkv", media.Clip(audio=(), setup=setup, mux_extra=lines))
+    carried(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        shown = [(p.pts * p.time_base, p.duration * p.time_base) for p in out.demux(out.streams[1]) if p.size]
+    assert shown == [(Fraction(1, 10), Fraction(6, 10)), (Fraction(7, 10), UNTIL_NEXT_SECONDS)]
 
 
 def test_tags_with_names_of_their_own_survive_in_mp4(tmp_path: Path) -> None:

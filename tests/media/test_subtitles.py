@@ -112,3 +112,9 @@ def test_every_line_is_shown_in_its_time_and_in_no_other(lines: list[tuple[int, 
         assert len(there) <= 1
         for at, length, words in ordered:
             assert (words.encode() in b"".join(there)) == (at <= moment < at + length)
+
+
+def test_a_length_that_no_muxer_takes_is_unknown(tmp_path: Path) -> None:
+    source = troubles.rich(tmp_path, lines=((0, 2**32 - 1, "One"), (400, 2**32 - 1, "Two")))
+    transcode(str(source), str(tmp_path / "out.mp4"), QUICK)
+    assert shown(tmp_path / "out.mp4") == [(0, 400, "One"), (400, 5400, "Two")]
