@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import av
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
-from av.format import Flags
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
@@ -21,6 +20,8 @@ from .spans import UNTIL_NEXT_SECONDS, Span, Spans
 
 LONGEST = (1 << 31) - 1
 """Ticks. The muxers of mp4 and mov refuse a longer packet; FFmpeg writes 2**32 - 1 ms for "until the next"."""
+_TAKES_EQUAL = 1 << 17
+"""FFmpeg's AVFMT_TS_NONSTRICT, of a muxer that takes decoding times that do not rise."""
 
 
 class Track(Protocol):
@@ -56,7 +57,7 @@ class CopyTrack:
 
     def start(self) -> None:
         base = Fraction(self.stream.time_base or Fraction(1, 1000))
-        strict = not self.stream.container.format.flags & Flags.ts_nonstrict.value
+        strict = not self.stream.container.format.flags & _TAKES_EQUAL
         equal = not strict or self.stream.type in ("subtitle", "data")
         self._guard = DtsGuard(base, self._report, allow_equal=equal)
         self._strict, self._until_next = strict, round(UNTIL_NEXT_SECONDS / base)
