@@ -45,7 +45,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> DaemonSe
     if not isinstance(document.data, dict):
         raise ConfigError(f"{document.mark(())}: a configuration is a mapping, such as http: {{port: 8642}}")
     with_environment(document, environment, mistakes)
-    expanded(document, environment, mistakes)
+    variables = expanded(document, environment, mistakes)
     written = validated(DaemonSettings, document, mistakes)
     if written is None or mistakes:
         raise ConfigError("\n".join(mistakes))
@@ -53,7 +53,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> DaemonSe
     checked = _checked(settings, document, mistakes)
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
-    return checked
+    return checked.naming(variables)
 
 
 def _layered(written: DaemonSettings) -> DaemonSettings:

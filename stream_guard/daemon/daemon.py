@@ -44,6 +44,7 @@ class Daemon:
         self.aggregate = Aggregate(settings.metrics)
         self.admission = Admission(settings.admission)
         self._supervisor = Supervisor(command, self._tick)
+        self._supervisor.named = settings.variables
         self._streams = Streams(Around(self._spawn, self.aggregate, self.ring, self.own))
         self._engine = Engine(self._supervisor.spawn, self.ring)
         spawner = Spawner(self._supervisor, self.aggregate, self._admit_job, self._traces)
@@ -92,6 +93,7 @@ class Daemon:
         if kept:
             log.warning("new settings of %s take effect with the next start", ", ".join(kept))
         self.settings = settings
+        self._supervisor.named = settings.variables
         self.aggregate.settings = settings.metrics
         self.admission.settings = settings.admission
         logging.getLogger("stream_guard").setLevel(settings.log_level.upper())

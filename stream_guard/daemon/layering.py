@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,22 @@ def _key(parent: Any, word: str) -> str | int | None:
     return None
 
 
-def expanded(document: Document, environment: Mapping[str, str], mistakes: list[str]) -> None:
-    """Replace ${NAME} in texts by the environment's value, $$ by $, and KEY_file by KEY with what the file holds."""
+def expanded(document: Document, environment: Mapping[str, str], mistakes: list[str]) -> frozenset[str]:
+    """Replace ${NAME} in texts by the environment's value, $$ by $, and KEY_file by KEY with what the file holds.
+
+    Returns the names of the variables.
+    """
+    named = frozenset(match[2] for text in _texts(document.data) for match in _VARIABLE.finditer(text) if match[2])
     document.data = _expand(document.data, (), document, environment, mistakes)
+    return named
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, (dict, list)):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from _texts(item)
 
 
 def _expand(data: Any, path: KeyPath, document: Document, environment: Mapping[str, str], mistakes: list[str]) -> Any:

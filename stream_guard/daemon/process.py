@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import IO, Any, Literal
 
 from .jobs import WorkerExit
-from .layering import PREFIX
 from .proc import cpu_seconds, resident_bytes
 from .protocol import Lines, Message, encode
+from .surroundings import inherited
 
 Reason = Literal["", "memory", "cpu", "shutdown", "stuck"]
 CHUNK = 1 << 18
@@ -56,8 +56,7 @@ class Order:
 class Process:
     """Belongs to the loop's thread: it starts, feeds, watches and buries one worker.
 
-    The worker gets its own order and nothing else of the configuration, so no setting that stands in the environment.
-    Variables that the file names as ${NAME} it inherits like all others: they may be PATH. KEY_file keeps a secret.
+    The worker gets its own order and nothing else of the configuration, also not what of it stands in the environment.
     """
 
     def __init__(
@@ -66,8 +65,9 @@ class Process:
         command: Sequence[str],
         on_message: Callable[[Message], None],
         on_exit: Callable[[WorkerExit], None],
+        named: Collection[str] = (),
     ) -> None:
-        """Raises OSError when no process can be started."""
+        """`named`: variables of the environment that the file names. Raises OSError when no process can be started."""
         self.order, self.patience = order, order.patience
         self.on_message, self.on_exit = on_message, on_exit
         self.outgoing = bytearray(order.first_line())
@@ -87,7 +87,7 @@ class Process:
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+            env=inherited(os.environ, named),
         )
         for pipe in self.pipes:
             os.set_blocking(pipe.fileno(), False)

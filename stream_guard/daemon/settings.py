@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of streams and jobs: they become metric labels, file names and paths of the API."""
@@ -212,3 +212,15 @@ class DaemonSettings(Section):
     metrics: MetricsSection = Field(MetricsSection(), description="What Prometheus sees")
     drain_seconds: Number = Field(20.0, gt=0, description="How long a stop may take before workers are killed")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged")
+    _variables: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Names of the environment's variables that stand in the file's texts as ${NAME}."""
+        return self._variables
+
+    def naming(self, variables: frozenset[str]) -> DaemonSettings:
+        """The same settings, with these variables in their texts."""
+        made = self.model_copy()
+        made._variables = variables
+        return made

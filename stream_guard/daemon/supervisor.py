@@ -13,7 +13,7 @@ import selectors
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from time import monotonic
 from typing import IO, Any
@@ -67,6 +67,8 @@ class Supervisor:
     def __init__(self, command: Sequence[str] = COMMAND, on_tick: Callable[[], None] = lambda: None) -> None:
         self._command = tuple(command)
         self.on_tick = on_tick
+        self.named: Collection[str] = ()
+        """The environment's variables that the configuration names: no worker inherits them."""
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_out, False)
@@ -140,7 +142,7 @@ class Supervisor:
             on_exit(WorkerExit(NOT_STARTED, "shutdown"))
             return
         try:
-            process = Process(order, self._command, on_message, on_exit)
+            process = Process(order, self._command, on_message, on_exit, self.named)
         except OSError as exc:
             log.error("no %s worker could be started: %s", order.kind, exc.strerror)
             on_message({"type": "error", "message": f"no worker process could be started: {exc.strerror}"})

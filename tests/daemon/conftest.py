@@ -20,8 +20,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Starts daemons with the given streams and sections; ends them, and sees that nothing is left."""
     made: list[Daemon] = []
 
-    def _make(*streams: dict[str, Any], **changes: Any) -> Daemon:
-        daemon = Daemon(settings(tmp_path, *streams, **changes), FAKE)
+    def _make(*streams: dict[str, Any], variables: frozenset[str] = frozenset(), **changes: Any) -> Daemon:
+        daemon = Daemon(settings(tmp_path, *streams, **changes).naming(variables), FAKE)
         made.append(daemon)
         daemon.start()
         return daemon

@@ -145,6 +145,7 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
     settings = load(tmp_path, text, {"KEY": "abc"})
     assert settings.streams[0].source == "rtmp://127.0.0.1/live/abc?x=$1"
     assert settings.jobs.webhook_secret == "from a file"
+    assert settings.variables == {"KEY"}
     (told,) = mistakes(tmp_path, text)
     assert told == "guard.yaml:4:5: the environment has no variable KEY"
     (told,) = mistakes(tmp_path, f"jobs: {{webhook_secret_file: {tmp_path}/none}}\n")

@@ -149,6 +149,22 @@ def test_a_worker_does_not_see_the_configuration(make: Make, monkeypatch: pytest
     assert b"secretkey" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def test_a_worker_inherits_no_secret_that_the_file_names(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not one that a later file names; what programs look at themselves, and what nobody names, it has."""
+    for name in ("FIRST_KEY", "LATER_KEY", "OTEL_WORD", "PLUGIN_WORD"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    daemon = make(stream("one"), variables=frozenset({"FIRST_KEY", "OTEL_WORD", "PATH"}))
+    phase(daemon, "one", "running")
+    first = Path(f"/proc/{worker_pid(daemon, 'one')}/environ").read_bytes()
+    assert b"value-of-FIRST_KEY" not in first
+    assert all(word in first for word in (b"value-of-LATER_KEY", b"value-of-OTEL_WORD", b"value-of-PLUGIN_WORD"))
+    assert b"\0PATH=" in b"\0" + first
+    daemon.reload(lambda: daemon.settings.naming(frozenset({"LATER_KEY"})))
+    daemon.start_stream(StreamSettings.model_validate(stream("two")))
+    phase(daemon, "two", "running")
+    assert b"value-of-LATER_KEY" not in Path(f"/proc/{worker_pid(daemon, 'two')}/environ").read_bytes()
+
+
 def test_what_leaves_unprotected_is_a_warning_in_the_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     make(stream("one", "bare"))
     until(lambda: "pictures left unprotected" in caplog.text, "the event")
