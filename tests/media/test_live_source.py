@@ -9,6 +9,7 @@ import traceback
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 
 from stream_guard.errors import ConfigError, LimitError, SourceError, UsageError
@@ -41,6 +42,18 @@ def check_flows(source: LiveSource, *, audio: bool, count: int = 40) -> None:
     steps = {round(b.time_seconds - a.time_seconds, 2) for a, b in pairwise(frames)}
     assert steps == {0.04}
     assert any(isinstance(item, CopiedPacket) for item in seen) == audio
+
+
+def joined_late(folder: Path, *, gop: int) -> Path:
+    """A transport stream of 150 pictures with a key frame every `gop`, as one sees it who comes a second late."""
+    options = {**media.X264, "g": str(gop), "sc_threshold": "0"}
+    whole = media.write(folder / "whole.ts", media.Clip(frames=150, options=options, audio=()))
+    with av.open(str(whole)) as clip, av.open(str(folder / "late.ts"), "w") as late:
+        stream = late.add_stream_from_template(clip.streams.video[0])
+        for packet in list(clip.demux(video=0))[25:-1]:
+            packet.stream = stream
+            late.mux(packet)
+    return folder / "late.ts"
 
 
 class TestProtocols:
@@ -291,6 +304,17 @@ class TestFaults:
         ):
             assert len(frames_of(source, 10)) == 10
             assert [a.codec for a in source.audio] == ["aac"]
+
+    def test_in_between_two_key_frames(self, tmp_path: Path) -> None:
+        """The next key frame comes three seconds later: longer than the first look at the stream."""
+        with open_live(str(joined_late(tmp_path, gop=100)), allow_files=True) as source:
+            assert (source.info.video.width, source.info.video.height) == (160, 120)
+            assert isinstance(next(i for i in source.read() if isinstance(i, Frame)), Frame)
+
+    def test_no_key_frame_at_all(self, tmp_path: Path) -> None:
+        path = joined_late(tmp_path, gop=1000)
+        with pytest.raises(SourceError, match=r"showed no key frame within 7 s; .* open_timeout must be longer"):
+            open_live(str(path), allow_files=True, open_timeout_seconds=7)
 
     def test_no_secret_in_errors_or_tracebacks(self, capfd: pytest.CaptureFixture[str]) -> None:
         url = f"rtmp://user:{KEY}@127.0.0.1:1/live/{KEY}?sign={KEY}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import av
 from av.audio.stream import AudioStream
 from av.error import EOFError as EndOfStream
-from av.error import ExitError, FFmpegError, InvalidDataError
+from av.error import InvalidDataError
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
@@ -23,19 +22,18 @@ from ...errors import SourceError, UsageError
 from ...types import Frame
 from ..channels import layout_of, unusable
 from ..decoder import StreamDecoder
-from ..hwaccel import NONE, PLAIN, Acceleration, choose
+from ..hwaccel import NONE, choose
 from ..source import MAX_THREADS, READ_ERRORS, Item, Source
 from ..timeline import Timeline
 from . import bridge
+from .connecting import Connection
 from .contract import AudioInfo, Dial, as_named
 from .decoding import Limits, LiveDecoder, LiveTimeline, Pacer
 from .native import protocols
-from .protocols import BRIDGED, FILE, OPEN, READ, Incoming, check_connects, file_path, incoming, scheme_of
-from .redact import redact, redact_text
+from .protocols import BRIDGED, FILE, check_connects, incoming, scheme_of
 
 _log = logging.getLogger(__name__)
 
-PROBE_BYTES = 2_000_000
 SEGMENT_STALL_SECONDS = 20.0
 """The least stall limit of playlists, and their read limit: they are silent for the length of a segment."""
 LIKELY_RATE = 240
@@ -90,91 +88,6 @@ def open_live(
         if pipe is not None:
             pipe.close()
         raise
-
-
-_Opened = tuple[av.container.InputContainer, bridge.BridgeReader | None]
-
-
-class Connection:
-    """How a source is opened: limits, what it may lead to, and errors without the URL's secrets."""
-
-    def __init__(
-        self,
-        *,
-        url: str,
-        rule: Incoming,
-        options: Mapping[str, str],
-        open_seconds: float,
-        read_seconds: float,
-        bridged: bool,
-        acceleration: Acceleration = PLAIN,
-        dial: Dial = as_named,
-    ) -> None:
-        self.acceleration = acceleration
-        self.url, self.rule, self.bridged = url, rule, bridged
-        self.shown = redact(url)
-        self.open_seconds, self.read_seconds = open_seconds, read_seconds
-        self._options, self._dial = options, dial
-
-    def open(self) -> _Opened:
-        """The container, and the bridge that feeds it where there is one."""
-        url, options = self._dial(self.url, self._options)
-        if self.bridged:
-            return self._open_bridged(url, options)
-        with self.translated("cannot open"):
-            place = url if self.rule is not FILE else f"file:{file_path(url)}"
-            begun = time.monotonic()
-            container = self._open(place, options, self.rule.probe_seconds)
-            left = self.open_seconds - (time.monotonic() - begun)
-            if not container.streams.video and left > self.rule.probe_seconds:
-                container.close()  # The sound came first: look longer.
-                container = self._open(place, options, left - self.rule.probe_seconds / 2)
-            return container, None
-
-    @contextlib.contextmanager
-    def translated(self, what: str) -> Iterator[None]:
-        """FFmpeg's errors name the URL, in their text and in their traceback: neither goes on."""
-        reason = ""
-        try:
-            yield
-        except ExitError:
-            limit = self.open_seconds if what == "cannot open" else self.read_seconds
-            reason = f"no data for {limit:g} s"
-        except (FFmpegError, OSError, ValueError) as error:
-            reason = redact_text(str(getattr(error, "strerror", None) or error), self.url)
-            if isinstance(error, PermissionError) and self.rule.refuses:
-                reason = f"{self.rule.refuses} ({reason})"
-        if reason:
-            raise SourceError(f"{what} the live source {self.shown}: {reason}") from None
-
-    def _open_bridged(self, url: str, own: Mapping[str, str]) -> _Opened:
-        pipe = bridge.reader(url, own, open_seconds=self.open_seconds, read_seconds=self.read_seconds)
-        try:
-            with self.translated("cannot open"):
-                return self._open(pipe, {}, self.rule.probe_seconds, "mpegts"), pipe
-        except SourceError as error:
-            pipe.close()
-            if pipe.failure:
-                raise SourceError(f"cannot open the live source {self.shown}: {pipe.failure}") from None
-            raise error
-
-    def _open(self, file: Any, own: Mapping[str, str], seconds: float, format: str = "") -> av.container.InputContainer:
-        micro = {OPEN: str(round(self.open_seconds * 1e6)), READ: str(round(self.read_seconds * 1e6))}
-        options = {name: micro.get(value, value) for name, value in self.rule.options}
-        options |= {"analyzeduration": str(round(seconds * 1e6)), "probesize": str(PROBE_BYTES)}
-        options |= own
-        # Last, so that no option of a stream can undo it: a playlist or redirect must not lead to other protocols.
-        options |= {"protocol_whitelist": self.rule.protocols, "format_whitelist": self.rule.formats}
-        container: av.container.InputContainer = av.open(
-            file,
-            "r",
-            format=format or None,
-            timeout=(self.open_seconds, self.read_seconds),
-            metadata_errors="surrogateescape",
-            container_options=options,
-            hwaccel=self.acceleration.setting(),
-        )
-        return container
 
 
 class LiveSource(Source):
@@ -273,6 +186,11 @@ class LiveSource(Source):
         if not allowed:
             return super()._choose(False)
         best = max(allowed, key=lambda s: s.codec_context.width * s.codec_context.height)
+        if not best.codec_context.width:
+            raise SourceError(
+                f"the live source {self.path} showed no key frame within {self._connection.open_seconds:g} s; where "
+                "they are further apart, open_timeout must be longer than their distance"
+            )
         self._chosen = list(self.container.streams.video).index(best)
         for stream in offered:
             if stream is not best:
