@@ -33,13 +33,15 @@ class Container:
     """Whether the first picture may come later than zero."""
     copies: frozenset[str] | None = None
     """Codecs that may be copied, where FFmpeg would write others that nothing can read back."""
+    options: tuple[tuple[str, str], ...] = ()
+    """Of the muxer."""
 
 
-_TS = (
-    "mp2 mp3 aac aac_latm ac3 eac3 dts opus truehd s302m pcm_bluray dvb_subtitle dvb_teletext hdmv_pgs_subtitle "
-    "klv timed_id3 scte_35 mpeg1video mpeg2video mpeg4 h264 hevc vvc"
-)
-TS_COPIES = frozenset(_TS.split())
+_TS = "mp2 mp3 aac aac_latm ac3 eac3 dts opus truehd s302m mpeg1video mpeg2video mpeg4 h264 hevc vvc"
+_IN_ANY_TS = frozenset(_TS.split())
+TS_COPIES = _IN_ANY_TS | {"dvb_subtitle", "dvb_teletext", "klv", "timed_id3"}
+# The streams of Blu-ray discs and AVCHD cameras have numbers of their own; there are none for those of broadcasts.
+M2TS_COPIES = _IN_ANY_TS | {"pcm_bluray", "hdmv_pgs_subtitle"}
 
 CONTAINERS = (
     Container(
@@ -54,8 +56,17 @@ CONTAINERS = (
     Container("3gp", (".3gp",), "libx264", "aac", "mov_text", negative_times=True, rotation=True),
     Container("matroska", (".mkv",), "libx264", "aac", "subrip", rotation=True, attachments=True, chapters=True),
     Container("webm", (".webm",), "libvpx-vp9", "libopus", "webvtt", rotation=True, chapters=True),
+    Container("mpegts", (".ts",), "libx264", "aac", None, reordering_delay=False, tags=False, copies=TS_COPIES),
     Container(
-        "mpegts", (".ts", ".m2ts", ".mts"), "libx264", "aac", None, reordering_delay=False, tags=False, copies=TS_COPIES
+        "mpegts",
+        (".m2ts", ".mts"),
+        "libx264",
+        "aac",
+        None,
+        reordering_delay=False,
+        tags=False,
+        copies=M2TS_COPIES,
+        options=(("mpegts_m2ts_mode", "1"),),
     ),
     Container("flv", (".flv",), "libx264", "aac", None, reordering_delay=False),
     Container("gif", (".gif",), "gif", None, None, tags=False, late_start=False),

@@ -199,7 +199,8 @@ def _muxer_options(container: Container, source: Source, tags: dict[str, str]) -
         return movie_options(source, tags)
     if container.format == "mpegts":
         # Times as they are, instead of moved up by the muxer's own delay.
-        return {"mpegts_copyts": "1", "avoid_negative_ts": "disabled", **_own_clock(source)}
+        times = {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
+        return {**times, **dict(container.options), **_own_clock(source)}
     if container.format == "gif":
         return {"loop": gif_loop(source.path)}
     return {}

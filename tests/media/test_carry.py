@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,42 @@ def test_what_mpegts_cannot_hold_is_named(tmp_path: Path) -> None:
     words = " | ".join(warnings)
     for named in ("subtitle stream #2", "attachment stream #3", "2 chapters", "ARTIST"):
         assert named in words
+
+
+def with_pages(folder: Path) -> Path:
+    """A video with two pages of subtitles as discs hold them, each empty: an end without a beginning."""
+    pages, path = folder / "in.sup", folder / "in.mkv"
+    pages.write_bytes(b"".join(b"PG" + struct.pack(">IIBH", ticks, 0, 0x80, 0) for ticks in (9000, 45000)))
+    with (
+        av.open(str(media.plain(folder, frames=15))) as video,
+        av.open(str(pages), format="sup") as text,
+        av.open(str(path), "w") as out,
+    ):
+        added = [(source, out.add_stream_from_template(source.streams[0])) for source in (video, text)]
+        for source, stream in added:
+            for packet in source.demux(source.streams[0]):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "pages"), [(".m2ts", 2), (".mts", 2), (".ts", 0)])
+def test_pages_of_a_disc_are_read_back_or_named(suffix: str, pages: int, tmp_path: Path) -> None:
+    """FFmpeg writes them into any transport stream, and finds them again in those with numbers of a disc alone."""
+    target = tmp_path / f"out{suffix}"
+    words = " ".join(carried(with_pages(tmp_path), target).warnings)
+    with av.open(str(target)) as out:
+        kinds = [s.codec_context.codec.canonical_name for s in out.streams]
+        assert kinds == ["h264", "hdmv_pgs_subtitle"][: 2 if pages else 1]
+        assert sum(bool(p.size) for p in out.demux() if p.stream_index) == pages
+    assert ("stream #1 (hdmv_pgs_subtitle) is left out" in words) == (pages == 0)
+
+
+def test_what_a_disc_has_no_number_for_is_named(tmp_path: Path) -> None:
+    clip = media.Clip(frames=5, setup=lambda out, video: out.add_data_stream("klv"))
+    warnings = carried(media.write(tmp_path / "in.ts", clip), tmp_path / "out.m2ts").warnings
+    assert warnings == ["data stream #2 (klv) is left out of the mpegts output: the format does not hold it"]
 
 
 def test_sound_that_the_container_refuses_is_encoded_anew(tmp_path: Path) -> None:
