@@ -35,10 +35,10 @@ def listed(media: Path, synthetic: int, aligned: int, detect: Detector) -> Itera
             f"them there, as {', '.join(SUFFIXES)}"
         )
     for path in paths:
-        box = _box(path, detect)
-        if box is not None:
+        found = face_in(path, detect)
+        if found is not None:
             mask = media / "parsing" / "masks" / f"{path.stem}.png"
-            yield path, mask if path.parent == media / "parsing" / "images" and mask.exists() else None, box
+            yield path, mask if path.parent == media / "parsing" / "images" and mask.exists() else None, found[1]
 
 
 def _faces(faces: Path, synthetic: int, aligned: int) -> list[Path]:
@@ -57,12 +57,14 @@ def _spaced(paths: list[Path], count: int) -> list[Path]:
     return [paths[k * len(paths) // count] for k in range(count)]
 
 
-def _box(path: Path, detect: Detector) -> Box | None:
+def face_in(path: Path, detect: Detector) -> tuple[npt.NDArray[np.uint8], Box] | None:
+    """The picture (H, W, 3) in RGB and its largest face; None where there is neither, which is said on stderr."""
     try:
-        box = detect(np.asarray(open_picture(path)))
-        why = "no face found"
+        rgb = np.asarray(open_picture(path))
+        box, why = detect(rgb), "no face found"
     except EngineError as error:
         box, why = None, str(error)
     if box is None:
         print(f"left out: {path}: {why}", file=sys.stderr)
-    return box
+        return None
+    return rgb, box

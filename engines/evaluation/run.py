@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from stream_guard.audit.probes import Probe
 from stream_guard.errors import EngineError
@@ -17,6 +16,7 @@ from stream_guard.inference import find_engine
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data.detect import still_detector
+from ..data.media import face_in
 from ..data.pack import split_of
 from ..disrupter.budget import rms_of_psnr
 from ..generators.target import Target
@@ -30,15 +30,17 @@ PGD_SHARE = 1.18
 
 
 def held_out(media: Path, count: int, seed: int) -> list[Still]:
-    """`count` faces of the test split of `parsing/images`: no network here was trained on these pictures."""
+    """`count` faces of the test split of `parsing/images`: no network here was trained on these pictures.
+
+    One that can't be read or shows no face is left out, and said on stderr. Raises EngineError where none is left.
+    """
     paths = [p for p in sorted((media / "parsing" / "images").glob("*.jpg")) if split_of(p.stem) == "test"]
     order = np.random.default_rng(seed).permutation(len(paths))
     detect, stills = still_detector(), []
     for k in order:
-        rgb = np.asarray(Image.open(paths[k]).convert("RGB"))
-        box = detect(rgb)
-        if box is not None:
-            stills.append(Still(paths[k].stem, rgb, box))
+        found = face_in(paths[k], detect)
+        if found is not None:
+            stills.append(Still(paths[k].stem, *found))
         if len(stills) == count:
             break
     if not stills:

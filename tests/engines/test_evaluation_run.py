@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engines.data.pack import split_of
 from engines.evaluation import run
 from engines.evaluation.asked import probe_of
 from engines.evaluation.delivered import Still
@@ -17,6 +18,21 @@ from tests.engines.test_disrupter import amplifier
 def test_a_folder_without_faces_is_refused_in_words(tmp_path):
     with pytest.raises(EngineError, match="the folder above parsing"):
         run.held_out(tmp_path, 4, 0)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_said(tmp_path, monkeypatch, capsys):
+    """And one that lies on its side by its EXIF data is looked at upright."""
+    images = tmp_path / "parsing" / "images"
+    images.mkdir(parents=True)
+    good, bad = [name for name in map(str, range(100)) if split_of(name) == "test"][:2]
+    (images / f"{bad}.jpg").write_bytes(b"no picture")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(images / f"{good}.jpg", exif=turned)
+    monkeypatch.setattr(run, "still_detector", lambda: lambda rgb: Box(0, 0, rgb.shape[1], rgb.shape[0]))
+    (still,) = run.held_out(tmp_path, 2, 0)
+    assert (still.name, still.rgb.shape, still.face) == (good, (40, 20, 3), Box(0, 0, 20, 40))
+    assert f"{bad}.jpg is not a readable image" in capsys.readouterr().err
 
 
 def test_less_strength_is_less_to_see():

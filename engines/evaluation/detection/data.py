@@ -195,6 +195,6 @@ def load(path: Path) -> Pictures:
         return Pictures(found["size"], train, val, test, found["made_by"])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
         raise EngineError(
-            f"{path} holds no pictures of the detection tables ({error}); make them with: "
-            "python -m engines evaluate detection pictures"
+            f"{path} holds no pictures of the detection tables ({error}): delete it, and make them anew with: "
+            "python -m engines evaluate detection --steps pictures"
         ) from error

@@ -27,7 +27,7 @@ def test_pictures_survive_the_disk(pictures: Pictures, tmp_path: Path) -> None:
     assert found.made_by == {"made": 5}
     assert torch.equal(found.train.fakes, pictures.train.fakes)
     (tmp_path / "p.pt").write_bytes(b"nothing")
-    with pytest.raises(EngineError, match="holds no pictures"):
+    with pytest.raises(EngineError, match=r"holds no pictures .*evaluate detection --steps pictures$"):
         data.load(tmp_path / "p.pt")
 
 
