@@ -64,7 +64,8 @@ and column, and starts nothing.
   SIGHUP only; the certificate of `http.tls` is then given to connections from there on, so send one when it is renewed.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
-  Workers end with the daemon, also when that is killed.
+  Workers end with the daemon, also when that is killed. A disk that is full at the start, or gets so, holds up file
+  jobs only: they are answered with 503, and go on when there is room.
 - **Restarts**: a worker that crashes, or is killed because it hangs or for its memory, is started again after
   `backoff`; after `restarts` within `restart_window` the stream is `failed`, which is an event, an ERROR in the log and
   `stream_guard_streams_given_up_total`. Limits other than memory, the policy `disconnect` and used-up attempts end a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from .asked import asked
 from .control import JobState
 from .jobs import WorkerExit
 from .jobs.runner import JobRunner
-from .jobs.store import JobStore
+from .jobs.store import NO_ROOM, JobStore
 from .process import Order
 from .protocol import Message, unpack
 from .ring import Ring
@@ -72,10 +73,13 @@ class FileJobs:
         self, settings: DaemonSettings, spawn: Spawner, metrics: Metrics, ring: Ring, now: Callable[[], DaemonSettings]
     ) -> None:
         """Raises UsageError where the folder cannot be used, and what JobStore raises."""
-        folder = state_folder(settings.state_dir or _usual())
-        segments = state_folder(folder / "segments")
+        folder = Path(settings.state_dir or _usual())
+        segments = folder / "segments"
         self._ring, self._now = ring, now
-        self._store = JobStore(Path(settings.jobs.database) if settings.jobs.database else folder / "jobs.sqlite3")
+        self._store = JobStore(
+            settings.jobs.database or folder / "jobs.sqlite3",
+            folders=partial(state_folders, folder, segments),
+        )
         self.runner = JobRunner(
             self._store,
             spawn,
@@ -115,18 +119,23 @@ def _file(path: str, urls: Urls, purpose: Literal["source", "output"]) -> str:
     return checked.path
 
 
-def state_folder(chosen: str | Path) -> Path:
-    """The folder, made where there is none. Raises UsageError."""
-    folder = Path(chosen)
+def state_folders(*folders: Path) -> None:
+    """Make those that are not there. Raises UsageError, but OSError on a full disk."""
+    for folder in folders:
+        _state_folder(folder)
+
+
+def _state_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "it cannot be written")
     except OSError as exc:
+        if exc.errno in NO_ROOM:
+            raise
         raise UsageError(
             f"the state folder {str(folder)!r} cannot be used: {exc.strerror}; set state_dir or STREAM_GUARD__STATE_DIR"
         ) from exc
-    return folder
 
 
 def _usual() -> str:

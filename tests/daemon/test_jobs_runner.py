@@ -150,6 +150,24 @@ def test_a_full_disk_holds_the_queue_up_and_nothing_is_lost(
     until(lambda: house.value("job_duration_seconds_count") == 4, "each attempt is counted once")
 
 
+def test_a_disk_that_is_full_at_the_start_holds_up_nothing_but_the_queue(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DISK_SECONDS", 0.1)
+    house = make()
+    left, cancelled = house.submit("left"), house.submit("cancelled", priority=1)
+    assert [house.store.take(), house.store.take()]
+    house.store.mark_cancelled(cancelled)
+    house.store.full = True
+    house.runner.start()
+    until(lambda: house.store.refusals > 1, "what was left is looked at again")
+    assert not house.workers
+    house.store.full = False
+    assert house.wait_for_phase(cancelled, "ended").outcome == "aborted"
+    house.wait_for_workers(1).end(0)
+    assert house.wait_for_phase(left, "ended").outcome == "completed"
+
+
 def test_a_full_disk_does_not_keep_the_queue_from_ending(make: Callable[..., House]) -> None:
     house = make()
     house.runner.start()

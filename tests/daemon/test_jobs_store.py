@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from stream_guard.daemon.control import ConflictError, JobState, MissingError
+from stream_guard.daemon.daemon import Daemon
+from stream_guard.daemon.jobs import store as store_module
 from stream_guard.daemon.jobs.deliveries import Deliveries
-from stream_guard.daemon.jobs.schema import STEPS, JobStoreError
+from stream_guard.daemon.jobs.schema import STEPS, DiskFullError, JobStoreError
 from stream_guard.daemon.jobs.store import JobStore
-from stream_guard.daemon.settings import JobSettings
+from stream_guard.daemon.settings import DaemonSettings, JobSettings
 
 
 class Clock:
@@ -305,3 +308,32 @@ def test_the_list_goes_on_before_the_last_that_was_seen(store: JobStore) -> None
     assert store.jobs(before=ids[0]) == []
     with pytest.raises(MissingError, match="no job 'nobody'"):
         store.jobs(before="nobody")
+
+
+def test_a_disk_that_is_full_at_the_start_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(db: sqlite3.Connection, path: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(store_module, "migrate", refuse)
+        store = JobStore(tmp_path / "jobs.sqlite3")
+        with pytest.raises(DiskFullError):
+            store.submit(settings())
+        with pytest.raises(DiskFullError):
+            store.jobs()
+    assert [store.submit(settings())[0]] == store.jobs()
+    store.close()
+
+
+def test_folders_that_a_full_disk_does_not_take_are_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "mkdir", refuse)
+        daemon = Daemon(DaemonSettings(state_dir=str(tmp_path / "state")))
+        with pytest.raises(DiskFullError):
+            daemon.jobs()
+    assert daemon.jobs() == []
+    assert (tmp_path / "state" / "segments").is_dir()
+    daemon.close()

@@ -90,7 +90,7 @@ class Ends:
         """Remove folders of jobs that are not to run any more."""
         phases: tuple[JobPhase, ...] = ("queued", "waiting", "running")
         live = {state.id for phase in phases for state in self._store.jobs(phase, -1)}
-        for path in self._folder.iterdir():
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
             if path.name not in live and path.is_dir():
                 _removed(path.name, partial(remove, path))
 

@@ -66,8 +66,8 @@ class JobRunner:
         urls: Callable[[], Urls] = Urls,
         on_change: Callable[[JobState], None] = lambda state: None,
     ) -> None:
-        """`folder` is there. `check` resolves files or raises ConfigError; asked when a job comes and before each
-        attempt. `urls` says which webhooks are allowed. `on_change` is told of jobs that begin, wait or end.
+        """`folder` may be made later. `check` resolves files or raises ConfigError; asked when a job comes and before
+        each attempt. `urls` says which webhooks are allowed. `on_change` is told of jobs that begin, wait or end.
         """
         self._store = store
         self._spawn = spawn
@@ -90,7 +90,16 @@ class JobRunner:
         self._thread = threading.Thread(target=self._run, name="stream-guard-jobs", daemon=True)
 
     def start(self) -> None:
-        """Settle what a killed daemon left, and begin."""
+        """Settle what a killed daemon left, and begin; on a full disk when there is room."""
+        try:
+            self._recover()
+        except JobStoreError as exc:
+            log.error("the job queue begins later: %s", exc)
+            self._later(self._recover)
+        self._webhooks.start()
+        self._thread.start()
+
+    def _recover(self) -> None:
         for job in self._store.recover():
             if job.cancelled:
                 self._ends.end(job, Judgement("aborted", "cancelled"), None)
@@ -102,8 +111,6 @@ class JobRunner:
                 )
         self._ends.sweep()
         self._ends.count()
-        self._webhooks.start()
-        self._thread.start()
 
     def submit(self, settings: JobSettings, key: str = "") -> tuple[JobState, bool]:
         """As Control.submit."""

@@ -53,6 +53,10 @@ class JobStoreError(StreamGuardError):
     """The queue's database cannot be used: damaged, locked, of a newer version, or the disk refuses."""
 
 
+class DiskFullError(JobStoreError):
+    """There is no room for the database, or for what is to be written. Later there may be."""
+
+
 def migrate(db: sqlite3.Connection, path: str) -> None:
     """Bring the tables up to date, each step in one transaction. Raises JobStoreError for a newer database."""
     (version,) = db.execute("PRAGMA user_version").fetchone()

@@ -6,7 +6,9 @@ The database belongs to one process at a time: a second daemon on it is refused,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -21,12 +23,16 @@ from typing import Any
 from ..control import ConflictError, JobPhase, JobState, MissingError, Outcome
 from ..settings import JobSettings
 from .planning import settings_hash
-from .schema import JobStoreError, migrate
+from .schema import DiskFullError, JobStoreError, migrate
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONGEST_KEY = 200
 """Characters of an idempotency key."""
 LONGEST_WAIT_SECONDS = 600.0
 """Between two attempts. What is due later than that was put off before the clock was set back, and is due now."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +47,26 @@ class Job:
 
 
 class JobStore:
-    """`clock` gives Unix time in seconds. Every method raises JobStoreError where the database cannot be used."""
+    """`clock` gives Unix time in seconds. Every method raises JobStoreError where the database cannot be used.
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+    Where the disk is full at the start, it is opened by the first method that is called when there is room.
+    """
+
+    def __init__(
+        self, path: str | Path, clock: Callable[[], float] = time.time, folders: Callable[[], None] = lambda: None
+    ) -> None:
+        """`folders` makes those that are needed. Raises JobStoreError where the database cannot be used, and what
+        `folders` raises, but an OSError: a full disk is only logged.
+        """
         self.path = str(path)
-        self.clock = clock
+        self.clock, self._folders = clock, folders
         self._lock = threading.RLock()
-        with self._translated():
-            # It holds URLs of webhooks: nobody else may read it.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        self._opened: sqlite3.Connection | None = None
         try:
-            with self._translated():
-                self._open()
-        except BaseException:
-            self._db.close()
-            raise
+            with self._reading():
+                pass
+        except DiskFullError as exc:
+            log.error("%s; there are no jobs until there is room", exc)
 
     def submit(self, settings: JobSettings, key: str = "") -> tuple[JobState, bool]:
         """Queue a job and True; for a key seen before, that job and False. ConflictError: same key, other settings."""
@@ -197,31 +207,45 @@ class JobStore:
 
     def close(self) -> None:
         with self._lock:
-            self._db.close()
+            if self._opened is not None:
+                self._opened.close()
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
         """One transaction; within another one, a part of it. On the disk when the outermost ends."""
-        with self._lock, self._translated():
-            if self._db.in_transaction:
-                yield self._db
+        with self._reading() as db:
+            if db.in_transaction:
+                yield db
                 return
-            self._db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
+                    db.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._translated():
-            yield self._db
+            if self._opened is None:
+                self._opened = self._open()
+            yield self._opened
 
-    def _open(self) -> None:
-        db = self._db
+    def _open(self) -> sqlite3.Connection:
+        self._folders()
+        # It holds URLs of webhooks: nobody else may read it.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
@@ -243,16 +267,16 @@ class JobStore:
                     f"the job database {self.path!r} is in use by another process; stop that daemon, or give this one "
                     "a state_dir of its own"
                 ) from exc
-            raise JobStoreError(f"the job database {self.path!r} cannot be used: {exc}") from exc
+            kind = DiskFullError if "full" in str(exc) else JobStoreError
+            raise kind(f"the job database {self.path!r} cannot be used: {exc}") from exc
         except sqlite3.DatabaseError as exc:
             raise JobStoreError(
                 f"the job database {self.path!r} is damaged ({exc}); nothing was changed: restore it from a backup, or "
                 "move it away and submit its jobs again"
             ) from exc
         except OSError as exc:
-            raise JobStoreError(
-                f"the job database {self.path!r} cannot be opened: {exc.strerror}; check state_dir"
-            ) from exc
+            kind = DiskFullError if exc.errno in NO_ROOM else JobStoreError
+            raise kind(f"the job database {self.path!r} cannot be opened: {exc.strerror}; check state_dir") from exc
 
 
 def _known(db: sqlite3.Connection, key: str, words: str) -> JobState | None:

@@ -19,6 +19,7 @@ from ...errors import ConfigError
 from ...metrics import Metrics
 from ..urls import CheckedUrl
 from .deliveries import LONGEST_WAIT_SECONDS, Deliveries, Delivery
+from .schema import JobStoreError
 from .signing import HEADER, sign
 
 TIMEOUT_SECONDS = 10.0
@@ -152,6 +153,9 @@ class Webhooks:
                         self._busy.add(delivery.receiver)
                         return delivery
                     wait = self._deliveries.due(self._busy)
+                except JobStoreError as exc:
+                    log.warning("webhooks wait: %s", exc)
+                    wait = None
                 except Exception:
                     log.exception("webhooks: going on after an error")
                     wait = None
