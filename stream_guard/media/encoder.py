@@ -21,6 +21,7 @@ from .conform import Conformer
 from .containers import Container
 from .device import lies_on_device
 from .fallback import resolved, usual_encoder
+from .fields import FieldOrder
 from .formats import FULL_ONLY, choose_format, has_alpha, subsampling
 from .hdr import dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
@@ -98,6 +99,7 @@ class VideoTrack:
         self.stream = self._add(out, options, settings)
         self._shape(self.stream.codec_context)
         self._warn(carry_shape(self.stream, container.format, info.sample_aspect_ratio))
+        self._order: FieldOrder | None = None
         if info.interlaced:
             self._interlace(self.stream.codec_context, seen)
         self._rotate(first)
@@ -125,6 +127,8 @@ class VideoTrack:
         self._conformer.look(frame.picture, frame.time_seconds)
         self._pictures += 1
         picture = self._converted(frame.picture)
+        if self._order is not None:
+            self._order.hold(picture, frame.time_seconds)
         pts = rescale(frame.pts, frame.time_base, self.time_base)
         picture.pts, picture.time_base = pts, self.time_base
         picture.duration = rescale(frame.duration, frame.time_base, self.time_base)
@@ -200,6 +204,8 @@ class VideoTrack:
             self._warn(f"the video is interlaced; {trouble}")
             return
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        if self._encoder.name == "libx264":
+            self._order = FieldOrder(self._top_first(seen), self._warn)
         if self._info.field_order in INTERLACED:
             set_field_order(context, self._info.field_order)
         elif seen.top_field_first is not None:

@@ -150,6 +150,16 @@ def hidden(picture: av.VideoFrame) -> Hidden:
     return Hidden(top, raw.chroma_location, _fraction(raw.sample_aspect_ratio))
 
 
+def set_top_first(picture: av.VideoFrame, top_first: bool) -> None:
+    """Say which field of a picture comes first; nothing where its memory is not laid out as expected."""
+    address = _pointer(picture)
+    if not address:
+        return
+    raw = _AVFrame.from_address(address)
+    if _is(raw, picture):
+        raw.flags = raw.flags | _TOP_FIELD_FIRST if top_first else raw.flags & ~_TOP_FIELD_FIRST
+
+
 def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:
     """Give an output stream that is not begun its pixel shape; False, with nothing changed, where that can't be done.
 

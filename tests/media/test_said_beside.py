@@ -14,7 +14,7 @@ import pytest
 from av.codec.context import Flags
 
 from stream_guard.errors import ConfigError, UnknownNameError
-from stream_guard.media import EncoderSettings, inner, open_source, transcode
+from stream_guard.media import EncoderSettings, FileSink, inner, open_source, transcode
 from stream_guard.media import shape as shapes
 from stream_guard.media.captions import has_captions
 from stream_guard.media.colour import FULL
@@ -22,6 +22,7 @@ from stream_guard.media.conform import BT470BG
 from stream_guard.media.formats import choose_format
 from stream_guard.media.inner import NOTHING, Hidden, hidden, set_aspect
 from stream_guard.media.settings import encoder_named, encoder_options
+from stream_guard.types import Frame
 from tests.media.feeding import fed
 from tests.support import media, troubles
 from tests.support.pictures import raw_samples
@@ -290,6 +291,34 @@ class TestNumbers:
         EncoderSettings(gop=100_000, bit_rate=1_000_000_000, threads=64)
 
 
+def orders_after(folder: Path, later: int) -> tuple[list[bool | None], list[str]]:
+    """What the pictures say whose fields begin with the top one, where the last 10 of 60 have `later` for flags.
+
+    With the warnings.
+    """
+    with (
+        open_source(str(interlaced(folder, "tt", frames=60))) as source,
+        FileSink(str(folder / "out.mkv"), source, EncoderSettings(preset="veryfast", threads=1)) as sink,
+    ):
+        for item in source.read():
+            if isinstance(item, Frame):
+                raw = inner._AVFrame.from_address(inner._pointer(item.picture))
+                raw.flags = raw.flags & ~0x18 | (later if item.index >= 50 else 0x18)
+                sink.write(item)
+    return [hidden(picture).top_field_first for picture in pictures(folder / "out.mkv")], sink.report.warnings
+
+
+def test_whole_frames_among_fields_do_not_turn_the_order_of_those_before(tmp_path: Path) -> None:
+    assert orders_after(tmp_path, later=0) == ([True] * 60, [])
+
+
+def test_an_order_of_fields_that_changes_is_said(tmp_path: Path) -> None:
+    orders, warnings = orders_after(tmp_path, later=0x08)
+    assert orders[-5:] == [False] * 5
+    assert len(warnings) == 1
+    assert "the order of the fields changes at 2.000 s" in warnings[0]
+
+
 def test_a_picture_laid_out_in_another_way_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = av.VideoFrame(64, 48, "yuv420p")
     assert hidden(picture) == Hidden(None, 0)
@@ -308,7 +337,7 @@ def anamorphic(folder: Path, aspect: Fraction) -> Path:
     return media.write(folder / "in.mp4", media.Clip(size=(120, 120), frames=4, audio=(), setup=setup))
 
 
-def interlaced(folder: Path, order: str) -> Path:
+def interlaced(folder: Path, order: str, frames: int = 6) -> Path:
     """H.264 whose stream and whose pictures both say the order; PyAV can't mark pictures, so it is done beside it."""
     path = folder / "in.mkv"
     with av.open(str(path), "w") as out:
@@ -317,7 +346,7 @@ def interlaced(folder: Path, order: str) -> Path:
         context = stream.codec_context
         context.width, context.height = 160, 120
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-        for index in range(6):
+        for index in range(frames):
             frame = media.picture(index, (160, 120), "yuv420p")
             inner._AVFrame.from_address(inner._pointer(frame)).flags |= 1 << 3 | (1 << 4 if order == "tt" else 0)
             frame.pts, frame.time_base = index, Fraction(1, 25)
