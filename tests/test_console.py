@@ -205,6 +205,25 @@ def test_the_daemon_keeps_its_own_meaning_while_it_ends(hangups: list[int]) -> N
     assert hangups == [signal.SIGHUP] * 2
 
 
+@pytest.mark.parametrize("module", ["typer", "stream_guard.commands.stages", "stream_guard.stages.registry"])
+def test_ctrl_c_ends_a_command_as_stopped_also_while_it_is_being_loaded(work: Work, module: str) -> None:
+    """Before there is a command line, before there is a command, and in the command before it listens."""
+    site = work.folder.parent / "early"
+    site.mkdir()
+    words = (
+        "import importlib.abc, signal, sys\n"
+        "class Interrupting(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    (site / "sitecustomize.py").write_text(words)
+    known = {"PYTHONPATH": os.pathsep.join([str(site), work.known["PYTHONPATH"]])}
+    code, out, err = work.run("stages", known=known)
+    assert (code, out, err) == (ExitCode.STOPPED, b"", b"stream-guard: stopped\n")
+
+
 def wait_for_hidden(work: Work, run: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 30
     while not any(name.startswith(".stream-guard-") for name in work.left()):

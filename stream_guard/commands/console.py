@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TextIO
 import typer
 
 from ..errors import ExitCode, SinkError, StoppedError, StreamGuardError
+from .stopping import interruptible
 from .terminal import give_up
 
 P = ParamSpec("P")
@@ -97,7 +98,8 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            code = command(*args, **kwargs)
+            with interruptible():
+                code = command(*args, **kwargs)
         except StreamGuardError as exc:
             code = _failed(exc)
         except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -62,10 +62,19 @@ class Interrupted(KeyboardInterrupt):
     with 130 whatever the command says."""
 
 
-@contextmanager
-def interrupted_by_term() -> Iterator[None]:
+def interrupted_by_term() -> AbstractContextManager[None]:
     """SIGTERM and a closed terminal as Ctrl-C, for a command without an event to watch: its temporary files go, and it
     ends as stopped."""
+    return _interrupted(signals())
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Ctrl-C as `Interrupted`, unless it is ignored: for what a command does before it listens in its own way."""
+    return _interrupted(() if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else (signal.SIGINT,))
+
+
+@contextmanager
+def _interrupted(numbers: Collection[signal.Signals]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -74,7 +83,7 @@ def interrupted_by_term() -> Iterator[None]:
         _hear_no_hangup(before)
         raise Interrupted
 
-    before = {number: signal.getsignal(number) for number in signals()}
+    before = {number: signal.getsignal(number) for number in numbers}
     for number in before:
         signal.signal(number, interrupt)
     try:
