@@ -254,6 +254,8 @@ class VideoTrack:
         for name in dynamic_hdr(first):
             self._warn(f"HDR metadata that changes over time ({name}) cannot be carried; static metadata is")
         hdr = static_hdr(first)
+        if hdr.alone:
+            self._warn(f"the HDR mastering display is said by its {hdr.alone} alone, which cannot be written")
         if hdr.empty:
             return
         found = hdr_options(self._encoder.name, hdr)

@@ -31,6 +31,13 @@ class StaticHdr:
     def empty(self) -> bool:
         return (self.primaries is None or self.luminance is None) and self.light is None
 
+    @property
+    def alone(self) -> str:
+        """What there is of the mastering display, where it is only half; else empty."""
+        if (self.primaries is None) == (self.luminance is None):
+            return ""
+        return "luminance" if self.primaries is None else "primaries"
+
 
 def static_hdr(picture: av.VideoFrame) -> StaticHdr:
     data = side_data(picture)

@@ -1,10 +1,11 @@
 """What PyAV hides of FFmpeg's pictures and streams, read and written in their memory. Every access is checked first.
 
 A picture's field order and the place of its chroma samples can't be asked for in PyAV; the pixel shape that Matroska
-writes belongs to the stream, and PyAV sets only the codec's; the order of channels must not be asked for in PyAV where
-it is the stream's own: PyAV frees the list of them twice, which ends the process. All structures are public and laid
-out the same in FFmpeg 8, which PyAV 17 and 18 bring. Each is believed only where it shows what PyAV says of the same
-object; elsewhere nothing is read or written, and callers do without.
+writes belongs to the stream, and PyAV sets only the codec's; what a container says of a video and its pictures do not
+repeat, such as which part is shown, PyAV does not show; the order of channels must not be asked for in PyAV where it is
+the stream's own: PyAV frees the list of them twice, which ends the process. All structures are public and laid out the
+same in FFmpeg 8, which PyAV 17 and 18 bring. Each is believed only where it shows what PyAV says of the same object;
+elsewhere nothing is read or written, and callers do without.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from av.video.stream import VideoStream
 _KEY, _INTERLACED, _TOP_FIELD_FIRST = 1 << 1, 1 << 3, 1 << 4  # AV_FRAME_FLAG_*
 _NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
 _LARGEST = (1 << 31) - 1
-_AUDIO = 1  # AVMEDIA_TYPE_AUDIO
+_VIDEO, _AUDIO = 0, 1  # AVMEDIA_TYPE_*
+_MOST_BESIDE = 64
+"""More kinds of side data than there are."""
 
 UNNAMED, USUAL, OWN, AMBISONIC = range(4)
 """FFmpeg's AVChannelOrder: nobody says which channel is which; the order of the names; one of the stream's own."""
@@ -97,6 +100,12 @@ class _AVChannelLayout(ctypes.Structure):
         ("mask_or_map", ctypes.c_uint64),
         ("opaque", ctypes.c_void_p),
     )
+
+
+class _AVPacketSideData(ctypes.Structure):
+    """AVPacketSideData (libavcodec 62)."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("type", ctypes.c_int))
 
 
 class _AVCodecParameters(ctypes.Structure):
@@ -175,15 +184,26 @@ def set_aspect(stream: VideoStream, aspect: Fraction) -> bool:
     return stream.sample_aspect_ratio == aspect
 
 
+def beside_stream(stream: Stream) -> dict[int, bytes]:
+    """What an input's container says of a video beside its tags, by FFmpeg's AVPacketSideDataType.
+
+    Empty where the memory is not laid out as expected.
+    """
+    video = _parameters(stream)
+    said = _VIDEO, len(stream.codec_context.extradata or b"")
+    if video is None or (video.codec_type, video.extradata_size) != said:
+        return {}
+    if not video.coded_side_data or not 0 < video.nb_coded_side_data <= _MOST_BESIDE:
+        return {}
+    found = (_AVPacketSideData * video.nb_coded_side_data).from_address(video.coded_side_data)
+    return {item.type: ctypes.string_at(item.data, item.size) for item in found if item.data}
+
+
 def channel_order(stream: AudioStream) -> tuple[int, int] | None:
     """(order, how many) of an input's channels; None where the memory is not laid out as expected."""
-    address = _pointer(stream)
-    if not address:
+    sound = _parameters(stream)
+    if sound is None:
         return None
-    raw = _AVStream.from_address(address)
-    if not _is_stream(raw, stream) or not raw.codecpar or raw.codecpar % ctypes.alignment(ctypes.c_void_p):
-        return None
-    sound = _AVCodecParameters.from_address(raw.codecpar)
     said = (sound.codec_type, sound.sample_rate, sound.extradata_size)
     if said != (_AUDIO, stream.rate, len(stream.codec_context.extradata or b"")):
         return None
@@ -209,6 +229,16 @@ def _pointer(wrapper: object) -> int:
     place = id(wrapper) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
     address = ctypes.c_void_p.from_address(place).value or 0
     return 0 if address % ctypes.alignment(ctypes.c_void_p) else address
+
+
+def _parameters(stream: Stream) -> _AVCodecParameters | None:
+    address = _pointer(stream)
+    if not address:
+        return None
+    raw = _AVStream.from_address(address)
+    if not _is_stream(raw, stream) or not raw.codecpar or raw.codecpar % ctypes.alignment(ctypes.c_void_p):
+        return None
+    return _AVCodecParameters.from_address(raw.codecpar)
 
 
 def _is(raw: _AVFrame, picture: av.VideoFrame) -> bool:

@@ -16,7 +16,7 @@ from .carry import Carrier, file_tags, video_tags
 from .containers import Container, container_for
 from .encoder import VideoTrack
 from .info import CopiedPacket, SinkReport
-from .losses import lost_with_pictures
+from .losses import lost_with_pictures, lost_with_stream
 from .movie import movie_options
 from .palette import gif_loop
 from .programs import merged_programs
@@ -143,7 +143,7 @@ class FileSink:
                 track.stream.metadata.update(tags)
                 track.stream.disposition = stream.disposition
                 encoder = track.stream.codec_context.name
-                self.report.warnings += lost_with_pictures(first, encoder, container, tags)
+                self.report.warnings += lost_with_pictures(first, encoder, container, tags) + lost_with_stream(stream)
                 self._videos[stream.index] = track
                 continue
             carried = carrier.carry(stream)

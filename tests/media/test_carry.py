@@ -395,6 +395,10 @@ def test_what_a_camera_measured_is_named_where_it_is_lost(tmp_path: Path) -> Non
         ("STEREO3D", "libx265", ".mp4", {"stereo_mode": "left_right"}, "stereoscopic"),
         ("STEREO3D", "libx265", ".mkv", {"stereo_mode": "left_right"}, ""),
         ("A53_CC", "libx265", ".mkv", {}, ""),
+        ("ICC_PROFILE", "libx264", ".mkv", {}, "colour profile"),
+        ("ICC_PROFILE", "mjpeg", ".mkv", {}, ""),
+        ("AFD", "libx264", ".ts", {}, "active format"),
+        ("S12M_TIMECODE", "libx264", ".mp4", {}, "timecodes"),
     ],
 )
 def test_what_cannot_be_said_of_pictures_is_named(

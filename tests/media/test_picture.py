@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream_guard.media import EncoderSettings, VideoInfo, open_source, transcode
-from stream_guard.media.hdr import static_hdr
+from stream_guard.media.hdr import StaticHdr, static_hdr
 from stream_guard.media.side_data import display_matrix
 from tests.support import media, troubles
 from tests.support.pictures import raw_samples
@@ -131,6 +131,21 @@ def test_hdr_metadata_is_carried(tmp_path: Path) -> None:
     assert before == after
     assert before.light == (1000, 400)
     assert before.luminance == pytest.approx((0.0001, 1000))
+
+
+@pytest.mark.parametrize(
+    ("half", "words"),
+    [
+        (StaticHdr(luminance=(0.005, 1000)), "luminance alone"),
+        (StaticHdr(primaries=((0.7, 0.3),) * 4, light=(1000, 400)), "primaries alone"),
+    ],
+)
+def test_half_of_a_mastering_display_is_told(
+    half: StaticHdr, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_guard.media.encoder.static_hdr", lambda picture: half)
+    _, _, warnings = both(media.plain(tmp_path, frames=3), tmp_path / "out.mkv")
+    assert [words in told for told in warnings] == [True]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
