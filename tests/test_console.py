@@ -108,7 +108,9 @@ def test_a_report_that_cannot_be_written_is_told(work: Work, make: Callable[[], 
     assert work.left() == {"out.mp4"}
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("stages",), ("engines", "list", "--json")])
+@pytest.mark.parametrize(
+    "arguments", [("--version",), ("stages",), ("engines", "list", "--json"), ("serve", "--example")]
+)
 def test_every_command_tells_of_a_full_place(work: Work, arguments: tuple[str, ...]) -> None:
     place = full()
     code, _, err = work.run(*arguments, stdout=place)

@@ -17,7 +17,7 @@ import typer
 
 from ..errors import ExitCode, UsageError
 from ..resources import bundled
-from .console import debugging, say
+from .console import debugging, emit, say
 from .stopping import STOPS, stopping
 
 NEEDED = ("fastapi", "uvicorn", "h11")
@@ -42,7 +42,7 @@ def serve(
     jobs in good order; a second one ends them at once.
     """
     if example:
-        print(bundled("stream-guard.yaml", "deploy/stream-guard.yaml").read_text(encoding="utf-8"), end="")
+        emit(bundled("stream-guard.yaml", "deploy/stream-guard.yaml").read_text(encoding="utf-8").removesuffix("\n"))
         return ExitCode.DONE
     try:
         from ..daemon.configuration import load_settings
