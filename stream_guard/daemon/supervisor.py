@@ -10,7 +10,6 @@ import logging
 import os
 import select
 import selectors
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -18,13 +17,14 @@ from functools import partial
 from time import monotonic
 from typing import IO, Any
 
+from ..resources import program
 from .jobs import WorkerExit
 from .process import Order, Process, Reason
 from .protocol import Message, ProtocolError, encode
 
 TICK_SECONDS = 0.2
 """How often memory is looked at: a worker that allocates 2 GB/s is stopped 400 MB beyond its limit."""
-COMMAND = (sys.executable, "-m", "stream_guard.daemon.worker")
+COMMAND = program("stream_guard.daemon.worker")
 NOT_STARTED = 127
 """The exit code of a worker that could not be started, as shells have it."""
 

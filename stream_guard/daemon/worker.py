@@ -1,4 +1,4 @@
-"""What runs in a worker process: `python -m stream_guard.daemon.worker`, with its order on stdin."""
+"""What runs in a worker process, with its order on stdin."""
 
 from __future__ import annotations
 

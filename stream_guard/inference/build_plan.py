@@ -1,4 +1,4 @@
-"""The builder's own process: `python -m stream_guard.inference.build_plan`, with its order as JSON on stdin.
+"""The builder's own process, with its order as JSON on stdin.
 
 It can be killed at any moment, and it may run out of memory: whoever asked for the plan goes on. It says how far it is
 in JSON lines on stdout: {"type": "progress", "phase", "step", "of", "fraction"}, and at last {"type": "done"} or

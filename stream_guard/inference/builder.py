@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +16,13 @@ from time import monotonic
 from typing import IO, Any
 
 from ..errors import EngineError, StoppedError
+from ..resources import program
+from ..scratch import scratch_folder
 from .feeds import Shape
 from .locks import locked
 from .plans import PlanCache, PlanFile, PlanKey
 
-COMMAND = (sys.executable, "-m", "stream_guard.inference.build_plan")
+BUILDER = "stream_guard.inference.build_plan"
 WAIT_SECONDS = 0.2
 FIRST_GUESS = 0.02
 """From this part on, the time left is worth saying."""
@@ -77,8 +77,8 @@ def build(order: BuildOrder, cache: PlanCache, watch: Watch, stop: threading.Eve
 
 
 def _run(order: BuildOrder, cache: PlanCache, watch: Watch, stop: threading.Event, lock: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="stream-guard-build-") as scratch:
-        model = Path(scratch) / "model.onnx"
+    with scratch_folder("stream-guard-build-") as scratch:
+        model = scratch / "model.onnx"
         model.write_bytes(order.model)
         line = json.dumps(
             {
@@ -105,7 +105,7 @@ def _started(lock: int) -> Iterator[subprocess.Popen[bytes]]:
     It stays in our process group: who kills a worker with all that it started ends the builder, too.
     """
     child = subprocess.Popen(
-        COMMAND,
+        program(BUILDER),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
