@@ -65,7 +65,7 @@ def collect(
 
     Raises EngineError when there is no such clip, and SourceError for one that can't be read.
     """
-    clips = [_cut(path, detect, finder, size, count) for path in _listed(folder)]
+    clips = [_cut(path, detect, finder, size, count) for path in videos_in(folder)]
     found = [clip for clip in clips if clip is not None]
     if not found:
         raise EngineError(f"no clip with a face in {folder}")
@@ -82,7 +82,8 @@ def collect(
     }
 
 
-def _listed(folder: Path) -> list[Path]:
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a folder by the ends of their names, in order. Raises EngineError where there is no such folder."""
     try:
         return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     except OSError as error:

@@ -13,6 +13,7 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ..data.clips import SUFFIXES, videos_in
 from ..invocation import invocation
 from ..purification.command import BEHIND, SIZES
 from ..purification.judges import Asked, asked
@@ -41,10 +42,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and write the JSON: a row a video, and how often each verdict was given."""
-    if not arguments.real and not arguments.fake:
-        raise UsageError("nothing to measure: name folders of videos with --real and --fake")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    videos = _videos(arguments)
     start, device = time.monotonic(), pick_device(arguments.device)
     first, behind = (asked(name, arguments.threads, device) for name in (arguments.detector, arguments.behind))
     rows = [
@@ -54,9 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             "real": real,
             "tracks": _tracks(path, first, behind, arguments, device),
         }
-        for real, folders in ((True, arguments.real), (False, arguments.fake))
-        for folder in folders
-        for path in sorted(folder.iterdir())
+        for real, folder, path in videos
     ]
     places = {folder: f"videos/{folder.name}" for folder in (*arguments.real, *arguments.fake)}
     document = {
@@ -74,6 +72,15 @@ def run(arguments: argparse.Namespace) -> None:
     }
     write_json(arguments.out, document)
     print(arguments.out)
+
+
+def _videos(arguments: argparse.Namespace) -> list[tuple[bool, Path, Path]]:
+    """(real or fake, folder, video) of all, looked up before the first is measured. Raises UsageError for none."""
+    folders = [(True, folder) for folder in arguments.real] + [(False, folder) for folder in arguments.fake]
+    found = [(real, folder, path) for real, folder in folders for path in videos_in(folder)]
+    if not found:
+        raise UsageError(f"nothing to measure: no video in --real and --fake; videos end in {', '.join(SUFFIXES)}")
+    return found
 
 
 def _tracks(

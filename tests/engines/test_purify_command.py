@@ -23,7 +23,7 @@ from engines.purification import command, opinions, tracks
 from engines.purification.judges import Asked, asked
 from engines.purification.prior import Fixed, Purified, Settings
 from engines.purification.tracks import KEPT, Track, collect
-from stream_guard.errors import StreamGuardError, UnknownNameError, UsageError
+from stream_guard.errors import EngineError, StreamGuardError, UnknownNameError, UsageError
 from stream_guard.inference import find_engine
 from stream_guard.media.synthesis import write_clip
 from stream_guard.stages.classifier import open_classifier
@@ -223,6 +223,26 @@ def test_whole_videos_are_counted_by_verdict(video: Path, tmp_path: Path, monkey
     assert (fake["videos"], fake["verdicts"]) == (0, {})
     assert found["rows"][0]["tracks"][0]["p_real_after"] == 0.75
     assert str(video.parent) not in out.read_text()
-    arguments = parser().parse_args(["evaluate", "second-opinion"])
-    with pytest.raises(UsageError, match="name folders of videos"):
-        arguments.run(arguments)
+
+
+def test_what_videos_there_are_is_known_before_the_first_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else lies in the folder is no video; a folder that is missing is said at once."""
+    (tmp_path / "notes.txt").write_text("x")
+    monkeypatch.setattr(second_opinion, "asked", lambda *_: pytest.fail("an engine was opened"))
+    for words, error, said in (
+        ([], UsageError, "nothing to measure"),
+        (["--real", str(tmp_path)], UsageError, "videos end in .mp4"),
+        (["--real", str(tmp_path), "--fake", str(tmp_path / "none")], EngineError, "no folder of clips at .*none"),
+    ):
+        arguments = parser().parse_args(["evaluate", "second-opinion", "--device", "cpu", *words])
+        with pytest.raises(error, match=said):
+            arguments.run(arguments)
+    (tmp_path / "a.MP4").write_text("x")
+    monkeypatch.setattr(second_opinion, "asked", lambda *_: Asked("first", 64, lambda images: images[:, 0, 0, 0]))
+    monkeypatch.setattr(second_opinion, "_tracks", lambda path, *_: [])
+    arguments = parser().parse_args(["evaluate", "second-opinion", "--real", str(tmp_path), "--device", "cpu"])
+    arguments.out = tmp_path / "out.json"
+    arguments.run(arguments)
+    assert [row["video"] for row in json.loads(arguments.out.read_text())["rows"]] == ["a.MP4"]
