@@ -18,6 +18,7 @@ from .channels import ONLY_ANNOUNCED, OWN_ORDER, add_copy, encodable, is_heard, 
 from .containers import Container
 from .formats import has_alpha
 from .info import SinkReport
+from .labels import label, stream_tags
 from .source import Source
 from .stills import Guard, StillTrack, guarded
 from .tracks import AudioTrack, CopyTrack, SubtitleTrack, Track
@@ -27,15 +28,7 @@ _TEXT = "ass ssa subrip srt text mov_text webvtt microdvd mpl2 jacosub sami stl 
 TEXT_SUBTITLES = frozenset(_TEXT.split())
 TIMECODE = "timecode"
 """Our name for the timecode track of mov files: FFmpeg has none for its codec."""
-# Counted by the tool that wrote the source; wrong for what we write, and made anew by muxers that keep them.
-STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS")
 FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-_SYNONYMS = (
-    "sqi alb hye arm eus baq mya bur zho chi cze ces nld dut fre fra kat geo deu ger ell gre isl ice mkd mac msa may "
-    "fas per rum ron slo slk bod tib cym wel swe sve"
-)
-MOV_LANGUAGES = dict(zip(_SYNONYMS.split()[::2], _SYNONYMS.split()[1::2], strict=True))
-"""Codes that FFmpeg's muxer of mov leaves away, and its own for the same: mov has a number for each language."""
 
 
 class Carrier:
@@ -207,13 +200,8 @@ class Carrier:
 
     def _label(self, added: Stream, source: Stream) -> None:
         """Carry tags and disposition of a stream."""
-        tags = stream_tags(source)
-        if self._container.format in ("mp4", "ipod") and "title" in tags:
-            tags.setdefault("handler_name", tags["title"])  # The only name that a track has there.
-        if self._container.format == "mov" and "language" in tags:
-            tags["language"] = MOV_LANGUAGES.get(tags["language"], tags["language"])
-        added.metadata.update(tags)
-        added.disposition = Disposition(source.disposition)
+        if lost := label(added, source, self._container.format, stream_tags(source)):
+            self._report.warnings.append(f"{source.type} stream #{source.index} ({_codec(source)}) {lost}")
 
     def _drop(self, source: Stream, why: str) -> None:
         self._report.warnings.append(
@@ -248,11 +236,6 @@ def holds(format: str, source: Stream) -> bool:
         with contextlib.suppress(FFmpegError):
             trial.close()
     return True
-
-
-def stream_tags(source: Stream) -> dict[str, str]:
-    """A stream's tags without those that only described the old file."""
-    return {k: v for k, v in source.metadata.items() if not k.upper().startswith(STALE_TAGS) and k.lower() != "encoder"}
 
 
 def video_tags(source: Stream, pix_fmt: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from .carry import Carrier, file_tags, video_tags
 from .containers import Container, container_for
 from .encoder import VideoTrack
 from .info import CopiedPacket, SinkReport
+from .labels import label
 from .losses import lost_with_pictures, lost_with_stream
 from .movie import movie_options
 from .palette import gif_loop
@@ -140,8 +141,8 @@ class FileSink:
                 info, first = infos[stream.index], source.first_picture(stream.index)
                 track = VideoTrack(self._out, container, info, first, settings, self.report.warnings)
                 tags = video_tags(stream, track.pix_fmt)
-                track.stream.metadata.update(tags)
-                track.stream.disposition = stream.disposition
+                if lost := label(track.stream, stream, container.format, tags):
+                    self.report.warnings.append(f"video stream #{stream.index} {lost}")
                 encoder = track.stream.codec_context.name
                 self.report.warnings += lost_with_pictures(first, encoder, container, tags) + lost_with_stream(stream)
                 self._videos[stream.index] = track
