@@ -109,7 +109,6 @@ def _in_threads(loopback: Callable[[Pictures, int], Pictures], frames: Pictures,
 
 
 SIDES = (224, 288, 400, 560)
-SMALLEST_SIDE = 112
 
 
 def random_channel(rng: torch.Generator, codec_share: float = 0.9) -> Channel:
@@ -120,7 +119,7 @@ def random_channel(rng: torch.Generator, codec_share: float = 0.9) -> Channel:
     """
     u, q, r, s, b, w = torch.rand(6, generator=rng).tolist()
     side = SIDES[int(torch.randint(len(SIDES), (1,), generator=rng))]
-    scale = max(0.5 + s, SMALLEST_SIDE / side) if r < 0.4 and side < SIDES[-1] else 1.0
+    scale = 0.5 + s if r < 0.4 and side < SIDES[-1] else 1.0
     blur = 0.4 + 0.8 * w if b < 0.2 else 0.0
     if u < codec_share * 5 / 6:
         return Channel("h264", 18 + int(q * 19), side, scale, blur)

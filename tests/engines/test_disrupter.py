@@ -16,6 +16,7 @@ from engines.generators.target import Target
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
+from stream_guard.media.upsampling import axis_weights
 from stream_guard.types import Box
 
 
@@ -115,6 +116,17 @@ def test_the_loops_window_is_a_raised_cosine():
     ramp = delivery.window(side, torch.device("cpu"))[side // 2]
     at = [round(share * delivery.FEATHER * side) for share in (0.25, 0.5, 1.0)]
     assert [float(ramp[k]) for k in at] == pytest.approx([0.1464, 0.5, 1.0], abs=0.02)
+
+
+@pytest.mark.parametrize("side", [96, 129])
+def test_the_loop_spreads_luma_sample_for_sample_as_the_runtime_does(side):
+    """Larger and smaller than the grid's double: interpolation, window and their half samples are the same ones."""
+    delta = torch.zeros(1, 3, GRID, GRID)
+    delta[:, 0] = 0.05 * torch.randn(GRID, GRID, generator=torch.Generator().manual_seed(2))
+    found = delivery.apply_unrounded(torch.full((1, 3, side, side), 0.5), delta)[0] - 0.5
+    weights = axis_weights(side, 1, False, GRID, delivery.FEATHER)
+    expected = torch.from_numpy(weights @ delta[0, 0].numpy() @ weights.T).float()
+    assert torch.allclose(found, expected.expand(3, -1, -1), atol=1e-6)
 
 
 def test_head_rms_is_a_psnr():

@@ -240,8 +240,31 @@ def test_the_loop_is_harsher_than_the_test():
     scales = [c.scale for c in drawn if c.scale != 1]
     assert min(scales) < 0.55
     assert max(scales) > 1.45
+    assert 0.25 < len(scales) / 600 < 0.35
+    assert {c.side for c in drawn} == set(delivery.SIDES)
+    assert all(c.scale == 1 for c in drawn if c.side == max(delivery.SIDES)), "a larger one takes too long to encode"
     assert 0.1 < sum(c.blur > 0 for c in drawn) / 600 < 0.3
     assert min(c.scale * c.side for c in drawn) >= 111
+
+
+def test_what_is_made_smaller_is_averaged():
+    """A chequered picture at half its size is gray, as a platform's scaler leaves it; twice as large it is blurred."""
+    checks = ((torch.arange(64)[:, None] + torch.arange(64)[None]) % 2).float().expand(1, 3, 64, 64)
+    assert delivery.resize(checks, 24)[..., 2:-2, 2:-2].std() < 0.05
+    single = torch.zeros(1, 3, 8, 8)
+    single[..., 4, 4] = 1
+    assert delivery.resize(single, 16).sum() == pytest.approx(4 * 3)
+
+
+def test_a_neighbouring_frame_is_hardly_another():
+    """At most 3 % brighter or darker, a level of noise, and moved by 2 % of the side at most."""
+    gray = torch.full((200, 3, 16, 16), 0.5)
+    image, theta = objective.neighbour(gray, torch.Generator().manual_seed(0))
+    light = image.mean((1, 2, 3)) / 0.5 - 1
+    assert 0.025 < light.abs().max() < 0.035
+    assert image.std((2, 3)).mean() == pytest.approx(1 / 255, rel=0.1)
+    still = crop_theta(200, 1.0, 0.0, None)
+    assert 0.015 < (theta - still).abs().max() < 0.045
 
 
 def test_rough_is_what_costs_bits():
