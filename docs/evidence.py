@@ -110,9 +110,9 @@ def _pictured(documents: dict[str, Document | None]) -> list[str]:
     )
 
 
-DETECTORS = """`detector5` had 190 minutes of one core, 110 of them half as wide, and shipped when these tables were measured. What ships
-today began as it and learned for 70 minutes more: [its figures](detectors.md). The others had 20 (multi-attentional), 22
-(Xception) and 24 minutes (ResNet50), beside other work.
+DETECTORS = """`detector5` had 190 minutes of one core, 110 of them half as wide, and shipped when these tables were
+measured. What ships today began as it and learned for 70 minutes more: [its figures](detectors.md). The others had 20
+(multi-attentional), 22 (Xception) and 24 minutes (ResNet50), beside other work.
 """
 
 

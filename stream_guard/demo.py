@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from .media import EncoderSettings, transcode
 from .media.synthesis import write_clip
 from .outcome import RunReport
 from .protect import protect_file
+from .scratch import scratch_folder
 from .talking_head import speech, talking_head
 
 MARK = ".made-by-stream-guard-demo"
@@ -77,8 +77,8 @@ def make_demo(
 
 
 def _audited(files: DemoFiles, encoder: EncoderSettings) -> AuditResult:
-    with tempfile.TemporaryDirectory(prefix="stream-guard-") as scratch:
-        plain = Path(scratch) / "plain.mp4"
+    with scratch_folder() as scratch:
+        plain = scratch / "plain.mp4"
         transcode(str(files.original), str(plain), encoder)
         probes = load_probes()
         try:

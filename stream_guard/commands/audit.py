@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ExitCode, UsageError
+from ..scratch import scratch_folder
 from .bits import bits_per_second
 from .console import emit, emit_json, say
 from .counting import counting
@@ -110,7 +109,7 @@ def audit(
     with ExitStack() as stack:
         stack.enter_context(interrupted_by_term())
         if make_reference:
-            reference = Path(stack.enter_context(_folder())) / f"plain-transcode{protected.suffix}"
+            reference = stack.enter_context(scratch_folder()) / f"plain-transcode{protected.suffix}"
         result = measure(
             *(original, protected, reference, options),
             transcode_as=settings if make_reference else None,
@@ -187,12 +186,6 @@ def show(result: AuditResult, report: Path | None) -> None:
         say(f"note: {warning}")
     if report is not None:
         emit(f"\nThe report with pictures: {report}")
-
-
-@contextmanager
-def _folder() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="stream-guard-") as folder:
-        yield folder
 
 
 def _check(reference: Path | None, make: bool, settings: EncoderSettings, fail_under: float | None) -> None:

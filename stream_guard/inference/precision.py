@@ -8,7 +8,6 @@ come with the package that we need anyhow.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnx
 from PIL import Image
 
 from ..errors import EngineError
+from ..scratch import scratch_folder
 from .feeds import Shape
 from .reshaping import parsed, unpacked
 from .session import Array, Session
@@ -96,8 +96,8 @@ def _quantised(model: bytes, calibration: Path | None) -> bytes:
             "or choose --precision fp16"
         )
     proto = unpacked(model)
-    with tempfile.TemporaryDirectory(prefix="stream-guard-int8-") as folder:
-        target = Path(folder) / "int8.onnx"
+    with scratch_folder("stream-guard-int8-") as folder:
+        target = folder / "int8.onnx"
         try:
             quantize_static(
                 proto,
