@@ -87,6 +87,8 @@ class VideoTrack:
         self._on_device = bool(self._encoder.software) and lies_on_device(first) and ENCODES_FROM_DEVICE
         self._conformer = Conformer(info, self._encoder.name, self.pix_fmt, self._warn, on_device=self._on_device)
         self._durations: dict[int, int] = {}
+        self._last: int | None = None
+        self._late = False
         self._pictures = 0
         options, seen = encoder_options(self._encoder, settings), hidden(first)
         self._hdr(options, first)
@@ -129,13 +131,26 @@ class VideoTrack:
         picture = self._converted(frame.picture)
         if self._order is not None:
             self._order.hold(picture, frame.time_seconds)
-        pts = rescale(frame.pts, frame.time_base, self.time_base)
+        pts = self._rising(rescale(frame.pts, frame.time_base, self.time_base), frame.time_seconds)
         picture.pts, picture.time_base = pts, self.time_base
         picture.duration = rescale(frame.duration, frame.time_base, self.time_base)
         self._durations[pts] = picture.duration
         # The encoder places its own key frames; the source's kinds would be obeyed.
         picture.pict_type = PictureType.I if key else PictureType.NONE
         return picture
+
+    def _rising(self, pts: int, seconds: float) -> int:
+        """The time, or one tick after the last: where the codec's clock is coarse, several pictures come in one tick."""
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+            if not self._late:
+                self._warn(
+                    f"{self._encoder.name} holds at most {1 / self.time_base} pictures a second: where they come faster, "
+                    f"as at {seconds:.3f} s, they are shown one after the other, and so later than before"
+                )
+            self._late = True
+        self._last = pts
+        return pts
 
     def _converted(self, picture: av.VideoFrame) -> av.VideoFrame:
         if self._palette is not None:

@@ -174,3 +174,11 @@ def test_the_shortest_clips_have_decoding_times_with_x265(frames: int, tmp_path:
     with av.open(str(target)) as container:
         times = [(p.pts, p.dts) for p in container.demux(video=0) if p.size]
     assert times == [(512 * i, 512 * i) for i in range(frames)]
+
+
+def test_pictures_faster_than_a_codec_can_say_end_no_run(tmp_path: Path) -> None:
+    """A gif counts in 1/100 s: a telephone's slow motion has more pictures a second."""
+    source = media.vfr(tmp_path, pts=(0, 30, 33, 36, 60, 200), base=Fraction(1, 1000))
+    report = transcode(str(source), str(tmp_path / "out.gif"), EncoderSettings(threads=1))[1]
+    assert read(tmp_path / "out.gif").frames[0] == [Fraction(n, 100) for n in (0, 3, 4, 5, 6, 20)]
+    assert ["gif holds at most 100 pictures a second" in w and "0.033 s" in w for w in report.warnings] == [False, True]
