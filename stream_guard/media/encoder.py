@@ -140,13 +140,13 @@ class VideoTrack:
         return picture
 
     def _rising(self, pts: int, seconds: float) -> int:
-        """The time, or one tick after the last: where the codec's clock is coarse, several pictures come in one tick."""
+        """The time, or one tick after the last: where the codec's clock is coarse, several pictures share a tick."""
         if self._last is not None and pts <= self._last:
             pts = self._last + 1
             if not self._late:
                 self._warn(
-                    f"{self._encoder.name} holds at most {1 / self.time_base} pictures a second: where they come faster, "
-                    f"as at {seconds:.3f} s, they are shown one after the other, and so later than before"
+                    f"{self._encoder.name} holds at most {1 / self.time_base} pictures a second: where they come "
+                    f"faster, as at {seconds:.3f} s, they are shown one after the other, and so later than before"
                 )
             self._late = True
         self._last = pts
