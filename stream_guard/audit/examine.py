@@ -79,7 +79,7 @@ class Examination:
 
         Where the original changes its size in mid-stream the others do not, and nothing there can be compared.
         """
-        before, index = self.read(original), self.frames + self.resized
+        before = self.read(original)
         pairs = ((self.protected, protected), (self.reference, reference))
         others = [(version, self.read(frame)) for version, frame in pairs if version is not None and frame is not None]
         if any(other.shape != before.shape for _, other in others):
@@ -87,7 +87,8 @@ class Examination:
             return
         sampled, orientation = self.frames % self.every == 0, orientation_of(original.picture)
         for version, other in others:
-            version.add_pixels(index, before, other, original.faces, orientation, sampled)
+            # Where a picture was passed over, as at another frame rate, the next shows no flicker but what moved since.
+            version.add_pixels(protected.index, before, other, original.faces, orientation, sampled)
         self.frames += 1
         self.faces += len(original.faces)
         self.tracks.update(face.track for face in original.faces)

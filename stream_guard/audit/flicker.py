@@ -24,7 +24,7 @@ class Flicker:
     _last: dict[int, tuple[int, Box, Difference]] = field(default_factory=dict)
 
     def add(self, frame: int, track: int, region: Box, difference: Difference) -> None:
-        """`difference` is the whole frame's (H, W, 3); `frame` counts paired frames, to see a track's gaps."""
+        """`difference` is the whole frame's (H, W, 3); `frame` counts the protected video's, to see gaps."""
         last = self._last.get(track)
         if last is not None and last[0] == frame - 1:
             self._compare(region, difference, last[1], last[2])

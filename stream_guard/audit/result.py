@@ -20,6 +20,8 @@ Summary = dict[str, object]
 
 UNLIKE_DB = 20.0
 """Heads further apart than this are other pictures: protection stays near 38 dB, and no usual encoder goes so low."""
+MUCH_ALONE = 0.1
+"""Of the original's pictures: more without a partner are no lost frame or two."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def summarise(
         "tracks": len(examination.tracks),
         "head_width_px": _widths(examination.region_widths),
         "unpaired": dict(zip(("original", "protected", "reference"), pairing.unpaired, strict=False)),
-        "warnings": [*warnings, *unlike],
+        "warnings": [*warnings, *_alone(pairing), *unlike],
     }
     if plain is not None:
         summary["flicker_reference"] = plain.flicker.levels
@@ -103,6 +105,19 @@ def summarise(
         frame_pictures=examination.gallery.frame_pictures,
         moments=examination.gallery.chosen(),
     )
+
+
+def _alone(pairing: Pairing[Frame]) -> list[str]:
+    """A sentence where much of the original was not compared."""
+    missing = pairing.unpaired[0]
+    total = pairing.paired + missing
+    if missing <= MUCH_ALONE * total:
+        return []
+    return [
+        f"{missing} of the original's {total} pictures have no partner at their times, as where the protected video "
+        "was cut or has another frame rate: the figures speak of the others alone, and if its start was cut, they "
+        "compare pictures that do not belong together"
+    ]
 
 
 def _unlike(decibels: float | None) -> list[str]:

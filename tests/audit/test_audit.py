@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,19 @@ def test_a_missing_frame_is_counted_and_does_not_shift_the_others(original: Path
     summary = audit(original, gap, [], faces=StillFace()).summary
     assert (summary["frames"], summary["unpaired"]) == (19, {"original": 1, "protected": 0})
     assert summary["face"]["psnr_db"] > 25
+
+
+@pytest.mark.parametrize("skips", [1, 2])
+def test_pictures_of_another_rate_show_no_flicker_that_nobody_sees(skips: int, folder: Path) -> None:
+    """What moved between two pictures that are compared counts only where a viewer sees one after the other."""
+    quick = media.write(folder / "quick.mkv", media.Clip(frames=20, rate=Fraction(50), audio=()))
+    slow = media.write(folder / "slow.mkv", media.Clip(frames=10, rate=Fraction(25), audio=()))
+    versions = (slow, quick) if skips == 2 else (quick, slow)
+    summary = audit(*versions, [], faces=StillFace()).summary
+    assert summary["frames"] == 10
+    assert (summary["flicker"] is None) == (skips == 2)
+    told = [words for words in summary["warnings"] if "have no partner" in words]
+    assert [words.split()[0] for words in told] == ([] if skips == 2 else ["10"])
 
 
 def test_variable_rate_pairs_in_another_container(folder: Path) -> None:
