@@ -301,3 +301,31 @@ def test_https(tmp_path: Path) -> None:
         url = api.server.url.replace("127.0.0.1", "localhost")
         assert url.startswith("https://")
         assert httpx.get(f"{url}/livez", verify=context, trust_env=False).text == "ok\n"
+
+
+def test_silent_connections_of_tls_are_bounded_before_they_shake_hands(tmp_path: Path) -> None:
+    """The one that has been silent longest makes room, and so does one that speaks something else."""
+    certificate, key = certified(tmp_path)
+    with (
+        contextlib.ExitStack() as kept,
+        running(tls=Tls(certificate=str(certificate), key=str(key)), max_requests=1) as api,
+    ):
+        address = "127.0.0.1", api.server.port
+        silent = [kept.enter_context(socket.create_connection(address, 30)) for _ in range(4)]
+        silent[3].sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"HTTP" not in until_its_end(silent[3])
+        silent += [kept.enter_context(socket.create_connection(address, 30)) for _ in range(3)]
+        assert [until_its_end(one) for one in silent[:2]] == [b"", b""]
+        context = ssl.create_default_context(cafile=str(certificate))
+        url = f"https://localhost:{api.server.port}/livez"
+        assert httpx.get(url, verify=context, trust_env=False).text == "ok\n"
+        assert until_its_end(silent[2]) == b""
+
+
+def until_its_end(connection: socket.socket) -> bytes:
+    """All that comes until the other side ends it."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := connection.recv(4096):
+            said += more
+    return said

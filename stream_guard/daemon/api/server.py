@@ -9,7 +9,7 @@ import math
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import h11
 import uvicorn
@@ -20,6 +20,7 @@ from ...errors import UsageError
 from ..settings import Http
 from .access import check_certificate
 from .answers import error
+from .door import Doors
 from .guard import CLOSE, HEADERS
 
 START_SECONDS = 10.0
@@ -119,6 +120,8 @@ class _Listening(uvicorn.Server):
     """
 
     loop: asyncio.AbstractEventLoop | None = None
+    doors: Doors | None = None
+    """Of TLS: `Server` sets it."""
     _said = -math.inf
     """When it was told last that nobody can be let in."""
 
@@ -140,6 +143,8 @@ class _Listening(uvicorn.Server):
         for listener in sockets or ():
             asyncio.get_running_loop().remove_reader(listener)
         await _turns()  # what was accepted last is told to end, as the others are
+        if self.doors is not None:
+            self.doors.close()
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -174,6 +179,7 @@ class Server:
         listener = self._listen()
         self.port = listener.getsockname()[1]
         self._server = _Listening(config)
+        self._server.doors = _doors(config)
         self._thread = threading.Thread(target=self._run, args=(self._server, listener), name="http", daemon=True)
         self._thread.start()
         self._wait_until_started()
@@ -181,11 +187,11 @@ class Server:
     def renew(self) -> None:
         """Give connections from now on the certificate that lies there now. Raises ConfigError, and keeps the old."""
         tls, server = self._http.tls, self._server
-        if tls is None or server is None or server.loop is None or server.config.ssl is None:
+        if tls is None or server is None or server.loop is None or server.doors is None:
             return
         check_certificate(tls)  # apart: in the context, a key that does not fit would take the old one's place
         # On the loop's thread: there nobody shakes hands meanwhile.
-        server.loop.call_soon_threadsafe(server.config.ssl.load_cert_chain, tls.certificate, tls.key)
+        server.loop.call_soon_threadsafe(server.doors.context.load_cert_chain, tls.certificate, tls.key)
 
     def stop(self) -> None:
         """Answer what is being asked, end the event streams, close. May be called twice."""
@@ -249,6 +255,16 @@ class Server:
             check_certificate(tls)
         config.load()
         return config
+
+
+def _doors(config: uvicorn.Config) -> Doors | None:
+    """In front of the protocol where there is TLS, in the place of asyncio's own."""
+    if config.ssl is None:
+        return None
+    behind = cast(type[PatientProtocol], config.http_protocol_class)
+    doors = Doors(behind, config.ssl, behind.most)
+    config.http_protocol_class, config.ssl = cast(Any, doors), None
+    return doors
 
 
 def serve_app(app: FastAPI, http: Http) -> Server:
