@@ -44,7 +44,9 @@ class _Door(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         raw, waiting = cast(asyncio.Transport, transport), self._doors.waiting
         if len(waiting) >= self._doors.most:
-            next(iter(waiting)).abort()  # the one that has been at it longest
+            longest = next(iter(waiting))  # at it, of all that are
+            del waiting[longest]
+            longest.abort()
         waiting[raw] = None
         self._entering = asyncio.get_running_loop().create_task(self._enter(raw))
 
