@@ -119,7 +119,7 @@ class Delivery:
         why = "" if sink is None else sink.fits(connected.source)
         if why:
             self._state.tell("output", f"the outputs are opened anew: {why}")
-            self._close()
+            self._close(for_good=False)
         if self._sink is None:
             self._sink = sink = self._make_sink(self._spec, connected.source, self._state.tell)
             self._totals.begin(partial(written, sink))
@@ -176,12 +176,12 @@ class Delivery:
         self.filled += 1
         self._metrics["filled_frames"].inc()
 
-    def _close(self) -> None:
+    def _close(self, *, for_good: bool = True) -> None:
         sink = self._sink
         if sink is None:
             return
         try:
-            sink.close(CLOSE_SECONDS)
+            sink.close(CLOSE_SECONDS, for_good=for_good)
         finally:
             self._forget(sink)
 

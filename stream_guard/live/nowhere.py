@@ -32,7 +32,7 @@ class Nowhere:
     def write_silence(self, until_seconds: float) -> None:
         pass
 
-    def close(self, timeout_seconds: float = 0.0) -> None:
+    def close(self, timeout_seconds: float = 0.0, *, for_good: bool = True) -> None:
         pass
 
     def abort(self) -> None:

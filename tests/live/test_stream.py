@@ -131,6 +131,7 @@ def test_another_size_opens_the_outputs_anew() -> None:
         run.stop.set()
         status = run.end()
     assert [sink.closed for sink in run.sinks.made] == [True, True]
+    assert [sink.for_good for sink in run.sinks.made] == [False, True]
     assert (status.width, status.height) == (32, 32)
     assert "opened anew" in run.words("output")
 

@@ -92,6 +92,22 @@ class TestOutputs:
             wait_for(lambda: (tmp_path / f"x{newest + 2}.ts").exists(), "two more segments")
         assert "#EXT-X-DISCONTINUITY" in playlist.read_text()
 
+    @pytest.mark.parametrize("for_good", [True, False])
+    def test_a_playlist_goes_on_with_the_sink_that_follows(self, clip: Path, tmp_path: Path, for_good: bool) -> None:
+        """As after a gap with `close`, and when the source comes back in another size: no number comes twice."""
+        playlist = tmp_path / "x.m3u8"
+        for _ in range(2):
+            with (
+                open_live(str(clip), allow_files=True) as source,
+                LiveSink(source, [LiveOutput(str(playlist))]) as sink,
+            ):
+                wait_for(lambda sink=sink: state(sink) == "open", "the playlist to be open")
+                for frame in frames_of(source, 10):
+                    sink.write(frame)
+                sink.close(60, for_good=for_good)
+            assert ("#EXT-X-ENDLIST" in playlist.read_text()) == for_good
+        assert [line for line in playlist.read_text().splitlines() if line.endswith(".ts")] == ["x0.ts", "x1.ts"]
+
     def test_rtmps(self, clip: Path, tmp_path: Path) -> None:
         """Through a TLS proxy before nginx, out and in again."""
         with nginx(tmp_path / "nginx") as server, tls_proxy(tmp_path, server.rtmp_port) as port:

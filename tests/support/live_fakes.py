@@ -127,6 +127,7 @@ class FakeLiveSink:
     gate: threading.Event | None = None
     fail_at: int | None = None
     closed: bool = False
+    for_good: bool = True
     aborted: bool = False
 
     @property
@@ -155,8 +156,8 @@ class FakeLiveSink:
     def write_silence(self, until_seconds: float) -> None:
         self.silences.append(until_seconds)
 
-    def close(self, timeout_seconds: float = 5.0) -> None:
-        self.closed = True
+    def close(self, timeout_seconds: float = 5.0, *, for_good: bool = True) -> None:
+        self.closed, self.for_good = True, for_good
 
     def abort(self) -> None:
         self.aborted = True

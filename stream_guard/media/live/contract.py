@@ -109,8 +109,11 @@ class LiveWriter(Protocol):
     def write_silence(self, until_seconds: float) -> None:
         """Fill every audio stream from where it ends up to this time on the output's clock. Nothing without audio."""
 
-    def close(self, timeout_seconds: float = 5.0) -> None:
-        """Drain the encoder and the outputs within this time; what does not end by then is dropped."""
+    def close(self, timeout_seconds: float = 5.0, *, for_good: bool = True) -> None:
+        """Drain the encoder and the outputs within this time; what does not end by then is dropped.
+
+        Where it is not `for_good`, another writer to the same outputs follows at once.
+        """
 
     def abort(self) -> None:
         """End at once. A recording stays as NAME.partial. Safe after close."""

@@ -78,9 +78,10 @@ class Output:
             self._held += len(unit.data)
             self._changed.notify_all()
 
-    def end(self) -> None:
-        """Nothing more will come: what waits is written, then the place is closed."""
+    def end(self, *, for_good: bool = True) -> None:
+        """Nothing more will come: what waits is written, then the place is closed; as `LiveWriter.close`."""
         with self._changed:
+            self._place.for_good = for_good
             self._ending = True
             self._changed.notify_all()
 

@@ -47,8 +47,9 @@ class Place:
         self.flow: Flow | None = None
         self._rule = outgoing(output.url)
         self._options, self._dial = dict(output.options), dial
-        self._times = 0
         self._goes_on = False
+        self.for_good = True
+        """Whether the stream is over with the end that comes: players of a playlist that ended never come back."""
         self._given_up = threading.Event()
         if self._bridged:
             bridge.check(self.url)
@@ -59,17 +60,21 @@ class Place:
         live = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_MICROSECONDS}
         own = {} if self._bridged else self._options
         made = {**live, **dict(MUXERS.get(self.format, ())), **own}
+        if self._ends:
+            made["hls_flags"] += "+omit_endlist"
         if self._goes_on:
-            made["hls_flags"] = f"{made['hls_flags']}+append_list+discont_start"
+            made["hls_flags"] += "+append_list+discont_start"
         return made
 
     def open(self) -> Flow | str:
         """What the muxer writes to: a flow, or the path of a file. Raises SinkError."""
-        self._times += 1
         if self._rule is None:
             path = self._path()
-            self._goes_on = self.format == "hls" and (self._times > 1 or _unfinished(path))
-            return path if self.format == "hls" else _free(path)
+            if self.format != "hls":
+                return _free(path)
+            self._goes_on = path in _BEGUN or _unfinished(path)
+            _BEGUN.add(path)
+            return path
         if self._bridged:
             url, options = self._dial(self.url, self._options)
             self.flow = bridge.writer(url, options, write_seconds=WRITE_SECONDS)
@@ -95,7 +100,12 @@ class Place:
         flow, self.flow = self.flow, None
         if flow is not None:
             flow.close()
-        return ""
+        return _ended(self._path()) if clean and self.for_good and self._ends else ""
+
+    @property
+    def _ends(self) -> bool:
+        """Whether this is a playlist whose end is ours to write, since the muxer knows of no `for_good`."""
+        return self.format == "hls" and "omit_endlist" not in self._options.get("hls_flags", "")
 
     def _path(self) -> str:
         """Absolute, so that no name is taken for a protocol; with `file:` HLS would not find what to delete."""
@@ -115,6 +125,8 @@ WIRE_OPTIONS = frozenset(
 class Recording(Place):
     """A file beside the outputs. It is written as NAME.partial and never replaces another one."""
 
+    _ends = False
+
     def __init__(self, path: str) -> None:
         super().__init__(LiveOutput(path))
         if not is_path(path):
@@ -125,7 +137,6 @@ class Recording(Place):
         self._partial = ""
 
     def open(self) -> str:
-        self._times += 1
         self._partial = _free(self._path() + PARTIAL)
         return self._partial
 
@@ -170,11 +181,33 @@ def _format(url: str) -> str:
     return container.format
 
 
+_BEGUN: set[str] = set()
+"""The playlists of this process. They are carried on also where they ended in a gap: a player that has seen a number
+or a segment's name takes it for the same when it comes again."""
+END_LIST = "#EXT-X-ENDLIST"
+
+
+def _ended(playlist: str) -> str:
+    """Say in the playlist that nothing follows; returns words where that cannot be written."""
+    begun = f"{playlist}.tmp"
+    try:
+        with open(playlist, encoding="utf-8") as file:
+            lines = file.read()
+        with open(begun, "w", encoding="utf-8") as file:
+            file.write(f"{lines}{END_LIST}\n")
+        os.replace(begun, playlist)
+    except FileNotFoundError:
+        return ""  # no segment was ever whole
+    except OSError as error:
+        return f"the end of the playlist {playlist!r} cannot be written: {error.strerror}"
+    return ""
+
+
 def _unfinished(playlist: str) -> bool:
     """Whether an HLS playlist is there that never ended: a run that was cut off, which this one carries on."""
     try:
         with open(playlist, encoding="utf-8", errors="replace") as file:
-            return "#EXT-X-ENDLIST" not in file.read()
+            return END_LIST not in file.read()
     except OSError:
         return False
 

@@ -122,8 +122,10 @@ class LiveSink:
                 begin = self._first if self._first is not None else until
                 self._hand_on(tap.silence(begin, until))
 
-    def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
+    def close(self, timeout_seconds: float = CLOSE_SECONDS, *, for_good: bool = True) -> None:
         """Drain the encoder and the outputs within this time; an output that takes longer is given up.
+
+        Where it is not `for_good`, another sink follows at once: a playlist does not say that it is at its end.
 
         One that is not open by then gets CONNECT_SECONDS at most: it must not hold up those that are.
         """
@@ -133,7 +135,7 @@ class LiveSink:
         with contextlib.suppress(FFmpegError, ValueError):  # Nothing was encoded yet, or nothing more can be.
             self._hand_on(self._mould.encode(None))
         for output in self._all:
-            output.end()
+            output.end(for_good=for_good)
         for output in self._all:
             seconds = timeout_seconds if output.state == "open" else min(timeout_seconds, CONNECT_SECONDS)
             output.join(begun + seconds - time.monotonic())
