@@ -205,6 +205,18 @@ def test_content_that_is_rejected_ends_and_is_refused_or_routed(screen: str, sta
         assert (screen == "route") == ("Location" in answer.headers)
 
 
+def test_rejected_names_that_nobody_publishes_again_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screening, "MOST_REMEMBERED", 2)
+    with hooked(h=calls.settings("srs", screen="reject")) as (hooks, control):
+        for name in ("one", "two", "three"):
+            hooks.handle("h", calls.srs("on_publish", stream=name))
+            verdicts = {"verdicts": {"detect:fake": 40}}
+            control.put(control.stream(f"{name}.screen").model_copy(update={"status": verdicts}))
+            wait_until(lambda: control.streams() == [])
+            assert not allowed(hooks.handle("h", calls.srs("on_publish", stream=name)))
+        assert not allowed(hooks.handle("h", calls.srs("on_publish", stream="two")))
+
+
 @pytest.mark.parametrize("gone", ["failed", "ended", "stopped"])
 def test_nothing_is_published_unseen_when_its_screening_ends(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screening, "PATIENCE", 2)

@@ -110,13 +110,19 @@ class Screening:
             self._see(name, stream, state is not None and state.phase not in OVER)
             return
         self.forget(name)
-        with self._lock:
-            if len(self._rejected) < MOST_REMEMBERED:
-                self._rejected[name] = _Rejected(reason, time.monotonic() + REMEMBERED_SECONDS)
+        self._remember(name, reason)
         try:
             self._on_reject(name, reason)
         except StreamGuardError as error:
             log.error("stream %s was rejected (%s) but could not be stopped: %s", name, reason, error)
+
+    def _remember(self, name: str, reason: str) -> None:
+        """The longest ago make room: names that nobody publishes again would fill it up for good."""
+        with self._lock:
+            self._rejected.pop(name, None)
+            while len(self._rejected) >= MOST_REMEMBERED:
+                del self._rejected[next(iter(self._rejected))]
+            self._rejected[name] = _Rejected(reason, time.monotonic() + REMEMBERED_SECONDS)
 
     def _state(self, stream: str) -> StreamState | None:
         try:
