@@ -137,6 +137,25 @@ def test_nothing_new_begins_within_what_came_ahead_of_the_wall_clock(clock: Cloc
     assert offset > end
 
 
+def test_what_was_reached_is_not_taken_back(clock: Clock) -> None:
+    splice = Splice(clock)
+    splice.place(0, Fraction(0), Fraction(8))
+    splice.reach(Fraction(1))
+    assert splice.now() == LEAD_SECONDS + 8
+
+
+def test_a_connection_knows_nothing_of_the_clocks_before_it(clock: Clock) -> None:
+    """Sound of a moment before its first picture is left out, although by a clock long gone it would lie behind it."""
+    splice = Splice(clock)
+    old = splice.place(0, Fraction(1000), STEP)
+    splice.place(0, Fraction(5), STEP)  # jumped: now there are two clocks
+    assert old is not None
+    splice.connect()
+    stamp = splice.now() + LEAD_SECONDS - old + Fraction(2, 5)
+    assert splice.place(0, stamp, STEP) == old - Fraction(2, 5)
+    assert splice.place(1, stamp - Fraction(3, 10), STEP) is None
+
+
 # --- gap --------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +183,16 @@ def test_a_gap_is_filled_in_real_time_and_what_was_missed_is_left_out(clock: Clo
     assert after > times[-1] * STEP
     filler.end()
     assert filler.wait_seconds() is None
+
+
+def test_a_gap_that_is_seen_late_begins_where_the_wall_clock_is(clock: Clock) -> None:
+    """A source that is silent is away only once it was silent for some time."""
+    splice = Splice(clock)
+    send(splice, clock, 0.0, 10)
+    clock.now += 5
+    filler = Filler(OnGap.SLATE, splice, clock)
+    filler.begin(frame(14, duration=1))
+    assert filler.picture().pts * STEP == pytest.approx(float(LEAD_SECONDS) + 10 / 25 + 5, abs=0.05)
 
 
 def test_what_viewers_have_in_store_is_used_up_first(clock: Clock) -> None:
