@@ -139,9 +139,10 @@ def test_nothing_new_begins_within_what_came_ahead_of_the_wall_clock(clock: Cloc
 
 def test_what_was_reached_is_not_taken_back(clock: Clock) -> None:
     splice = Splice(clock)
-    splice.place(0, Fraction(0), Fraction(8))
+    splice.place(0, Fraction(0), STEP)
+    splice.place(0, STEP, Fraction(8))  # ahead of the wall clock
     splice.reach(Fraction(1))
-    assert splice.now() == LEAD_SECONDS + 8
+    assert splice.now() == LEAD_SECONDS + STEP + 8
 
 
 def test_a_connection_knows_nothing_of_the_clocks_before_it(clock: Clock) -> None:
