@@ -42,6 +42,14 @@ def test_frames_and_packets_arrive_in_order_and_the_stream_drains() -> None:
     assert run.value("output_state", output="0", state="closed") == 1
 
 
+def test_a_picture_at_the_time_of_the_one_before_it_is_dropped() -> None:
+    first, second, third = clip(3)
+    with running([FakeConnection([first, replace(second, pts=first.pts), third], then="stall")]) as run:
+        run.until(lambda status: status.frames_in == 3 and not status.in_flight)
+        assert run.drain().dropped == {"disordered": 1}
+    assert len(run.sinks.made[0].times) == 2
+
+
 def test_what_is_on_the_way_at_a_stop_is_counted() -> None:
     gate = threading.Event()
     with running([FakeConnection(clip(8), then="stall")], sink={"gate": gate}) as run:
