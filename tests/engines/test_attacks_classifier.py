@@ -287,3 +287,48 @@ class TestSuite:
 def test_anywhere_is_bounded_by_the_pixel_range_alone() -> None:
     x = images(2)
     assert Anywhere().clip(x, x + 5).max() == 1
+
+
+def by_the_book(model, x: torch.Tensor, label: int, epsilon: float, iterations: int) -> torch.Tensor:
+    """Algorithm 1 of Croce and Hein for one image (1, 3, H, W), from the start of APGD's seed 0."""
+
+    def look(at):
+        at = at.detach().requires_grad_(True)
+        loss = F.cross_entropy(model(at), torch.tensor([label]))
+        return loss.item(), torch.autograd.grad(loss, at)[0]
+
+    def held(at):
+        return (x + (at - x).clamp(-epsilon, epsilon)).clamp(-1, 1)
+
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    best = last = now = held(x + epsilon * noise)
+    f, slope = look(now)
+    f_best, slope_best, f_best_then, step, halved, rises, mark = f, slope, f, 2 * epsilon, True, 0, 0
+    for k in range(1, iterations + 1):
+        z = held(now + step * slope.sign())
+        last, now = now, z if k == 1 else held(now + 0.75 * (z - now) + 0.25 * (now - last))
+        f_before, (f, slope) = f, look(now)
+        rises += f > f_before
+        if f > f_best:
+            best, f_best, slope_best = now, f, slope
+        if k in checkpoints(iterations):
+            stands = rises < 0.75 * (k - mark) or (not halved and f_best <= f_best_then)
+            halved, f_best_then, rises, mark = stands, f_best, 0, k
+            if stands:
+                step, last, now, f, slope = step / 2, best, best, f_best, slope_best
+    return best
+
+
+@pytest.mark.parametrize("image", [0, 36, 90, 118])
+def test_auto_pgd_walks_as_in_the_paper(image: int) -> None:
+    """On a network whose loss goes up and down; for the last three it also rises often and gains nothing."""
+    rng = torch.Generator().manual_seed(0)
+    x = (torch.rand(400, 3, 2, 2, generator=rng) * 2 - 1)[image : image + 1]
+    first, second = torch.randn(12, 16, generator=rng), torch.randn(16, 2, generator=rng)
+
+    def model(images: torch.Tensor) -> torch.Tensor:
+        return torch.sin(images.flatten(1) @ first) @ second
+
+    label = int(model(x).argmax())
+    found = APGD(Linf(0.3), "ce", 60)(model, x, torch.tensor([label]))
+    assert torch.allclose(found, by_the_book(model, x, label, 0.3, 60), atol=1e-6)

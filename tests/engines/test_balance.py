@@ -84,6 +84,14 @@ def test_one_generator_a_step_takes_turns():
     assert Balance("mgda", 3, 9).choose(rng()) == [0, 1, 2]
 
 
+def test_two_of_three_a_step_take_turns_and_go_on_after_a_resume_with_fewer():
+    balance = Balance("uniform", 3, 2)
+    assert [balance.choose(rng()) for _ in range(4)] == [[0, 1], [0, 2], [1, 2], [0, 1]]
+    fewer = Balance("uniform", 2, 1)
+    fewer.load_state_dict(balance.state_dict())
+    assert (balance.turn, fewer.turn) == (2, 0)
+
+
 def test_the_losing_generator_comes_up_more_often():
     balance, source = Balance("distance", 2), rng()
     for _ in range(300):

@@ -231,6 +231,7 @@ def test_the_budget_lies_over_the_head():
     assert where[0].max() == 0
     assert where[:, 0].max() == 0
     assert torch.equal(where, where.flip(1))
+    assert where.sum(0)[GRID // 2] > where.sum(1)[GRID // 2], "a head is higher than it is wide"
     assert Disrupter()(torch.rand(1, 3, SIZE, SIZE))[..., 0, :].abs().max() == 0
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from engines.data import pack
 from engines.data.clips import Clip
 from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective, train
+from engines.disrupter.budget import head_rms, rms_of_psnr
 from engines.disrupter.train import DisrupterTrainer, Settings
 from engines.generators.target import Target
 from engines.settings import with_changes
@@ -140,6 +142,29 @@ def test_the_gradient_is_that_of_equation_7(packed):
     assert torch.allclose(gradient, expected, atol=1e-6)
 
 
+def test_the_disrupter_learns_from_people_of_the_train_split_alone(packed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train, "read_clips", lambda path, splits: asked.append(list(splits)) or [])
+    names = trainer(packed[0]).heads.names
+    assert names
+    assert {pack.split_of(name) for name in names} == {"train"} != {h.split for h in pack.read(packed[0])}
+    with pytest.raises(UsageError, match="holds no clips"):
+        trainer(packed[0], clips=0.5)
+    assert asked == [["train"]]
+
+
+def test_detectors_are_asked_two_at_a_time_in_their_turn(packed):
+    detectors = {"a": Brightness(), "b": Brightness(), "c": Brightness()}
+    made = trainer(packed[0], None, detectors, c2=1.0, detectors_per_step=2)
+    asked = []
+    for made.steps in range(3):
+        asked.append([list(detectors.values()).index(d) for d in made.asked()])
+    assert asked == [[0, 1], [2, 0], [1, 2]]
+    made.steps, made.pull = 0, lambda rgb, delta: (torch.zeros_like(delta), {})
+    made.step(1.0)
+    assert made.steps == 1
+
+
 def test_detectors_are_asked_in_their_turn(packed):
     detectors = {"a": Brightness(), "b": Brightness()}
     made = trainer(packed[0], None, detectors, c2=1.0, detect_every=2)
@@ -245,6 +270,15 @@ def test_the_loop_is_harsher_than_the_test():
     assert all(c.scale == 1 for c in drawn if c.side == max(delivery.SIDES)), "a larger one takes too long to encode"
     assert 0.1 < sum(c.blur > 0 for c in drawn) / 600 < 0.3
     assert min(c.scale * c.side for c in drawn) >= 111
+
+
+def test_p_may_draw_a_quarter_beyond_its_budget_since_it_is_held_to_it(packed):
+    made = trainer(packed[0], c1=2.0)
+    made.p.psnr_db = 38.0
+    drawn = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    drawn = drawn / head_rms(drawn).reshape(-1, 1, 1, 1) * rms_of_psnr(38.0) / made.p.epsilon
+    costs = [float(made.own(made.batch(), share * drawn, drawn)[0]) for share in (1.0, 1.24, 1.5)]
+    assert costs == pytest.approx([0.0, 0.0, 2.0 * (1.5 / 1.25 - 1)], abs=1e-3)
 
 
 def test_what_is_made_smaller_is_averaged():

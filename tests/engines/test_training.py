@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from engines import commands
 from engines.__main__ import main
+from engines.data import clips, pack
+from engines.data.pack import Head
 from engines.disrupter import train as disrupter
 from engines.disrupter.network import SIZE
+from engines.generators.families import FAMILIES
 from engines.generators.target import Target
 from engines.training import Run, draw_on, load_part, pick_device, stored
 from stream_guard.errors import EngineError, UsageError
@@ -230,3 +236,22 @@ def test_a_command_that_trains_nothing_promises_no_checkpoint(tmp_path, monkeypa
     monkeypatch.setattr("engines.commands.sheet", interrupted)
     assert main(["sheet", "--data", str(tmp_path / "pack"), "--out", str(tmp_path / "s.png")]) == 4
     assert "checkpoint" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "parser"])
+def test_no_generator_or_parser_learns_from_a_face_that_it_is_measured_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other faces than the train split's are asked for by nobody before training begins."""
+    asked: list[list[str]] = []
+
+    def read(path: Path, splits: Sequence[str], with_mask: bool | None = None) -> list[Head]:
+        asked.append(list(splits))
+        raise EngineError("enough is known")
+
+    monkeypatch.setattr(pack, "read", read)
+    monkeypatch.setattr(clips, "read_clips", lambda path, splits: [])
+    module = commands.trainables()[name]
+    with pytest.raises(EngineError, match="enough is known"):
+        module.train(tmp_path / "none.pack", tmp_path / "run", 0.0, False, "cpu", module.Settings())
+    assert asked == [["train"]]
