@@ -52,7 +52,8 @@ class Spans:
             self._report.dts_repaired += 1
             start = self._now
         for line in self._shown:
-            line.end = line.end if line.sure else min(line.end, start)
+            # Of lines that begin together, none is the next of another.
+            line.end = line.end if line.sure or start == self._now else min(line.end, start)
         yield from self._until(start)
         self._now = start
         self._shown.append(_Line(start + (length or self._until_next), ass, sure=length > 0))

@@ -39,6 +39,11 @@ def test_decoding_times_rise_and_never_come_after_their_picture(segments: list[l
         assert list(times) == stamps
 
 
+def test_decoding_times_rise_where_two_pictures_share_a_time() -> None:
+    """As of a gif, which counts in 1/100 s, where one segment ends and the next begins."""
+    assert list(decoding_times([0, 3, 3, 3, 9])) == [0, 3, 4, 5, 9]
+
+
 PACKETS = [
     Stored(7, 5, 3, True, False, b"first"),
     Stored(-9, None, 0, False, True, b""),

@@ -76,6 +76,16 @@ def test_a_line_without_a_length_is_shown_until_the_next() -> None:
     assert found == [(0, 30, event("a")), (30, 80, event("b")), (200, 250, event("c"))]
 
 
+def test_lines_that_begin_together_are_shown_together_whatever_their_lengths() -> None:
+    spans = Spans(until_next=5000, report=(report := SinkReport()))
+    made = [*spans.add(100, 0, b"One"), *spans.add(100, 0, b"Two"), *spans.add(900, 300, b"Three"), *spans.finish()]
+    assert [(s.start, s.end, s.ass) for s in made] == [
+        (100, 900, together([b"One", b"Two"])),
+        (900, 1200, b"Three"),
+    ]
+    assert report.dts_repaired == 0
+
+
 def test_a_line_out_of_order_is_shown_late_and_counted() -> None:
     report = SinkReport()
     found = spans((20, 10, "a"), (10, 30, "b"), report=report)
