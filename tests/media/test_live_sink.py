@@ -354,12 +354,16 @@ class TestNextSource:
     def test_the_same_kind_fits_and_another_does_not(self, clip: Path, tmp_path: Path) -> None:
         other = media.write(tmp_path / "o.mkv", media.Clip(size=(320, 240)))
         mute = media.write(tmp_path / "m.mkv", media.Clip(audio=()))
+        fast = media.write(tmp_path / "f.mkv", media.Clip(rate=Fraction(50)))
+        near = media.write(tmp_path / "n.mkv", media.Clip(rate=Fraction(30)))
         with open_live(str(clip), allow_files=True) as source:
             sink = LiveSink(source, [], record=str(tmp_path / "r.mkv"))
         try:
             assert _fits(sink, clip) == ""
             assert "320x240" in _fits(sink, other)
             assert "is none" in _fits(sink, mute)
+            assert _fits(sink, fast) == "the source sent 25 pictures a second and sends 50"
+            assert _fits(sink, near) == ""
         finally:
             sink.abort()
 

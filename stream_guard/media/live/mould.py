@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, Protocol, cast
 
 import av
@@ -34,6 +35,9 @@ from .sound import AacTap, Tap, aac_stream
 from .units import Unit, unit_of
 
 GOP_SECONDS = 2
+RATE_APART, LIKELY_RATE = Fraction(3, 2), 120
+"""An encoder spreads its bits and key frames by the rate that it was told: at a rate so many times as high or as low
+both would be off by as much. What is nearer may be a demuxer's estimate, and what is above the other only its guess."""
 _log = logging.getLogger(__name__)
 
 LIVE_ENCODER = "libx264"
@@ -221,6 +225,9 @@ def differs(video: VideoInfo, audio: Sequence[AudioInfo], source: Template) -> s
         )
     if (new.colour.range, new.colour.matrix, new.rotation) != (video.colour.range, video.colour.matrix, video.rotation):
         return "the picture's colour tags or rotation changed"
+    was, now = video.average_rate, new.average_rate
+    if was and now and min(was, now) * RATE_APART <= max(was, now) <= LIKELY_RATE:
+        return f"the source sent {float(was):.4g} pictures a second and sends {float(now):.4g}"
     before = [(a.codec, a.rate, a.layout, a.extradata) for a in audio]
     after = [(a.codec, a.rate, a.layout, a.extradata) for a in source.audio]
     return "" if before == after else f"the sound was {_words(audio)} and is {_words(source.audio)}"
