@@ -173,6 +173,13 @@ def test_attempts_without_a_picture_end_the_stream() -> None:
     assert run.net.attempts == 3
 
 
+def test_attempts_are_counted_anew_from_each_picture_on() -> None:
+    with running([FakeConnection(clip(2)) for _ in range(6)], backoff=Backoff(0.01, 0.02, 0.0, attempts=2)) as run:
+        status = run.end()
+    assert status.frames_out + sum(status.dropped.values()) == 12
+    assert status.reconnects == 5
+
+
 def test_a_source_above_the_limits_is_not_asked_again() -> None:
     with running([FakeConnection(clip(3)), LimitError("the source sends 99x99")]) as run:
         status = run.end()
