@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing", "torch_gate"},
+    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing", "torch_gate", "scratch"},
     {"media", "inference", "otlp"},
     {"magdr"},
     {"stages"},
