@@ -7,10 +7,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from stream_guard.errors import ExitCode, SourceError, TruncatedSourceError
 from stream_guard.media import EncoderSettings, SourceReport, open_source, transcode
+from stream_guard.media.extent import Extent
 from stream_guard.types import Frame
 from tests.media.reading import read
 from tests.support import media, troubles
@@ -128,6 +130,27 @@ def test_a_cut_off_file_is_an_error_when_strict(tmp_path: Path) -> None:
 def test_a_cut_off_file_is_still_transcoded(tmp_path: Path) -> None:
     report, _ = transcode(str(troubles.truncated(tmp_path)), str(tmp_path / "out.mp4"), QUICK)
     assert len(read(tmp_path / "out.mp4").video) == report.frames
+
+
+def test_a_few_pictures_that_are_missing_at_the_end_are_named(tmp_path: Path) -> None:
+    clip = media.Clip(frames=50, audio=(), options={"bf": "0"})
+    path = media.write(tmp_path / "in.mp4", clip, container={"movflags": "faststart"})
+    with av.open(str(path)) as whole:
+        places = [packet.pos for packet in whole.demux() if packet.size]
+    path.write_bytes(path.read_bytes()[: places[-3]])
+    _, report, words = read_all(path)
+    assert (report.frames, report.truncated) == (47, True)
+    assert report.missing_seconds == pytest.approx(3 / 25)
+    assert "0.120 s are missing" in words
+
+
+def test_the_index_of_a_video_that_begins_late_tells_its_end(tmp_path: Path) -> None:
+    path = media.write(
+        tmp_path / "in.mp4", media.Clip(pts=range(3000, 4000, 40), time_base=Fraction(1, 1000), audio=())
+    )
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        assert (Extent(container, video).end or 0) * video.time_base == pytest.approx(4.0, abs=0.001)
 
 
 @pytest.mark.parametrize("make", [media.plain, media.vfr, troubles.late_start, troubles.b_frames, troubles.edit_list])
