@@ -58,8 +58,8 @@ and column, and starts nothing.
   the log, nor in an error, an answer or a label. Workers inherit neither such a variable, but for those that programs
   look at themselves (`PATH`, `HOME`, `LC_*`, `OTEL_*`, `CUDA_*`, proxies), nor `STREAM_GUARD__` settings. The exception
   is SRT: the system's ffmpeg gets its URL and options, passphrase and stream id among them, on its command line, and
-  has no other way for a source. Whoever may log in reads it there (`ps`), unless /proc is mounted with `hidepid=2`; where
-  that matters, let a media server on loopback speak SRT.
+  has no other way for a source. Whoever may log in reads it there (`ps`), unless /proc is mounted with `hidepid=2`;
+  where that matters, let a media server on loopback speak SRT.
 - **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
   are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
   A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.
