@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engines.purification.network import FAST_CHANNELS, FAST_SKIPS, PAPER_CHANNELS, PAPER_SKIPS, PriorNetwork, noise
-from engines.purification.prior import EarlyStop, Fixed, Settings, purify
+from engines.purification.prior import EarlyStop, Fixed, Settings, _answer, purify
 from stream_guard.errors import UsageError
 
 SMALL = Settings(channels=(4, 8), skips=(0, 4), depth=4, iterations=30, jitter=0.0)
@@ -114,3 +114,18 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="iterations"):
         Settings(iterations=0)
+
+
+def test_the_stop_is_in_the_middle_of_the_calmest_window_once_patience_ends() -> None:
+    """Windows of two pictures, looked at every second step; the calm ones before step 8 are never chosen."""
+    stop = EarlyStop(window=4, patience=4, every=2, after=8)
+    drawn = dict(zip(range(2, 17, 2), (0.0, 0.0, 0.0, 3.0, 4.0, 6.0, 7.5, 9.0), strict=True))
+    ended = [stop.look(step, torch.full((1, 3, 2, 2), drawn.get(step, 0.0))) for step in range(1, 17)]
+    assert ended == [False] * 15 + [True]
+    assert stop.chosen(16, 1) == [10 - 4 // 2]
+
+
+def test_where_nobody_was_asked_within_the_window_the_nearest_answers_count() -> None:
+    steps, path = torch.tensor([4, 8, 12]), torch.tensor([[0.2], [0.4], [0.9]])
+    assert _answer(torch.zeros(1), steps, path, [6], window=2).p_real.tolist() == pytest.approx([0.3])
+    assert _answer(torch.zeros(1), steps, path, [8], window=8).p_real.tolist() == pytest.approx([0.5])

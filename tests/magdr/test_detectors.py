@@ -309,6 +309,7 @@ class TestPlausible:
             (Box(100, 100, 140, 220), [], plausible.TINY),
             (Box(0, 100, 100, 220), [], plausible.BORDER),
             (Box(100, 100, 200, 220), [Box(180, 100, 280, 220)], plausible.SEVERAL),
+            (Box(100, 100, 200, 220), [Box(195, 120, 205, 130)], plausible.SEVERAL),
             (Box(100, 100, 200, 220), [Box(300, 100, 400, 220)], ""),
         ],
     )
