@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from stream_guard.errors import UsageError
+from stream_guard.inference.card import CARD_NAME, load_card
 
 from .adopting import of_others
 from .detectors import command as detectors
@@ -55,11 +56,13 @@ def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> P
     """Export a trained network into the zoo, as `zoo_name`, with its card; returns its folder.
 
     `note` goes on the card: what happened in training that neither settings nor command tell.
-    Raises UsageError when the run holds another network than `name`.
+    Raises UsageError when the run holds another network than `name`, or an engine of another kind has `zoo_name`.
     """
     found = stored(run)
     if found.name != name:
         raise UsageError(f"{run} holds a run of {found.name!r}, not of {name!r}: export {found.name} --from {run}")
+    if zoo_name is not None:
+        check_free(zoo_name, _kind(name))
     if name == disrupter.NAME:
         return _ship_disrupter(run, found, zoo_name or name, note)
     if name in ARCHITECTURES:
@@ -71,6 +74,23 @@ def ship(name: str, run: Path, zoo_name: str | None = None, note: str = "") -> P
     if name == train_parser.NAME:
         return _ship_parser(run, found, zoo_name or name, note)
     return _ship_probe(run, found, zoo_name or f"{name}-probe", note)
+
+
+def _kind(name: str) -> str:
+    """What the zoo calls a run of `name`."""
+    if name in ARCHITECTURES:
+        return "detector"
+    return "generator" if name in FAMILIES else name
+
+
+def check_free(zoo_name: str, kind: str) -> None:
+    """An engine is replaced by its like alone: another kind in its place would take away what pipelines ask for.
+
+    Raises UsageError where another kind has that name.
+    """
+    place = ZOO / zoo_name
+    if (place / CARD_NAME).exists() and (there := load_card(place).kind) != kind:
+        raise UsageError(f"{zoo_name!r} in the zoo is a {there}, and this is a {kind}: give it another name with --as")
 
 
 def opponents(folders: list[Path]) -> dict[str, dict[str, Any]]:

@@ -126,6 +126,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
+    (out / RESULTS).unlink(missing_ok=True)  # of the weights before: a run that is cut off has none
     while not run.over:
         warm = min(1.0, 0.1 + run.step / 100)
         run.tick(trainer.step(settings.lr * warm * (1 - 0.97 * run.progress)), trainer.parts)

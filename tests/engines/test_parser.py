@@ -15,6 +15,7 @@ from engines.parser import train_parser
 from engines.parser.bisenet import BiSeNet, load_bisenet
 from engines.parser.network import OUTPUTS, FaceParser, Parsing
 from engines.parser.train_parser import MIRRORED, Settings, iou
+from engines.training import Run
 from stream_guard.errors import EngineError
 from stream_guard.magdr.regions import BISENET_CLASSES, CLASSES
 from stream_guard.types import Box
@@ -125,6 +126,16 @@ def test_training_learns_resumes_and_is_measured_on_others(tmp_path: Path):
     assert (run.step, again.step) == (0, 0)
     found = train_parser.measured(tmp_path / "run", data)
     assert set(found) == {"mean", "background", "skin"}
+    assert set(train_parser.results(tmp_path / "run")) == {"iou_mean", "iou_background", "iou_skin"}
+
+
+def test_a_run_that_is_cut_off_has_no_figures_of_the_weights_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = heads_with_masks(tmp_path)
+    train_parser.train(data, tmp_path / "run", 0, False, "cpu", SMALL)
+    monkeypatch.setattr(Run, "save", lambda run, parts: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_parser.train(data, tmp_path / "run", 0, True, "cpu", SMALL)
+    assert train_parser.results(tmp_path / "run") == {}
 
 
 def test_a_pack_without_masks_is_refused(tmp_path: Path):

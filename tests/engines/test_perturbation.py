@@ -232,3 +232,8 @@ def test_both_are_shipped_and_had_back(tmp_path: Path, monkeypatch: pytest.Monke
         image = torch.rand(1, 3, card.input_shape("image")[-1], card.input_shape("image")[-1]) * 2 - 1
         first, second = (load(tmp_path / one)(image) for one in (folder, f"{folder}-again"))
         torch.testing.assert_close(first, second, atol=2e-4, rtol=0)
+    before = (tmp_path / "zoo" / "restorer" / "model.onnx").read_bytes()
+    with pytest.raises(UsageError, match="'restorer' in the zoo is a restorer, and this is a perturbation: give it"):
+        shipping.ship(train_perturbation.NAME, tmp_path / "p", "restorer")
+    assert (tmp_path / "zoo" / "restorer" / "model.onnx").read_bytes() == before
+    assert shipping.ship(train_restorer.NAME, tmp_path / "r", "restorer").name == "restorer"

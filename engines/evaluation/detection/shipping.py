@@ -12,7 +12,7 @@ import torch
 
 from ...detectors.operating import move
 from ...export import OPSET, to_onnx, write_card
-from ...shipping import ZOO
+from ...shipping import ZOO, check_free
 from .data import CROP
 from .defence import Defence
 
@@ -22,8 +22,10 @@ SHARES = ("accuracy", "auroc", "recall_fake", "recall_real")
 def ship(used: Defence, name: str, document: Mapping[str, Any]) -> Path:
     """Export the network behind the prior as `name`, its threshold at p_real .5; returns its folder.
 
-    `document`: the figures of this run, of which the card takes what was measured of this defence.
+    `document`: the figures of this run, of which the card takes what was measured of this defence. Raises UsageError
+    where an engine of another kind has that name.
     """
+    check_free(name, "detector")
     folder, detector = ZOO / name, copy.deepcopy(used.behind.detector)
     move(detector, used.by)
     torch.manual_seed(0)
