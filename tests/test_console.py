@@ -214,6 +214,7 @@ def test_ctrl_c_ends_a_command_as_stopped_also_while_it_is_being_loaded(work: Wo
     site.mkdir()
     words = (
         "import importlib.abc, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job inherits it as ignored
         "class Interrupting(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         f"        if name == {module!r}:\n"
