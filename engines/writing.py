@@ -1,9 +1,13 @@
-"""Files that are whole or not there at all: written beside their place, and put there when nothing is missing."""
+"""Files that are whole or not there at all: written beside their place, and put there when nothing is missing.
+
+And what is said of one that is neither.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +50,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Raises EngineError, as `whole`."""
     write_text(path, json.dumps(document, indent=1) + "\n")
+
+
+def unreadable(error: Exception) -> str:
+    """What to say of a file that torch could not read, on one line. Its own words for a pickle fill a page, and advise
+    to run whatever is in it."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of plain tensors"
+    return str(error).partition("\n")[0]

@@ -26,7 +26,7 @@ from .ring import Ring
 from .settings import DaemonSettings, JobSettings, StreamSettings
 from .stream import DONE, Around
 from .streams import Streams
-from .supervisor import COMMAND, Handle, Supervisor
+from .supervisor import Handle, Supervisor
 
 SAMPLE_SECONDS = 1.0
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Daemon:
     """Implements `Control`. `start`, then `drain` and `close` once each; `command` is how tests give other workers."""
 
-    def __init__(self, settings: DaemonSettings, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, settings: DaemonSettings, command: Sequence[str] = ()) -> None:
         """Raises UsageError when the state folder or the job queue cannot be used."""
         self.settings = settings
         self.ring = Ring()

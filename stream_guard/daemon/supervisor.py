@@ -24,7 +24,7 @@ from .protocol import Message, ProtocolError, encode
 
 TICK_SECONDS = 0.2
 """How often memory is looked at: a worker that allocates 2 GB/s is stopped 400 MB beyond its limit."""
-COMMAND = program("stream_guard.daemon.worker")
+WORKER = "stream_guard.daemon.worker"
 NOT_STARTED = 127
 """The exit code of a worker that could not be started, as shells have it."""
 
@@ -62,10 +62,10 @@ class Handle:
 
 
 class Supervisor:
-    """`command` starts a worker; tests give another. `on_tick` is called several times a second, on the loop."""
+    """`command` starts a worker, ours unless given. `on_tick` is called several times a second, on the loop."""
 
-    def __init__(self, command: Sequence[str] = COMMAND, on_tick: Callable[[], None] = lambda: None) -> None:
-        self._command = tuple(command)
+    def __init__(self, command: Sequence[str] = (), on_tick: Callable[[], None] = lambda: None) -> None:
+        self._command = tuple(command or program(WORKER))
         self.on_tick = on_tick
         self.named: Collection[str] = ()
         """The environment's variables that the configuration names: no worker inherits them."""

@@ -18,7 +18,7 @@ from stream_guard.daemon import supervisor as supervisor_module
 from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
 from stream_guard.daemon.protocol import Message
-from stream_guard.daemon.supervisor import COMMAND, NOT_STARTED, Handle, Supervisor
+from stream_guard.daemon.supervisor import NOT_STARTED, WORKER, Handle, Supervisor
 from stream_guard.inference.builder import BUILDER
 from stream_guard.resources import program
 
@@ -73,12 +73,12 @@ def test_a_worker_reports_stops_and_is_reaped(supervisor: Supervisor) -> None:
     worker.handle.kill()
 
 
-@pytest.mark.parametrize("command", [COMMAND, program(BUILDER)])
-def test_a_process_of_ours_imports_nothing_from_the_working_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("module", [WORKER, BUILDER])
+def test_a_process_of_ours_imports_nothing_from_the_working_folder(tmp_path: Path, module: str) -> None:
     """It may be anybody's: a folder of videos in which others write."""
     for name in ("json", "runpy", "logging", "ctypes"):
         (tmp_path / f"{name}.py").write_text("print('from the working folder')")
-    run = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    run = subprocess.run(program(module), cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert b"from the working folder" not in run.stdout + run.stderr
     assert b"No module named" not in run.stderr
 

@@ -29,7 +29,7 @@ from ...detectors.pictures import edited
 from ...generators.families import target_of
 from ...generators.target import Target
 from ...training import stored
-from ...writing import whole
+from ...writing import unreadable, whole
 
 CROP = 1.3
 """Sides of the face's box in a crop, as FaceForensics++ has it."""
@@ -195,6 +195,6 @@ def load(path: Path) -> Pictures:
         return Pictures(found["size"], train, val, test, found["made_by"])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
         raise EngineError(
-            f"{path} holds no pictures of the detection tables ({error}): delete it, and make them anew with: "
-            "python -m engines evaluate detection --steps pictures"
+            f"{path} holds no pictures of the detection tables ({unreadable(error)}): delete it, and make them anew "
+            "with: python -m engines evaluate detection --steps pictures"
         ) from error

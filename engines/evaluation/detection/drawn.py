@@ -19,7 +19,7 @@ from ...attacks.classifier import FGSM, PAPER_EPSILON
 from ...detectors.detector import FAKE, REAL, Detector
 from ...purification.prior import FAST, EarlyStop, Settings, purify
 from ...training import weights_sum
-from ...writing import whole
+from ...writing import unreadable, whole
 from .data import Part
 
 BATCH = 16
@@ -117,4 +117,4 @@ def _load(path: Path, key: str) -> Drawn | None:
             return None
         return Drawn(found["pictures"], found["labels"])
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, UnpicklingError) as error:
-        raise EngineError(f"{path} holds no drawn pictures ({error}): delete it to draw them") from error
+        raise EngineError(f"{path} holds no drawn pictures ({unreadable(error)}): delete it to draw them") from error

@@ -29,7 +29,7 @@ from ...detectors.degrade import blur, resize
 from ...detectors.detector import Detector
 from ...detectors.lipschitz import penalty, smooth
 from ...detectors.measure import auroc
-from ...writing import whole
+from ...writing import unreadable, whole
 from . import adversary, operating
 from .data import MARGIN, Pictures
 from .drawn import Drawn
@@ -191,5 +191,7 @@ def load(path: Path) -> Trained:
         detector.load_state_dict(found["weights"])
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types do not know it
     except (OSError, RuntimeError, KeyError, TypeError, UnpicklingError) as error:
-        raise EngineError(f"{path} is no network of the detection tables ({error}): delete it to train it") from error
+        raise EngineError(
+            f"{path} is no network of the detection tables ({unreadable(error)}): delete it to train it"
+        ) from error
     return Trained(found["name"], recipe, detector.eval().requires_grad_(False), found["facts"])

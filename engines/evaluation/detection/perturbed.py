@@ -24,7 +24,7 @@ from ...attacks.cw_l2 import CarliniWagnerL2
 from ...detectors.degrade import Path as Delivery
 from ...detectors.degrade import resize
 from ...training import weights_sum
-from ...writing import whole
+from ...writing import unreadable, whole
 from .data import Part
 from .networks import DELIVERED_PX, Trained
 
@@ -120,7 +120,7 @@ def _load(path: Path) -> Perturbed:
         found = torch.load(path, map_location="cpu", weights_only=True)
         return Perturbed(found["pictures"], dict(found["facts"]), found["reached"])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-        raise EngineError(f"{path} holds no attacked pictures ({error}): delete it to make them") from error
+        raise EngineError(f"{path} holds no attacked pictures ({unreadable(error)}): delete it to make them") from error
 
 
 @torch.no_grad()
