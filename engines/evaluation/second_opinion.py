@@ -36,7 +36,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--behind", default=BEHIND, metavar="ENGINE|DIR")
     parser.add_argument("--faces", type=int, default=3, help="crops of each face, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
 
 

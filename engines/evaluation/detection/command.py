@@ -82,7 +82,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--same-pictures", type=int, default=32, help="through the paper's slow prior too (agreement)")
     parser.add_argument("--figure-iterations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
 
 

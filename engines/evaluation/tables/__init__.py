@@ -110,7 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", nargs="+", help="columns (default: the table's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
+    )
     parser.add_argument("--out", type=Path, help="default: engines/evaluation/results/NAME.json")
 
 
