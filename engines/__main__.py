@@ -10,7 +10,7 @@ from stream_guard.errors import StreamGuardError
 
 from . import commands
 from .adopting import adoptable
-from .arguments import check
+from .arguments import add_threads, check
 from .data import clips
 from .data.pack import SIZE
 from .detectors import command as evaluate_detectors
@@ -85,9 +85,7 @@ def _train(train: argparse.ArgumentParser) -> None:
         one.add_argument("--out", type=Path, help=f"run folder (default runs/{name})")
         one.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
         one.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda")
-        one.add_argument(
-            "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
-        )
+        add_threads(one)
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, see below")
         if name == disrupter.NAME:
             _against(one)

@@ -23,6 +23,12 @@ FOLDERS = ("train", "import", "adopt")
 """Commands whose --out is a run folder; that of the others is a file."""
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that computes with torch."""
+    words = "CPU threads (0: torch's choice; 1 where anything else runs)"
+    parser.add_argument("--threads", type=int, default=0, help=words)
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Raises UsageError for what no command could work with; makes the folder that --out will be written to."""
     for name, value in vars(arguments).items():

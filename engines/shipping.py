@@ -14,6 +14,7 @@ from stream_guard.errors import UsageError
 from stream_guard.inference.card import CARD_NAME, load_card
 
 from .adopting import of_others
+from .card_words import against, command, generators, learned_from, origin, sources
 from .detectors import command as detectors
 from .detectors.architectures import ARCHITECTURES, architecture
 from .detectors.registry import detector_of, settings_kind
@@ -28,7 +29,7 @@ from .parser import train_parser
 from .parser.network import OUTPUTS as PARSER_OUTPUTS
 from .parser.network import SIZE as PARSER_SIZE
 from .parser.network import Parsing
-from .training import ADOPTED, Stored, noted, settings_of, stored
+from .training import Stored, noted, settings_of, stored
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RESULTS = Path(__file__).resolve().parent / "evaluation" / "results"
@@ -130,9 +131,9 @@ def _ship_probe(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "kind": "generator",
             "title": f"{words['title']}, {_millions(target)} M parameters (evaluation only)",
             "evaluation_only": True,
-            "paper": words["paper"] + ("" if _origin(found) else ". Our own surrogate, not the published weights"),
-            "data": _learned_from(found, words["data"]),
-            "command": _command(module.Settings(), found),
+            "paper": words["paper"] + ("" if origin(found) else ". Our own surrogate, not the published weights"),
+            "data": learned_from(found, words["data"]),
+            "command": command(module.Settings(), found),
             "notes": f"{words['notes']} {note}".strip(),
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}, condition],
             "outputs": [{"name": "edited", **image, "meaning": "RGB"}],
@@ -163,9 +164,9 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "evaluation_only": not shipped,
             "default": shipped,
             "crop": 1.3,
-            "data": _sources(found) + TALKING_AND_SWAPPED,
-            "command": _command(settings_kind(found.name)(), found),
-            "notes": f"Real faces against the edits of {_generators(found, 'fakes')}; says little of "
+            "data": sources(found) + TALKING_AND_SWAPPED,
+            "command": command(settings_kind(found.name)(), found),
+            "notes": f"Real faces against the edits of {generators(found, 'fakes')}; says little of "
             "other generators or of face swaps (results have held-out deepfake videos). Reals and fakes were softened, "
             "sharpened, rescaled and encoded alike. An image passes as real when the second logit is above the "
             f"first. {note}".strip(),
@@ -195,10 +196,10 @@ def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Pa
             "default": zoo_name == train_perturbation.NAME,
             "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18 "
             "and a small network on the picture's high-pass residue",
-            "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
-            "command": _command(train_perturbation.Settings(), found),
+            "data": sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "command": command(train_perturbation.Settings(), found),
             "notes": "Told clean heads from the same heads under PGD and C&W against "
-            f"{_generators(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
+            f"{generators(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
             f"attacks with these weights at hand passes it. {note}".strip(),
             "inputs": [{"name": "image", **image}],
             "outputs": [{"name": "logits", "shape": [-1, 2], "meaning": "perturbed, clean"}],
@@ -223,9 +224,9 @@ def _ship_restorer(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "title": f"Restorer of perturbed heads, {_millions(network)} M parameters",
             "default": zoo_name == train_restorer.NAME,
             "paper": "After Liao et al.: High-Level Representation Guided Denoiser, CVPR 2018; a slim U-Net of our own",
-            "data": _sources(found) + "; train split, by a hash of the name; frames of talking heads",
-            "command": _command(train_restorer.Settings(), found),
-            "notes": f"Learned to undo PGD and C&W against {_generators(found, 'targets')}, in 8 bits and after H.264 "
+            "data": sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "command": command(train_restorer.Settings(), found),
+            "notes": f"Learned to undo PGD and C&W against {generators(found, 'targets')}, in 8 bits and after H.264 "
             f"and JPEG; says little of others. {note}".strip(),
             "inputs": [{"name": "image", **image, "meaning": "RGB head crop"}],
             "outputs": [{"name": "restored", **image, "meaning": "RGB"}],
@@ -260,8 +261,8 @@ def _ship_parser(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "title": f"Face parser: 19 classes, {_millions(network)} M parameters",
             "default": zoo_name == train_parser.NAME,
             "paper": "After BiSeNet (Yu et al., ECCV 2018) as MagDR uses it; a residual U-Net of our own",
-            "data": _learned_from(found, DATA.replace(" and synthetic faces", "")),
-            "command": _command(train_parser.Settings(), found),
+            "data": learned_from(found, DATA.replace(" and synthetic faces", "")),
+            "command": command(train_parser.Settings(), found),
             "notes": f"Rare classes (hats, earrings, necklaces, glasses) are weak: see results. {note}".strip(),
             "inputs": [
                 {
@@ -297,9 +298,9 @@ def _ship_disrupter(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "default": zoo_name == disrupter.NAME,
             "epsilon": epsilon,
             "paper": "DeepFake Disrupter (anonymous CVPR submission 7865), eq. 7, with the delivery in the loop",
-            "data": _learned_from(found, DATA) + ("; frames of talking-head clips" if settings.clips else ""),
-            "command": _command(disrupter.Settings(), found),
-            "notes": f"{_against(found)} As P answers, in floats, no face's PSNR over the head, of the perturbation "
+            "data": learned_from(found, DATA) + ("; frames of talking-head clips" if settings.clips else ""),
+            "command": command(disrupter.Settings(), found),
+            "notes": f"{against(found)} As P answers, in floats, no face's PSNR over the head, of the perturbation "
             f"alone, is under {settings.psnr_db:g} dB at strength 1; in 8 bits it may be some tenths less. "
             f"{note}".strip(),
             "inputs": [{"name": "face", "shape": [-1, 3, SIZE, SIZE], "range": [0, 1], "meaning": "RGB guard region"}],
@@ -329,67 +330,13 @@ def _millions(network: nn.Module) -> str:
     return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
 
 
-def _command(defaults: Any, found: Stored) -> str:
-    """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
-    words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
-    last = found.notes[-1] if found.notes else {}
-    for kind in ("targets", "detectors", "fakes", "purify", "start"):
-        if names := list(last.get(kind, {})):
-            words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
-    changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}
-    return " ".join([*words, *(f"--set {k}={v}" for k, v in sorted(changed.items()))])
-
-
-def _learned_from(found: Stored, ours: str) -> str:
-    """The stills that the run noted, and what `ours` says after its first semicolon; runs of before noted none."""
-    noted = found.notes[-1].get("data") if found.notes else None
-    return f"{noted}; {ours.partition('; ')[2]}" if noted else ours
-
-
-def _sources(found: Stored) -> str:
-    """The stills that a run learned from, as its last call noted them."""
-    return str(found.notes[-1].get("data", "not recorded")) if found.notes else "not recorded"
-
-
-def _against(found: Stored) -> str:
-    """What the disrupter was trained against, in words: every generator and detector of any of its calls."""
-    if not found.notes:
-        return "What it was trained against was not recorded."
-    said = [f"Trained against {_generators(found, 'targets')} only; says nothing of others."]
-    if any(row.get("start") for row in found.notes):
-        begun = {name: facts["steps"] for row in found.notes for name, facts in row.get("start", {}).items()}
-        said.append("Began with the weights of " + ", ".join(f"{n} ({k} steps)" for n, k in begun.items()) + ".")
-    if any(row.get("detectors") for row in found.notes):
-        said.append(f"Detectors in training: {_listed(found, 'detectors')}.")
-    return " ".join(said)
-
-
-def _generators(found: Stored, kind: str) -> str:
-    """The generators that a run met, called surrogates unless some of them have others' weights."""
-    facts = [given for row in found.notes for given in row.get(kind, {}).values()]
-    ours = not any(ADOPTED in given for given in facts)
-    return f"{'our own surrogates' if ours else 'the generators'} {_listed(found, kind)}"
-
-
-def _listed(found: Stored, kind: str) -> str:
-    met = {name: facts for row in found.notes for name, facts in row.get(kind, {}).items()}
-    return ", ".join(
-        f"{name} ({facts['name']}{', weights of ' + facts[ADOPTED] if ADOPTED in facts else ''})"
-        for name, facts in met.items()
-    )
-
-
 def _run_facts(found: Stored) -> dict[str, Any]:
     return {
         "steps": found.step,
         "training_minutes": round(found.seconds / 60, 1),
         "settings": json.dumps(found.settings, sort_keys=True),
-        **{f"checkpoint_{key}": value for key, value in _origin(found).items()},
+        **{f"checkpoint_{key}": value for key, value in origin(found).items()},
     }
-
-
-def _origin(found: Stored) -> dict[str, str]:
-    return (found.notes[-1].get(ADOPTED) or {}) if found.notes else {}
 
 
 def _measured(model: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import add_threads
 from ..data.detect import still_detector
 from ..evaluation.machine import machine
 from ..invocation import invocation
@@ -32,9 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--faces", type=int, default=0, help="at most so many people (0: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
-    )
+    add_threads(parser)
     parser.add_argument("--out", type=Path, default=RESULTS)
 
 

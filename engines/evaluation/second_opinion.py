@@ -13,6 +13,7 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ..arguments import add_threads
 from ..data.clips import SUFFIXES, videos_in
 from ..invocation import invocation
 from ..purification.command import BEHIND, SIZES
@@ -36,9 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--behind", default=BEHIND, metavar="ENGINE|DIR")
     parser.add_argument("--faces", type=int, default=3, help="crops of each face, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
-    )
+    add_threads(parser)
     parser.add_argument("--out", type=Path, default=RESULTS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from engines import shipping
+from engines import card_words, shipping
 from engines.__main__ import main
 from engines.adopting import PUBLISHED, adoptable
 from engines.detectors.architectures import architecture
@@ -137,7 +137,7 @@ def test_what_was_trained_against_it_says_so() -> None:
 
     def said(targets: dict[str, Any]) -> str:
         found = shipping.Stored("disrupter", {}, {}, 1, 1.0, [{"targets": targets, "from_step": 0}])
-        return shipping._against(found)
+        return card_words.against(found)
 
     assert said(ours).startswith("Trained against our own surrogates a (stargan) only")
     assert said(ours | theirs).startswith("Trained against the generators a (stargan), b (fomm, weights of vox.pth)")

@@ -18,6 +18,7 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ...arguments import add_threads
 from ...data.origin import described
 from ...invocation import invocation
 from ...training import seed_everything
@@ -82,9 +83,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--same-pictures", type=int, default=32, help="through the paper's slow prior too (agreement)")
     parser.add_argument("--figure-iterations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
-    )
+    add_threads(parser)
     parser.add_argument("--out", type=Path, default=RESULTS)
 
 

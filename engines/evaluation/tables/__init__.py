@@ -19,6 +19,7 @@ import torch
 
 from stream_guard.errors import UsageError
 
+from ...arguments import add_threads
 from ...progress import Progress
 from ...writing import write_json
 from ..channels import STANDARD, channels
@@ -110,9 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", nargs="+", help="columns (default: the table's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads (0: torch's choice; 1 where anything else runs)"
-    )
+    add_threads(parser)
     parser.add_argument("--out", type=Path, help="default: engines/evaluation/results/NAME.json")
 
 
