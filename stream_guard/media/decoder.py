@@ -19,7 +19,7 @@ from .hwaccel import sample_format
 from .info import SourceReport
 from .inner import hidden
 from .paletted import Unfolder
-from .probe import fraction
+from .probe import fraction, usual_rate
 
 LOST_AFTER = 32
 """Refused packets in a row after which a device counts as lost: damage alone is rarely as long."""
@@ -94,7 +94,7 @@ class StreamDecoder:
         self.stream = stream
         self.time_base = fraction(stream.time_base) or Fraction(1, 90000)
         self._report = report
-        rate = fraction(stream.average_rate) or fraction(stream.guessed_rate) or Fraction(25)
+        rate = usual_rate(stream) or Fraction(25)
         clock = DecodingOrderClock if stream.container.format.name == "avi" else FrameClock
         self._clock = clock(max(round(1 / (rate * self.time_base)), 1), report)
         self._held: Frame | None = None

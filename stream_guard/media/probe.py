@@ -84,7 +84,8 @@ def is_animated_webp(path: str) -> bool:
 def check_rate(stream: VideoStream, path: str) -> None:
     rate = fraction(stream.average_rate)
     # One or two frames make an average of nothing: a still picture in a 90 kHz container is no 90000 frames a second.
-    if rate and rate > MAX_RATE and stream.frames not in (1, 2):
+    # Of raw DV, FFmpeg gives the clock's ticks for an average, and the rate only as its guess.
+    if rate and rate > MAX_RATE and stream.frames not in (1, 2) and usual_rate(stream) is None:
         raise SourceError(
             f"video stream #{stream.index} of {path!r} claims {float(rate):g} frames a second; at most {MAX_RATE} are "
             "allowed: the header is damaged, write the file anew with the right rate"
@@ -96,7 +97,7 @@ def describe(stream: VideoStream, picture: av.VideoFrame, moved: float = 0.0) ->
     context, order = stream.codec_context, field_order(stream)
     base = fraction(stream.time_base) or Fraction(1, 90000)
     seconds = None if stream.duration is None else float(stream.duration * base)
-    rate = _rate(stream)
+    rate = usual_rate(stream)
     return VideoInfo(
         stream=stream.index,
         codec=context.codec.canonical_name,
@@ -117,8 +118,8 @@ def describe(stream: VideoStream, picture: av.VideoFrame, moved: float = 0.0) ->
     )
 
 
-def _rate(stream: VideoStream) -> Fraction | None:
-    """The average rate; none where it is absurd, as with one frame in a container of fine ticks."""
+def usual_rate(stream: VideoStream) -> Fraction | None:
+    """The average rate, or FFmpeg's guess; none where both are absurd, as of one frame in a container of fine ticks."""
     for value in (stream.average_rate, stream.guessed_rate):
         rate = fraction(value)
         if rate and 0 < rate <= MAX_RATE:

@@ -182,3 +182,17 @@ def test_pictures_faster_than_a_codec_can_say_end_no_run(tmp_path: Path) -> None
     report = transcode(str(source), str(tmp_path / "out.gif"), EncoderSettings(threads=1))[1]
     assert read(tmp_path / "out.gif").frames[0] == [Fraction(n, 100) for n in (0, 3, 4, 5, 6, 20)]
     assert ["gif holds at most 100 pictures a second" in w and "0.033 s" in w for w in report.warnings] == [False, True]
+
+
+def test_raw_dv_as_tape_cameras_give_it_is_read(tmp_path: Path) -> None:
+    """FFmpeg 8 gives the ticks of its clock, 60000 a second, for the average rate of such a file."""
+    encoder = av.CodecContext.create("dvvideo", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 720, 576, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    blank = av.VideoFrame(720, 576, "yuv420p")
+    (tmp_path / "tape.dv").write_bytes(b"".join(bytes(p) for _ in range(3) for p in encoder.encode(blank)))
+    with open_source(str(tmp_path / "tape.dv")) as source:
+        assert source.info.video.average_rate == 25
+        frames = [item for item in source.read() if isinstance(item, Frame)]
+    assert [f.time_seconds for f in frames] == [0, 0.04, 0.08]
+    assert {f.duration * f.time_base for f in frames} == {Fraction(1, 25)}
