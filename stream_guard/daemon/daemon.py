@@ -220,8 +220,7 @@ class Daemon:
         if time.monotonic() - self._sampled >= SAMPLE_SECONDS:
             self._sampled = time.monotonic()
             self.admission.sample()
-            if self._streams.phases()["running"]:
-                self._engine.proven()
+            self._engine.proven(self._streams.running())
 
     def _measure(self) -> None:
         own, phases = self.own, self._streams.phases()

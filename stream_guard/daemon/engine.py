@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Any, Literal
 
@@ -18,10 +18,12 @@ from .jobs import WorkerExit
 from .process import Order
 from .protocol import Message
 from .ring import Ring
-from .settings import DaemonSettings
+from .settings import DaemonSettings, StreamDefaults
 from .stream import Spawn
 
 State = Literal["loading", "building", "ready", "failed"]
+Chosen = dict[str, Any]
+"""A pipeline with its options, as a probe is asked for it."""
 STATES: tuple[State, ...] = ("loading", "building", "ready", "failed")
 AGAIN_SECONDS = 30.0
 """After a failure: an engine's file, or the GPU's memory, may be there by then."""
@@ -39,7 +41,9 @@ class Engine:
         self._lock = threading.Lock()
         self._state: State = "loading"
         self._reason = "the engine has not been loaded yet"
-        self._pipelines: list[dict[str, Any]] = []
+        self._pipelines: list[Chosen] = []
+        self._unopened: list[Chosen] = []
+        """Those of which nobody has shown yet that they can be opened."""
         self._run = 0
         self._again_at: float | None = None
         self._serving = False
@@ -70,22 +74,32 @@ class Engine:
         with self._lock:
             due = self._again_at is not None and self._clock() >= self._again_at
         if due:
-            self._start()
+            self._start(again=True)
 
-    def proven(self) -> None:
-        """A stream runs with it: whatever a probe said, the engine is there. A build that goes on is still shown."""
+    def proven(self, running: Collection[Chosen]) -> None:
+        """Streams run with these: whatever a probe said, their engines are there. A build that goes on is still shown.
+
+        What nobody runs may be broken all the same, and then a stream that comes could not be protected.
+        """
         with self._lock:
+            self._unopened = [one for one in self._unopened if one not in running]
+            if self._unopened or not running:
+                return
             self._serving = True
             if self._state == "building":
                 return
         self._become("ready", "")
 
-    def _start(self) -> None:
+    def _start(self, *, again: bool = False) -> None:
+        """Begin a probe; what has failed is `failed` until another attempt (`again`) has come to its end."""
         with self._lock:
             self._run += 1
             number, self._again_at, self._serving = self._run, None, False
+            self._unopened = list(self._pipelines)
             spec = {"pipelines": self._pipelines}
-        self._become("loading", "the stages are being opened")
+            quiet = again and self._state == "failed"
+        if not quiet:
+            self._become("loading", "the stages are being opened")
         said: list[str] = []
         self._spawn(
             Order("probe", spec, patience=PATIENCE_SECONDS),
@@ -97,7 +111,9 @@ class Engine:
         with self._lock:
             if number != self._run:
                 return  # of pipelines that are not asked for any more
-        if message["type"] == "error":
+        if message["type"] == "probed":
+            self.proven([message["chosen"]])
+        elif message["type"] == "error":
             said.append(str(message["message"]))
         elif message["type"] == "building":
             with self._lock:
@@ -132,11 +148,15 @@ class Engine:
             self._ring.publish("engine", reason or state, data={"state": state})
 
 
-def pipelines_of(settings: DaemonSettings) -> list[dict[str, Any]]:
+def pipelines_of(settings: DaemonSettings) -> list[Chosen]:
     """The pipelines with their options that the defaults, the streams and the hooks name, each once."""
     found = []
-    for chosen in (settings.defaults, *settings.streams, *(hook.stream for hook in settings.hooks.values())):
-        one = {"pipeline": chosen.pipeline, "options": chosen.options}
+    for stream in (settings.defaults, *settings.streams, *(hook.stream for hook in settings.hooks.values())):
+        one = chosen(stream)
         if one not in found:
             found.append(one)
     return found
+
+
+def chosen(stream: StreamDefaults) -> Chosen:
+    return {"pipeline": stream.pipeline, "options": stream.options}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..chain import Chain
-from ..errors import ExitCode
+from ..errors import ExitCode, StreamGuardError
 from ..inference.watch import EngineEvent
 from ..metrics import Metrics
 from ..outcome import Tally
@@ -28,26 +28,40 @@ SHARE = 0.05
 
 
 def run_probe(spec: dict[str, Any], channel: Channel) -> int:
-    """`spec["pipelines"]` holds `pipeline` and `options` of each. Raises what opening a stage raises."""
+    """`spec["pipelines"]` holds `pipeline` and `options` of each; those that could be opened are told as `probed`.
+
+    Raises what opening a stage raises, the first of all, when each was tried.
+    """
     builds = _Builds(channel)
+    failed: StreamGuardError | None = None
     with ExitStack() as kept:
         for chosen in spec["pipelines"]:
             if channel.stop.is_set():
                 return int(ExitCode.STOPPED)
-            config = pipeline_config(StreamDefaults.model_validate(chosen))
-            tally = Tally(Metrics(), config.on_failure, on_engine=builds.told)
-            chain = Chain(config.stages, tally)
-            chain.__enter__()
-            if builds.under_way:
-                kept.push(chain)
+            try:
+                _open(chosen, builds, kept)
+            except StreamGuardError as exc:
+                failed = failed or exc
             else:
-                chain.__exit__(None, None, None)
-            channel.send({"type": "probed", "pipeline": config.name})
+                channel.send({"type": "probed", "chosen": chosen})
+        if failed is not None:
+            raise failed
         builds.opened()
         while builds.under_way:
             if channel.stop.wait(WAIT_SECONDS):
                 return int(ExitCode.STOPPED)
     return int(ExitCode.DONE)
+
+
+def _open(chosen: dict[str, Any], builds: _Builds, kept: ExitStack) -> None:
+    """Open the stages of one pipeline, and close them; where something is being built they stay open with `kept`."""
+    config = pipeline_config(StreamDefaults.model_validate(chosen))
+    chain = Chain(config.stages, Tally(Metrics(), config.on_failure, on_engine=builds.told))
+    chain.__enter__()
+    if builds.under_way:
+        kept.push(chain)
+    else:
+        chain.__exit__(None, None, None)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from typing import Literal
 from ..live.spec import LivePhase
 from .admission import Load
 from .control import ConflictError, MissingError, StreamState
+from .engine import Chosen, chosen
 from .protocol import Message
 from .settings import StreamSettings
 from .stream import Around, Origin, Stream
@@ -122,6 +123,11 @@ class Streams:
         """What each stream that has not ended takes."""
         with self._lock:
             return [stream.load() for stream in self._streams.values() if not stream.done]
+
+    def running(self) -> list[Chosen]:
+        """What the streams run whose pictures pass through their stages now."""
+        with self._lock:
+            return [chosen(s.settings) for s in self._streams.values() if s.phase is LivePhase.RUNNING]
 
     def phases(self) -> Counter[str]:
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stream_guard.daemon.engine import Engine
+from stream_guard.daemon.engine import AGAIN_SECONDS, Engine
 from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
 from stream_guard.daemon.protocol import Message
@@ -18,6 +18,8 @@ from stream_guard.daemon.settings import DaemonSettings, StreamSettings
 
 from .fake_daemon import Make, phase, samples, stream
 from .support import until
+
+HOOK = {"dialect": "nginx-rtmp", "source": "rtmp://127.0.0.1/live/{name}"}
 
 
 def test_ready_once_the_engine_was_loaded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,36 @@ def test_an_engine_that_cannot_be_loaded_is_told_until_a_stream_proves_it(
     assert not daemon.health().ready
     daemon.start_stream(StreamSettings.model_validate(stream("one")))
     until(lambda: daemon.health().ready, "the stream that runs with it")
+
+
+def test_streams_prove_no_engine_but_their_own() -> None:
+    """Of two streams one runs on: the other's engine is damaged for all that, and is said to be, also between tries."""
+    said: list[Callable[[Message], None]] = []
+    ends: list[Callable[[WorkerExit], None]] = []
+
+    def spawn(order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]) -> Any:
+        said.append(on_message)
+        ends.append(on_exit)
+        return SimpleNamespace()
+
+    now, ring = [0.0], Ring()
+    engine = Engine(spawn, ring, lambda: now[0])
+    good, bad = ({"pipeline": "live", "options": options} for options in ({}, {"disrupt.engine": "mine"}))
+    engine.probe(DaemonSettings.model_validate({"hooks": {"h": {**HOOK, "stream": bad}}}))
+    for attempt in range(2):
+        said[attempt]({"type": "probed", "chosen": good})
+        engine.proven([good])
+        said[attempt]({"type": "error", "message": "mine is damaged"})
+        ends[attempt](WorkerExit(1))
+        engine.proven([good])
+        assert (engine.state, engine.ready) == (("failed", "mine is damaged"), False)
+        now[0] += AGAIN_SECONDS
+        engine.tick()
+        assert engine.state == ("failed", "mine is damaged"), "while it is tried again"
+    engine.proven([good])
+    assert not engine.ready
+    engine.proven([good, bad])
+    assert (engine.state, engine.ready) == (("ready", ""), True)
 
 
 def test_ready_while_a_faster_engine_is_built_beside_one_that_works(

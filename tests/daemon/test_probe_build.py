@@ -11,6 +11,7 @@ import pytest
 
 from stream_guard import chain
 from stream_guard.daemon import probe_worker
+from stream_guard.errors import StreamGuardError
 from stream_guard.inference import backends
 from stream_guard.inference.watch import EngineEvent, listener
 
@@ -120,3 +121,11 @@ def test_with_a_gpu_it_opens_everything_and_builds_the_plan(tmp_path: Path, monk
         thread, codes = run(again)
         thread.join()
         assert [message["type"] for message in again.sent] == ["probed"], "the plan is there"
+
+
+def test_a_pipeline_that_cannot_be_opened_does_not_hide_the_others() -> None:
+    channel, broken = Channel(), {"pipeline": "protect", "options": {"disrupt.engine": "/nowhere/engine"}}
+    good = {"pipeline": "protect", "options": {}}
+    with pytest.raises(StreamGuardError, match="nowhere"):
+        probe_worker.run_probe({"pipelines": [broken, good]}, channel)  # type: ignore[arg-type]
+    assert channel.sent == [{"type": "probed", "chosen": good}]
