@@ -51,6 +51,8 @@ class CopyTrack:
         self._report = report
         self._from_zero = from_zero
         self._cover = stream.type == "video"
+        # Of Vorbis the first packet gives no sound, but the one behind it can't be decoded without.
+        self._leads_in = stream.type == "audio" and stream.codec_context.codec.canonical_name == "vorbis"
         # The muxer fills the gaps between lines of mov_text itself.
         self._gaps = stream.type == "subtitle" and stream.codec_context.codec.canonical_name == "mov_text"
         self._cuts = Cuts()
@@ -74,7 +76,10 @@ class CopyTrack:
             return
         # What an edit list hides or the decoder throws away nobody would have heard.
         hidden, sound = packet.is_discard or packet.has_sidedata("skip_samples"), self.stream.type == "audio"
-        if self._from_zero and not _begins_at_zero(packet, stamp, self._report, sound=sound, hidden=hidden):
+        needed = self._leads_in and stamp + (packet.duration or 0) == 0
+        if self._from_zero and not _begins_at_zero(
+            packet, stamp, self._report, sound=sound, hidden=hidden, needed=needed
+        ):
             return
         if self._gaps and packet.size <= 2:
             return
@@ -104,15 +109,17 @@ class Cuts:
         return self._begun and packet.is_discard
 
 
-def _begins_at_zero(packet: av.Packet[Any], stamp: int, report: SinkReport, *, sound: bool, hidden: bool) -> bool:
+def _begins_at_zero(
+    packet: av.Packet[Any], stamp: int, report: SinkReport, *, sound: bool, hidden: bool, needed: bool = False
+) -> bool:
     """Let a packet that is heard or read beyond zero begin there; False for one that lies before it altogether.
 
-    `hidden`: nobody would have heard it.
+    `hidden`: nobody would have heard it. `needed`: the one that begins at zero can't be decoded without it.
     """
     reach = stamp + (packet.duration or 0)
     if stamp >= 0:
         return True
-    if reach > 0:
+    if reach > 0 or needed:
         packet.pts = packet.dts = 0
         if not sound:  # Sound lasts as long as its samples, a line of text does not.
             packet.duration = reach

@@ -312,6 +312,22 @@ def test_the_warm_up_of_an_encoder_is_no_loss(tmp_path: Path) -> None:
     assert (report.packets_left_out, report.sound_left_out_seconds) == (1, 0)
 
 
+def test_the_first_packet_of_vorbis_stays_for_the_second_cannot_be_decoded_without() -> None:
+    """In an Ogg file it lies before zero. It gives no sound of its own."""
+    report = SinkReport()
+    stream = av.open(io.BytesIO(), "w", format="matroska").add_stream("vorbis", rate=44100)
+    track = CopyTrack(stream, report, from_zero=True)
+    track.start()
+    written = []
+    for start, duration in ((-1152, 1024), (-128, 128), (0, 576)):
+        sound = av.Packet(b"sound")
+        sound.pts = sound.dts = start
+        sound.duration, sound.time_base = duration, Fraction(1, 44100)
+        written += track.write(sound)
+    assert [(packet.pts, packet.dts) for packet in written] == [(0, 0), (0, 0)]
+    assert (report.packets_left_out, report.dts_repaired) == (1, 0)
+
+
 def test_a_line_that_begins_before_zero_is_shown_from_zero(tmp_path: Path) -> None:
     stream = av.open(io.BytesIO(), "w", format="matroska").add_stream("subrip")
     stream.time_base = Fraction(1, 1000)
