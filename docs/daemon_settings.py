@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from stream_guard.daemon import settings as s
 from stream_guard.daemon.file_jobs import STILLNESS_SECONDS
+from stream_guard.daemon.process import IDLE_SECONDS
 from stream_guard.daemon.stream import RUNNING_SECONDS
 
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
@@ -74,7 +75,8 @@ and column, and starts nothing.
   `stream_guard_streams_given_up_total`. Limits other than memory, the policy `disconnect` and used-up attempts end a
   stream at once. A worker hangs when it says nothing for {silent:g} s, or when pictures come and none leaves its stages
   and its encoder for {silent:g} s and `stall`; that of a file job when it gets no further for {still:g} minutes: the
-  job is then tried again.
+  job is then tried again. While engines are loaded or built a worker may be silent for longer, but not for {idle:g} s
+  without using any CPU time.
 - **Admission**: streams of the file always start. One that comes over the API or a hook is refused with 503 and
   `Retry-After` when CPU time or memory would not do: measured over 5 s, with what streams that started within 15 s will
   take, and what the others take on average (0.5 CPUs and 400 MiB while there is none). Niced work, as file jobs are,
@@ -84,7 +86,7 @@ and column, and starts nothing.
 
 
 def page(note: str) -> str:
-    return PAGE.format(note=note, silent=RUNNING_SECONDS, still=STILLNESS_SECONDS / 60) + "\n".join(
+    return PAGE.format(note=note, silent=RUNNING_SECONDS, still=STILLNESS_SECONDS / 60, idle=IDLE_SECONDS) + "\n".join(
         _section(*section) for section in SECTIONS
     )
 

@@ -21,6 +21,10 @@ Reason = Literal["", "memory", "cpu", "shutdown", "stuck"]
 CHUNK = 1 << 18
 CPU_SECONDS = 2.0
 """A worker's CPU use is the mean over this long."""
+IDLE_SECONDS = 120.0
+"""A worker that may be silent for long, because a library that builds an engine holds it up, uses CPU time meanwhile.
+One that for so long does neither is stopped, or waits for what will never come, and is killed.
+"""
 LAST_WORDS = 20
 """Lines of stderr that are kept for the message about a crash."""
 
@@ -73,7 +77,7 @@ class Process:
         self.outgoing = bytearray(order.first_line())
         self.reason: Reason = ""
         self.deadline: float | None = None
-        self.heard = self.moved = monotonic()
+        self.heard = self.moved = self.worked = monotonic()
         self.memory_bytes = 0
         self.cpus = 0.0
         """CPU seconds a second, over the last seconds."""
@@ -143,16 +147,21 @@ class Process:
             self.kill("shutdown")
         elif now - self.heard > self.patience or 0 < self.order.stillness < now - self.moved:
             self.kill("stuck")
+        elif now - max(self.heard, self.worked) > IDLE_SECONDS:
+            self.kill("stuck")
 
     def forgive(self, seconds: float, now: float) -> None:
         """We stood still ourselves: a paused container, or a machine that slept, makes no worker silent."""
         self.heard, self.moved = min(now, self.heard + seconds), min(now, self.moved + seconds)
+        self.worked = min(now, self.worked + seconds)
 
     def _measure(self, now: float) -> None:
         self.memory_bytes = resident_bytes(self.pid)
         then, before = self._measured
         if now - then >= CPU_SECONDS:
             used = cpu_seconds(self.pid)
+            if used != before or not used:  # 0: nobody tells
+                self.worked = now
             self.cpus = max(0.0, used - before) / (now - then)
             self._measured = (now, used)
 

@@ -16,7 +16,7 @@ import pytest
 from stream_guard.daemon import process as process_module
 from stream_guard.daemon import supervisor as supervisor_module
 from stream_guard.daemon.jobs import WorkerExit
-from stream_guard.daemon.process import Order
+from stream_guard.daemon.process import IDLE_SECONDS, Order, Process
 from stream_guard.daemon.protocol import Message
 from stream_guard.daemon.supervisor import NOT_STARTED, WORKER, Handle, Supervisor
 from stream_guard.inference.builder import BUILDER
@@ -119,6 +119,32 @@ def test_a_frozen_worker_is_killed(supervisor: Supervisor) -> None:
     assert Watched(supervisor, "frozen", patience=3.0).wait() == WorkerExit(-signal.SIGKILL, "stuck")
 
 
+def test_a_frozen_worker_that_may_be_silent_for_long_is_killed_all_the_same(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that builds an engine may be: it would use CPU time meanwhile."""
+    monkeypatch.setattr(process_module, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(process_module, "CPU_SECONDS", 0.1)
+    assert Watched(supervisor, "frozen", patience=3600.0).wait() == WorkerExit(-signal.SIGKILL, "stuck")
+
+
+def test_a_worker_that_is_silent_and_works_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [1.0]
+    monkeypatch.setattr(process_module, "cpu_seconds", lambda pid: used[0])
+    order = Order("probe", {}, patience=3600.0)
+    process = Process(order, (sys.executable, "-c", "input()"), lambda message: None, lambda ended: None)
+    now = process.heard
+    for _ in range(10):  # ten times as long as one that does nothing may take
+        now += IDLE_SECONDS
+        used[0] += 0.01
+        process.check(now)
+    assert process.reason == ""
+    process.check(now + IDLE_SECONDS + 1)
+    assert process.reason == "stuck"
+    until(process.poll, "the end of the process")
+    process.bury()
+
+
 def test_a_worker_that_is_alive_and_gets_nowhere_is_killed(supervisor: Supervisor) -> None:
     assert Watched(supervisor, "deaf", stillness=2.0).wait() == WorkerExit(-signal.SIGKILL, "stuck")
 
@@ -185,7 +211,7 @@ def test_thirty_workers_leave_no_process_and_no_open_file(supervisor: Supervisor
 ORPHANS = """
 import sys, time
 from stream_guard.daemon.supervisor import Supervisor
-from stream_guard.daemon.process import Order
+from stream_guard.daemon.process import IDLE_SECONDS, Order, Process
 supervisor = Supervisor(sys.argv[1:])
 supervisor.start()
 def said(message):
