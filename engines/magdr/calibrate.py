@@ -20,6 +20,7 @@ from stream_guard.magdr.engines import Editor, Parser, open_editor, open_parser
 from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
+from ..data.clips import person_of
 from ..generators.families import target_of
 from ..invocation import invocation
 from ..shipping import ZOO
@@ -60,7 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="PATH",
-        help="clean videos: half to fit, half for thresholds",
+        help="clean videos: half of their people to fit, half for thresholds",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FILE, help="other probes in it are kept")
@@ -148,7 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
         command=invocation(places, arguments.clips),
         seed=arguments.seed,
         data="heads of the pack: middles, widths and weights on training people, thresholds on validation people"
-        + (f"; clean video: {len(arguments.clips)} clips, half for each" if arguments.clips else ""),
+        + _video_words(arguments.clips),
         notes="w and lambda are fitted on attacked training people (PGD, C&W); a calibration is valid for these "
         "networks only. Scores of content that no generator here resembles say little.",
         probes={**(known.probes if known else {}), name: calibrated},
@@ -161,13 +162,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibration, dict[str, Any]]:
     """The calibration of one probe, and its shares of alarms on the faces that it was set on."""
-    people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
-    more = faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, skip=arguments.train)
+    people, more = _people(arguments)
+    filmed = [
+        [e for clip in clips for e in bench.evidence(video.crops(clip, bench.editor.size), f"clip-{clip.stem}")]
+        for clips in by_person(arguments.clips)
+    ]
     clean = [e for c in faces.CHANNELS for e in bench.evidence(faces.clean(people, c), f"train-clean-{c}")]
-    extra = bench.evidence(faces.clean(more, "8bit"), "train-more-8bit")
+    extra = [] if more is None else bench.evidence(faces.clean(more, "8bit"), "train-more-8bit")
     kept = 3 * len(extra) // 5
     clean += extra[:kept]
-    filmed = [bench.evidence(video.crops(clip, bench.editor.size), f"clip-{clip.stem}") for clip in arguments.clips]
     clean += [e for part in filmed[::2] for e in part] * VIDEO_WEIGHT
     attacked = []
     for attack in faces.ATTACKS:
@@ -180,12 +183,36 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
     alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
     return calibrated, {
         **alarms,
-        "validation_people": len(thresholds),
+        "validation_people": arguments.validation,
+        "threshold_people": len(thresholds),
         "training_people": len(people.names) + kept,
         "attacked_people": len(people.names),
-        "clips": len(filmed),
+        "clips": len(arguments.clips),
         "found_training_attacked": share(attacked, calibrated),
     }
+
+
+def _people(arguments: argparse.Namespace) -> tuple[faces.Split, faces.Split | None]:
+    """Who is attacked, and who else is fitted on. Raises UsageError where the pack lacks them, or validation people."""
+    faces.heads_of(arguments.data, ["val"], arguments.validation)  # said before the slow attacks
+    people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
+    if not arguments.clean:
+        return people, None
+    return people, faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, skip=arguments.train)
+
+
+def by_person(clips: Sequence[Path]) -> list[list[Path]]:
+    """Each person's clips: nobody may be fitted on and have a say in thresholds as well."""
+    found: dict[str, list[Path]] = {}
+    for clip in clips:
+        found.setdefault(person_of(clip.stem), []).append(clip)
+    return list(found.values())
+
+
+def _video_words(clips: Sequence[Path]) -> str:
+    if not clips:
+        return ""
+    return f"; clean video: {len(clips)} clips of {len(by_person(clips))} people, half of them for each"
 
 
 def validation(bench: Bench, arguments: argparse.Namespace, channel: str) -> list[Evidence]:

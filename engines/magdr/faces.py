@@ -89,12 +89,18 @@ def split(
 
     `photographs` leaves out the faces that a network drew. Raises UsageError where there are not as many.
     """
-    heads = [head for head in pack.read(data, list(names)) if not (photographs and head.origin == DRAWN)]
+    heads = heads_of(data, names, skip + count, photographs)
     order = np.random.default_rng(seed).permutation(len(heads))[skip : skip + count]
-    if len(order) < count:
-        raise UsageError(f"{data} has {len(heads)} heads of {', '.join(names)}; {skip + count} were asked for")
     chosen = Heads([heads[k] for k in order], torch.device("cpu"))
     return Split(chosen.names, chosen.rgb.float() / 255, size)
+
+
+def heads_of(data: Path, names: Sequence[str], least: int, photographs: bool = False) -> list[pack.Head]:
+    """The heads of the pack's splits `names`. Raises UsageError where there are fewer than `least`."""
+    heads = [head for head in pack.read(data, list(names)) if not (photographs and head.origin == DRAWN)]
+    if len(heads) < least:
+        raise UsageError(f"{data} has {len(heads)} heads of {', '.join(names)}; {least} were asked for")
+    return heads
 
 
 def clean(people: Split, channel: str) -> Crops:

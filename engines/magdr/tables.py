@@ -18,6 +18,7 @@ import torch
 
 from stream_guard.errors import UsageError
 from stream_guard.inference import find_engine
+from stream_guard.inference.card import Kind
 from stream_guard.magdr import metrics
 from stream_guard.magdr.calibration import ProbeCalibration, load_calibration
 from stream_guard.magdr.detector import Detector, Evidence, judge
@@ -41,7 +42,12 @@ from .faces import Crops
 from .train_perturbation import CLEAN, PERTURBED
 
 Row = dict[str, Any]
-PARTS = ("detection", "restoration", "adaptive")
+PARTS: dict[str, tuple[Kind, ...]] = {
+    "detection": ("disrupter", "perturbation"),
+    "restoration": ("perturbation", "restorer"),
+    "adaptive": ("perturbation",),
+}
+"""The tables, and the networks of the zoo that have a say in each beside probe and parser."""
 OURS = ("DD", "CD", "MagDR", "inputs", "MagDR or inputs")
 """The paper's two, their sum, the learned detector of inputs, and what the stage says: either."""
 ITERATIONS = (5, 10, 20, 40)
@@ -78,7 +84,13 @@ class Tables:
         known = load_calibration(arguments.calibration).probes
         if bench.editor.card.name not in known:
             raise UsageError(f"calibrate the probe {bench.editor.card.name!r} first: python -m engines calibrate")
-        self.calibration: ProbeCalibration = known[bench.editor.card.name]
+        self.detector = Detector(bench.editor, bench.parser, known[bench.editor.card.name])
+        self.calibration: ProbeCalibration = self.detector.calibration
+        if self.calibration.conditions != bench.asked.conditions:
+            raise UsageError(
+                f"the probe was calibrated for the edits {', '.join(self.calibration.conditions)}, not for "
+                f"{', '.join(bench.asked.conditions)}: give the same --conditions as to calibrate"
+            )
         self.inputs = load_calibration(arguments.calibration).inputs or load_calibration(None).inputs
         self.people = faces.split(arguments.data, ["test"], arguments.faces, arguments.seed, photographs=True)
         self.known = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
@@ -227,9 +239,8 @@ class Tables:
         return np.asarray(self._flags(found, self._seen(crops), "MagDR or inputs"))
 
     def _reconstructed(self, crop: Any) -> Any:
-        detector = Detector(self.bench.editor, self.bench.parser, self.calibration)
         masks = self.bench.parser.look(from_rgb([crop])[0])[2]
-        return restore(crop, masks, detector.quick(masks), self.calibration.usual, self.a.looks).face
+        return restore(crop, masks, self.detector.quick(masks), self.calibration.usual, self.a.looks).face
 
     def _apart(self, clean: Crops, restored: Crops) -> Row:
         names = self.people.names[: len(clean)]
@@ -287,13 +298,11 @@ def run(arguments: argparse.Namespace) -> None:
     bench = open_bench(arguments)
     try:
         tables = Tables(bench, arguments)
-        made = {part: getattr(tables, part)() for part in arguments.parts}
+        made = {part: {**facts(arguments, bench, part), "rows": getattr(tables, part)()} for part in arguments.parts}
     finally:
         bench.close()
     known = _known(arguments.out)
-    task = known.setdefault("tasks", {}).setdefault(arguments.task, {})
-    for part, rows in made.items():
-        task[part] = {**facts(arguments, bench), "rows": rows}
+    known.setdefault("tasks", {}).setdefault(arguments.task, {}).update(made)
     write_json(arguments.out, known)
     print(arguments.out)
 
@@ -308,7 +317,8 @@ def _known(out: Path) -> Row:
     return dict(known)
 
 
-def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
+def facts(arguments: argparse.Namespace, bench: Bench, part: str) -> Row:
+    """What was asked, and of which networks: a table names those alone that its figures depend on."""
     places = {arguments.data: "PACK", arguments.work: "WORK", arguments.out: "OUT"}
     places |= {arguments.target: f"runs/{arguments.target.name}", arguments.calibration: "CALIBRATION"}
     return {
@@ -319,7 +329,7 @@ def facts(arguments: argparse.Namespace, bench: Bench) -> Row:
         "probe": bench.editor.card.name,
         "probe_sha256": bench.editor.card.sha256,
         "parser_sha256": bench.parser.card.sha256,
-        **{f"{kind}_sha256": find_engine(None, kind).sha256 for kind in ("disrupter", "perturbation", "restorer")},
+        **{f"{kind}_sha256": find_engine(None, kind).sha256 for kind in PARTS[part]},
         "conditions": list(bench.asked.conditions),
         "operations": bench.asked.operations,
         "baseline_steps": {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from engines.data import pack
 from engines.data.origin import DRAWN
 from engines.generators.target import Target
-from engines.magdr import baselines, calibrate, faces, video
+from engines.magdr import baselines, calibrate, faces, tables, video
 from engines.magdr.adaptive import straight_through, through_operations
 from engines.magdr.calibrate import read_evidence, write, write_evidence
 from engines.magdr.fit import Asked, fit
@@ -102,6 +104,93 @@ class TestFit:
             assert np.array_equal(a.distances, b.distances)
             assert np.array_equal(a.changes, b.changes)
             assert np.array_equal(a.counts, b.counts)
+
+
+class Stand:
+    """A bench whose evidence says where it is from; `asked` are the questions in turn."""
+
+    editor = argparse.Namespace(size=64)
+    asked = ASKED
+
+    def __init__(self) -> None:
+        self.questions: list[str] = []
+
+    def evidence(self, crops: np.ndarray, what: str) -> list[str]:
+        self.questions.append(what)
+        return [what] * len(crops)
+
+    def attacked(self, people: faces.Split, attack: str, part: str) -> Tensor:
+        return torch.zeros(len(people.names), 3, people.size, people.size)
+
+
+class TestCalibrate:
+    """Who has a say in what, with evidence that only tells where it is from."""
+
+    @pytest.fixture
+    def fitted(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+        seen: dict[str, list[Any]] = {}
+
+        def fit(asked: Asked, clean: list[str], attacked: list[str], held_out: list[tuple[str, ...]]) -> None:
+            seen.update(clean=clean, attacked=attacked, held_out=held_out)
+
+        monkeypatch.setattr(calibrate, "fit", fit)
+        monkeypatch.setattr(calibrate, "share", lambda found, calibration: 0.0)
+        monkeypatch.setattr(video, "crops", lambda path, size: np.zeros((2, size, size, 3), np.uint8))
+        return seen
+
+    def arguments(self, folder: Path, **others: Any) -> argparse.Namespace:
+        from .test_parser import heads_with_masks
+
+        wanted = {"train": 2, "clean": 5, "validation": 1, "clips": [], "seed": 0, **others}
+        return argparse.Namespace(data=heads_with_masks(folder), **wanted)
+
+    def test_nobody_is_fitted_on_and_has_a_say_in_thresholds(
+        self, tmp_path: Path, fitted: dict[str, list[Any]]
+    ) -> None:
+        clips = [Path(f"{name}.mp4") for name in ("st_a_clip1", "st_a_clip2", "st_b_clip1", "st_b_clip_2", "lp_d0")]
+        _, results = calibrate.calibrate(Stand(), self.arguments(tmp_path, clips=clips))  # type: ignore[arg-type]
+        fitted_on = {e for e in fitted["clean"] if e.startswith("clip")}
+        assert fitted_on == {"clip-st_a_clip1", "clip-st_a_clip2", "clip-lp_d0"}
+        (others,) = [part for part in fitted["held_out"] if part[0].startswith("clip")]
+        assert set(others) == {"clip-st_b_clip1", "clip-st_b_clip_2"}
+        # One validation person, two of the five who are not attacked, and whoever is in the clips of b.
+        assert (results["validation_people"], results["threshold_people"], results["clips"]) == (1, 4, 5)
+        assert results["training_people"] == 2 + 3
+
+    def test_too_few_validation_people_are_said_before_the_slow_attacks(
+        self, tmp_path: Path, fitted: dict[str, list[Any]]
+    ) -> None:
+        bench = Stand()
+        with pytest.raises(UsageError, match=r"heads of val; 100 were asked for"):
+            calibrate.calibrate(bench, self.arguments(tmp_path, validation=100))  # type: ignore[arg-type]
+        assert not bench.questions
+
+    def test_nobody_beside_the_attacked_is_needed(self, tmp_path: Path, fitted: dict[str, list[Any]]) -> None:
+        _, results = calibrate.calibrate(Stand(), self.arguments(tmp_path, clean=0))  # type: ignore[arg-type]
+        assert (results["training_people"], results["threshold_people"]) == (2, 1)
+
+
+class TestTables:
+    def bench(self, sha256: str, condition: str) -> Any:
+        cards = [argparse.Namespace(name=name, sha256=sha) for name, sha in (("p", sha256), ("parser", "b" * 64))]
+        editor, parser = (argparse.Namespace(card=card, size=64) for card in cards)
+        return argparse.Namespace(editor=editor, parser=parser, asked=replace(ASKED, conditions=(condition,)))
+
+    def test_figures_are_of_the_probe_and_edits_that_were_calibrated(self, tmp_path: Path) -> None:
+        fitted = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2)))
+        write(Calibration(probes={"p": fitted}), tmp_path / "magdr.toml")
+        arguments = argparse.Namespace(calibration=tmp_path / "magdr.toml")
+        with pytest.raises(UsageError, match="calibrated for the edits Male, not for Black_Hair"):
+            tables.Tables(self.bench("a" * 64, "Black_Hair"), arguments)
+        with pytest.raises(EngineError, match="was not calibrated for the probe 'p'"):
+            tables.Tables(self.bench("c" * 64, "Male"), arguments)
+
+    @pytest.mark.parametrize("part", list(tables.PARTS))
+    def test_a_table_names_the_networks_that_its_figures_depend_on_and_no_others(self, part: str) -> None:
+        committed = json.loads((tables.RESULTS / "magdr.json").read_text())["tasks"]
+        wanted = {"probe", "parser", *tables.PARTS[part]}
+        for task, parts in committed.items():
+            assert {key.removesuffix("_sha256") for key in parts[part] if key.endswith("_sha256")} == wanted, task
 
 
 class Tint(nn.Module):
