@@ -26,7 +26,7 @@ from ...writing import write_json
 from ..machine import machine
 from . import agreement, data, defence, library, networks, shipping, tables
 from . import drawn as drawing
-from .merging import merged
+from .merging import TABLE, held, merged, of_the_same
 from .networks import Trained
 from .perturbed import ATTACKS, Effort, Perturbed, make
 from .recipes import RECIPES
@@ -94,8 +94,11 @@ def run(arguments: argparse.Namespace) -> None:
     seed_everything(arguments.seed)
     start = time.monotonic()
     arguments.work.mkdir(parents=True, exist_ok=True)
+    before = held(arguments.out)
     pictures = _pictures(arguments)
     made = _facts(arguments, pictures)
+    if before.keys() > {"table"} and not of_the_same(before, made):
+        _say(f"{arguments.out} has figures of other pictures or another seed: they give way to those of this call")
     trained = [t for name in arguments.networks if (t := _network(arguments, pictures, name)) is not None]
     made["networks"] = [{"network": t.name, **t.facts} for t in trained]
     made["table1"] = tables.table1(trained, pictures.test)
@@ -282,7 +285,7 @@ def _beside(
 
 def _facts(arguments: argparse.Namespace, pictures: data.Pictures) -> dict[str, Any]:
     return {
-        "table": "fooling_detectors",
+        "table": TABLE,
         "title": "Adversarial perturbations against deepfake detectors, and defences (Gandhi and Jain, IJCNN 2020)",
         "commands": [_command(arguments)],
         "seed": arguments.seed,
@@ -334,11 +337,7 @@ def _needs(arguments: argparse.Namespace, step: str, path: Path) -> None:
 
 def _write(path: Path, made: dict[str, Any]) -> None:
     """What this call has made so far, with the other rows of the file."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    document = merged(before, made)
+    document = merged(held(path), made)
     document["not_run"] = _not_run(document)
     write_json(path, document)
 

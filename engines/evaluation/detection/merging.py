@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+from stream_guard.errors import UsageError
 
 from .recipes import RECIPES
 
 Document = dict[str, Any]
 
+TABLE = "fooling_detectors"
+
 ROWS = ("networks", "table1", "table2", "trade", "suite", "prior", "table3", "table4", "agreement")
 """Lists of rows, each of a network or of a defence's networks."""
 SAME = ("table", "seed", "people", "fakes_by", "size")
-"""Facts of the pictures; of others nothing is kept."""
+"""Facts of the pictures; of others nothing is kept (`run` says so)."""
 
 
-def merged(before: Any, made: Document) -> Document:
+def held(path: Path) -> Document:
+    """What the file has of earlier calls; nothing where there is none. Raises UsageError for one of something else."""
+    try:
+        found: Document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"table": TABLE}
+        if found["table"] != TABLE:
+            raise ValueError(f"its table is {found['table']!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--out {path} is no file of these tables ({error}): name another, or delete it") from error
+    return found
+
+
+def of_the_same(before: Document, made: Document) -> bool:
+    """Whether what the file held is of this call's pictures."""
+    return all(before.get(key) == made[key] for key in SAME)
+
+
+def merged(before: Document, made: Document) -> Document:
     """What a call has made with what the file held, if that was of the same pictures."""
-    if not isinstance(before, dict) or any(before.get(key) != made[key] for key in SAME):
+    if not of_the_same(before, made):
         return made
     document = before | made
     document["commands"] = [c for c in before.get("commands", []) if c not in made["commands"]] + made["commands"]

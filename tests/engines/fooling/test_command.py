@@ -98,7 +98,33 @@ def test_figure_6_stays_that_of_the_first_defence() -> None:
 def test_of_other_pictures_nothing_is_kept() -> None:
     made = call() | {"seed": 1}
     assert merging.merged(COMMITTED, made) == made
-    assert merging.merged([], made) == made
+
+
+def test_figures_of_other_pictures_do_not_go_silently(
+    pictures: Pictures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    command.add(parser)
+    data.save(pictures, tmp_path / "pictures.pt")
+    out = tmp_path / "out.json"
+    words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(out)]
+    said = []
+    for seed in ("0", "0", "1"):
+        command.run(parser.parse_args([*words, "--steps", "pictures", "--seed", seed]))
+        said.append("has figures of other pictures or another seed" in capsys.readouterr().out)
+    assert said == [False, False, True]
+
+
+@pytest.mark.parametrize("held", ["{", "[]", "{}", "no figures", '{"table": "table8", "rows": []}'])
+def test_a_file_of_something_else_is_not_replaced(held: str, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add(parser)
+    out = tmp_path / "notes.txt"
+    out.write_text(held)
+    words = ["--data", "none.pack", "--fakes", "none", "--work", str(tmp_path), "--out", str(out)]
+    with pytest.raises(UsageError, match="is no file of these tables"):
+        command.run(parser.parse_args(words))
+    assert out.read_text() == held
 
 
 def test_a_second_opinion_is_measured_beside_the_papers_defence(
