@@ -211,7 +211,7 @@ class LiveStream:
         with closing(guard):
             guard.open()
             self._opened.set()
-            while (item := self._decoded.get()) is not None:
+            while (item := self._next()) is not None:
                 if isinstance(item, Frame):
                     self._protect_one(guard, item)
                     continue
@@ -221,6 +221,12 @@ class LiveStream:
             if not self._discard.is_set():
                 self._deliver(guard.flush())
         self._processed.end()
+
+    def _next(self) -> Any:
+        began = perf_counter()
+        item = self._decoded.get()
+        self._pressure.rested(perf_counter() - began)
+        return item
 
     def _protect_one(self, guard: Guard, frame: Frame) -> None:
         if self._discard.is_set():

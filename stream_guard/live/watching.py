@@ -9,6 +9,7 @@ from typing import Any
 from ..metrics import Metrics
 from ..outcome import Tally
 from .pressure import Pressure
+from .spec import LivePhase
 from .state import State
 
 OUTPUT_STATES = ("open", "waiting", "failed", "closed")
@@ -38,6 +39,8 @@ class Watching:
                 self._unprotected = sum(unprotected.values())
 
     def _look_at_pressure(self) -> None:
+        if self._state.phase is LivePhase.GAP:
+            return  # what is known is of the connection before, and the trouble now is that the source is away
         was, self._slow = self._slow, self._pressure.too_slow
         if self._slow:
             self._say("limit", "the machine is too slow for this stream: pictures are dropped before the stages")

@@ -24,6 +24,7 @@ from stream_guard.live.spec import Limits, LiveEvent, LivePhase
 from stream_guard.live.state import State
 from stream_guard.live.totals import Totals, written
 from stream_guard.live.verdicts import EVERY_SECONDS, TRACKS, VerdictChanges
+from stream_guard.live.watching import Watching
 from stream_guard.media import SourceReport, stand_in
 from stream_guard.metrics import Metrics, families
 from stream_guard.outcome import Tally
@@ -141,6 +142,39 @@ def test_a_machine_is_too_slow_from_a_quarter_of_late_pictures_on_and_anew_for_e
     pressure.forget()
     pressure.note(late=True)
     assert not pressure.too_slow
+
+
+def test_a_source_that_hung_and_sends_all_at_once_is_no_slow_machine(clock: Clock) -> None:
+    pressure = Pressure(clock)
+    fill(pressure, clock, every=1000)
+    clock.now += 3.0
+    pressure.rested(3.0)
+    for _ in range(75):
+        pressure.note(late=True)
+    assert not pressure.too_slow
+    clock.now += SECONDS - 0.1
+    pressure.note(late=True)
+    assert not pressure.too_slow, "its rest counts for as long as what came after it"
+    clock.now += 0.2
+    pressure.note(late=True)
+    assert pressure.too_slow, "a rest longer ago says nothing of now"
+    pressure.rested(SECONDS)
+    pressure.note(late=True)
+    assert not pressure.too_slow
+    pressure.forget()
+    fill(pressure, clock, every=3)
+    assert pressure.too_slow, "nor does one on another connection"
+
+
+def test_a_source_that_is_away_is_not_called_a_slow_machine(clock: Clock) -> None:
+    metrics, events = Metrics(), list[LiveEvent]()
+    pressure, state = Pressure(clock), State(metrics, events.append)
+    watching = Watching(metrics, Tally(metrics, OnFailure.BLOCK), state, pressure)
+    fill(pressure, clock, every=1)
+    for phase, told in ((LivePhase.GAP, []), (LivePhase.RUNNING, ["limit"])):
+        state.enter(phase)
+        watching.look(None, None, ())
+        assert [event.kind for event in events if event.kind != "phase"] == told
 
 
 def test_verdicts_are_news_when_they_change_and_not_too_often(clock: Clock) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from stream_guard.config import OnFailure
 from stream_guard.errors import EngineError, UnprotectedError
+from stream_guard.live.pressure import Pressure
 from stream_guard.live.spec import LivePhase, OnGap
 from stream_guard.types import Frame
 
@@ -250,6 +251,15 @@ def test_a_machine_that_stays_too_slow_with_disconnect_ends_the_stream() -> None
         status = run.end()
     assert "too slow" in str(run.error)
     assert status.dropped["late"] > 0
+
+
+def test_the_stages_say_how_long_they_waited_for_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(Pressure, "rested", lambda pressure, seconds: rests.append(seconds))
+    with running([FakeConnection(clip(4), then="stall")]) as run:
+        run.until(lambda status: status.frames_out == 4)
+    assert len(rests) >= 4
+    assert min(rests) >= 0
 
 
 def test_counters_of_what_ends_are_neither_missed_nor_doubled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
