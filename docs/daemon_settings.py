@@ -63,6 +63,7 @@ and column, and starts nothing.
   where that matters, let a media server on loopback speak SRT.
 - **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
   are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
+  Streams of the API and of hooks run on, also those that new `urls` would refuse: the log and an event name them.
   A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.
   `state_dir`, `http` and `jobs` take effect with the next start. Files that the configuration names are read again on
   SIGHUP only; the certificate of `http.tls` is then given to connections from there on, so send one when it is renewed.

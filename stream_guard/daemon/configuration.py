@@ -171,6 +171,15 @@ def check_stream(settings: StreamSettings, urls: Urls, resolve: Resolver = socke
         raise unresolved[0]
 
 
+def disallowed(settings: StreamSettings, urls: Urls) -> str:
+    """Why these rules would not let the stream start; empty where they would, or where a name server is away."""
+    try:
+        _check_urls(settings, urls, _resolve)
+    except ConfigError as exc:
+        return str(exc)
+    return ""
+
+
 def _check_purpose(settings: StreamSettings) -> None:
     """A stream pulls from a URL, and protects what it writes, or only looks and writes nothing."""
     if settings.name in RESERVED:

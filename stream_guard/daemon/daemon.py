@@ -14,7 +14,7 @@ from ..metrics import DAEMON_METRICS, Metrics, expose, families
 from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
 from .asked import asked
-from .configuration import at_real_paths, check_stream
+from .configuration import at_real_paths, check_stream, disallowed
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
 from .engine import STATES, Engine
 from .file_jobs import FileJobs, Spawner
@@ -92,12 +92,15 @@ class Daemon:
         kept = [name for name in RESTART if getattr(settings, name) != getattr(self.settings, name)]
         if kept:
             log.warning("new settings of %s take effect with the next start", ", ".join(kept))
+        other_urls = settings.urls != self.settings.urls
         self.settings = settings
         self._supervisor.named = settings.variables
         self.aggregate.settings = settings.metrics
         self.admission.settings = settings.admission
         logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
         done = self._streams.follow(settings.streams, settings.drain_seconds)
+        if other_urls:
+            self._streams.warn_of(lambda stream: disallowed(stream, settings.urls))
         self._engine.probe(settings)
         words = "; ".join(f"{what}: {', '.join(names)}" for what, names in done.items() if names) or "no stream changed"
         log.info("the configuration was reloaded: %s", words)

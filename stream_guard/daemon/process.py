@@ -145,10 +145,13 @@ class Process:
             self.kill("memory")
         elif self.deadline is not None and now > self.deadline:
             self.kill("shutdown")
-        elif now - self.heard > self.patience or 0 < self.order.stillness < now - self.moved:
+        elif self._hangs(now):
             self.kill("stuck")
-        elif now - max(self.heard, self.worked) > IDLE_SECONDS:
-            self.kill("stuck")
+
+    def _hangs(self, now: float) -> bool:
+        if now - self.heard > self.patience or now - max(self.heard, self.worked) > IDLE_SECONDS:
+            return True
+        return 0 < self.order.stillness < now - self.moved
 
     def forgive(self, seconds: float, now: float) -> None:
         """We stood still ourselves: a paused container, or a machine that slept, makes no worker silent."""

@@ -119,6 +119,19 @@ class Streams:
                     self.stop(stream.name, within)
         return done
 
+    def warn_of(self, why: Callable[[StreamSettings], str]) -> None:
+        """Tell of streams of the API and of hooks that would not be started any more; `why` is empty for others.
+
+        They run on, as what the file does not name is not the file's to end, but nobody shall think them gone.
+        """
+        with self._lock:
+            asked = [stream for stream in self._streams.values() if stream.origin != "config" and not stream.done]
+        for stream in asked:
+            words = why(stream.settings)  # not under the lock: a name server may take its time
+            if words:
+                told = f"not allowed any longer, and runs on until it is stopped or its worker ends: {words}"
+                stream.tell("configuration", told, level=logging.WARNING)
+
     def loads(self) -> list[Load]:
         """What each stream that has not ended takes."""
         with self._lock:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_guard.daemon.settings import DaemonSettings
+from stream_guard.daemon.settings import DaemonSettings, StreamSettings
 from stream_guard.errors import ConfigError
 
 from .fake_daemon import Make, phase, samples, settings, stream
@@ -36,6 +36,26 @@ def test_a_reload_tries_failed_streams_again(make: Make, tmp_path: Path) -> None
     assert daemon.stream("one").started > first
     phase(daemon, "one", "failed")
     assert daemon.stream("two").phase == "ended"
+
+
+def test_streams_that_new_rules_would_refuse_run_on_and_are_named(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = make(urls={"hosts": ["127.0.0.0/8"]})
+    for name, output in (("kept", "rtmp://127.0.0.1/protected/key"), ("loose", "rtmp://127.0.0.2/protected/key")):
+        daemon.start_stream(StreamSettings.model_validate(stream(name, outputs=[{"url": output}])))
+        phase(daemon, name, "running")
+    assert daemon.reload(lambda: settings(tmp_path, urls={"hosts": ["127.0.0.1"]}))
+    told = [record.getMessage() for record in caplog.records if "any longer" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("stream=loose configuration: not allowed any longer, and runs on until")
+    assert "the host '127.0.0.2' is not" in told[0]
+    assert "key" not in told[0]
+    assert [state.phase for state in daemon.streams()] == ["running", "running"]
+    daemon.drain()
+    events = [event for event in daemon.events() if event is not None and event.kind == "configuration"]
+    assert [event.stream for event in events] == ["loose", ""]
+    assert told[0].endswith(events[0].message)
 
 
 @pytest.mark.parametrize("error", [ConfigError("x.yaml:3:1: unknown key 'strems'"), KeyError("nobody foresaw this")])
