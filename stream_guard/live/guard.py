@@ -62,7 +62,8 @@ class Guard:
             yield self._lane.judged(frame, ENGINE_FAILED)
             return
         yield from self._safely(self._lane.process(frame))
-        self._examine()
+        if self._open:
+            self._examine()
 
     def flush(self) -> Iterator[Frame]:
         """What the stages still hold, at the end."""
