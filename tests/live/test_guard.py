@@ -121,9 +121,10 @@ def test_an_engine_that_says_so_is_dead_after_so_many_frames_in_a_row(
     assert play(guard, script) == list(range(len(script)))
     assert scripted.opened == opened
     guard.close()
+    assert scripted.closed == opened
 
 
-def test_it_is_dead_only_once_the_stages_hold_nothing(scripted: type[Scripted]) -> None:
+def test_frames_that_leave_together_are_judged_together(scripted: type[Scripted]) -> None:
     """A stage before it lets go of three at a time, so the tenth to fail leaves with the twelfth."""
     script = [QUIET] * 12
     guard, _ = guarding(scripted, Batch, script=script)

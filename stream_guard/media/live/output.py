@@ -185,7 +185,11 @@ class Output:
             packet = unit.packet()
             self._guards[unit.stream].fix(packet)
             packet.stream = stream
-            out.mux(packet)
+            try:
+                out.mux(packet)
+            except BaseException:
+                self.dropped += unit.video
+                raise
             self.bytes += len(unit.data)
             self.pictures += unit.video
 
