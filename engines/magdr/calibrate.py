@@ -177,14 +177,20 @@ def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibra
         change = bench.attacked(people, attack, "train")
         for channel in faces.CHANNELS:
             attacked += bench.evidence(attacked_crops(people, change, channel), f"train-{attack}-{channel}")
-    held_out = {c: validation(bench, arguments, c) for c in faces.CHANNELS}
-    thresholds = [*zip(*held_out.values(), strict=True), *((e,) for e in extra[kept:]), *(p for p in filmed[1::2] if p)]
+    kinds, held_out = validation(bench, arguments)
+    unseen = [*zip(kinds, zip(*held_out.values(), strict=True), strict=True)]
+    unseen += [(more.kinds[k], (extra[k],)) for k in range(kept, len(extra))] if more is not None else []
+    unseen += [("video", tuple(part)) for part in filmed[1::2] if part]
+    thresholds: dict[str, list[Sequence[Evidence]]] = {}
+    for kind, person in unseen:
+        thresholds.setdefault(kind, []).append(person)
     calibrated = fit(bench.asked, clean, attacked, thresholds)
     alarms = {f"false_alarms_validation_{c}": share(part, calibrated) for c, part in held_out.items()}
     return calibrated, {
         **alarms,
         "validation_people": arguments.validation,
-        "threshold_people": len(thresholds),
+        "threshold_people": sum(map(len, thresholds.values())),
+        **{f"threshold_people_{kind or 'unknown'}": len(part) for kind, part in sorted(thresholds.items())},
         "training_people": len(people.names) + kept,
         "attacked_people": len(people.names),
         "clips": len(arguments.clips),
@@ -198,7 +204,8 @@ def _people(arguments: argparse.Namespace) -> tuple[faces.Split, faces.Split | N
     people = faces.split(arguments.data, ["train"], arguments.train, arguments.seed)
     if not arguments.clean:
         return people, None
-    return people, faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, skip=arguments.train)
+    more = faces.split(arguments.data, ["train"], arguments.clean, arguments.seed, evenly=True, without=people.names)
+    return people, more
 
 
 def by_person(clips: Sequence[Path]) -> list[list[Path]]:
@@ -215,14 +222,17 @@ def _video_words(clips: Sequence[Path]) -> str:
     return f"; clean video: {len(clips)} clips of {len(by_person(clips))} people, half of them for each"
 
 
-def validation(bench: Bench, arguments: argparse.Namespace, channel: str) -> list[Evidence]:
-    """What is measured of the clean validation people after a channel."""
-    found: list[Evidence] = []
-    while len(found) < arguments.validation:
-        count = min(CHUNK, arguments.validation - len(found))
-        part = faces.split(arguments.data, ["val"], count, arguments.seed, skip=len(found))
-        found += bench.evidence(faces.clean(part, channel), f"val-clean-{channel}")
-    return found
+def validation(bench: Bench, arguments: argparse.Namespace) -> tuple[list[str], dict[str, list[Evidence]]]:
+    """The kind of picture of each clean validation person, and what is measured of them after each channel."""
+    kinds: list[str] = []
+    found: dict[str, list[Evidence]] = {channel: [] for channel in faces.CHANNELS}
+    while len(kinds) < arguments.validation:
+        count = min(CHUNK, arguments.validation - len(kinds))
+        part = faces.split(arguments.data, ["val"], count, arguments.seed, skip=len(kinds), evenly=True)
+        kinds += part.kinds
+        for channel, seen in found.items():
+            seen += bench.evidence(faces.clean(part, channel), f"val-clean-{channel}")
+    return kinds, found
 
 
 def attacked_crops(people: faces.Split, change: torch.Tensor, channel: str) -> Crops:

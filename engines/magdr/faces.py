@@ -6,7 +6,8 @@ Attacks are made once for each face and kept in a work folder, so that calibrati
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,15 @@ CLEAN_CHANNELS: dict[str, Callable[[Crops], Crops]] = {
 
 @dataclass(frozen=True)
 class Split:
-    """The guard regions (N, 3, 288, 288) RGB in [0, 1] of some people, by name; `size` is the side of a head crop."""
+    """The guard regions (N, 3, 288, 288) RGB in [0, 1] of some people, by name; `size` is the side of a head crop.
+
+    `kinds` says what each picture is, where the pack tells (`engines.data.origin`).
+    """
 
     names: list[str]
     guards: Tensor
     size: int = 128
+    kinds: Sequence[str] = ()
 
     def heads(self, guards: Tensor | None = None) -> Tensor:
         """The head crops (N, 3, size, size) in [0, 1] of these guard regions, or of changed ones."""
@@ -84,23 +89,42 @@ def split(
     size: int = 128,
     skip: int = 0,
     photographs: bool = False,
+    evenly: bool = False,
+    without: Container[str] = (),
 ) -> Split:
     """`count` heads of the pack's splits `names`, in an order drawn by the seed, after the first `skip`.
 
-    `photographs` leaves out the faces that a network drew. Raises UsageError where there are not as many.
+    `photographs` leaves out the faces that a network drew, `without` those of these names; `evenly` lets the kinds of
+    picture take turns, so that the many do not crowd out the few. Raises UsageError where there are not as many.
     """
-    heads = heads_of(data, names, skip + count, photographs)
-    order = np.random.default_rng(seed).permutation(len(heads))[skip : skip + count]
-    chosen = Heads([heads[k] for k in order], torch.device("cpu"))
-    return Split(chosen.names, chosen.rgb.float() / 255, size)
+    heads = [head for head in heads_of(data, names, skip + count, photographs) if head.name not in without]
+    _enough(heads, skip + count, data, names)
+    order = [heads[k] for k in np.random.default_rng(seed).permutation(len(heads))]
+    chosen = (_in_turns(order) if evenly else order)[skip : skip + count]
+    kept = Heads(chosen, torch.device("cpu"))
+    return Split(kept.names, kept.rgb.float() / 255, size, [head.origin for head in chosen])
+
+
+def _in_turns(heads: Sequence[pack.Head]) -> list[pack.Head]:
+    """One of each origin, one more of each, and so on; within an origin they keep their order."""
+    turns: Counter[str] = Counter()
+    turn = {}
+    for head in heads:
+        turn[head.name] = turns[head.origin]
+        turns[head.origin] += 1
+    return sorted(heads, key=lambda head: turn[head.name])
 
 
 def heads_of(data: Path, names: Sequence[str], least: int, photographs: bool = False) -> list[pack.Head]:
     """The heads of the pack's splits `names`. Raises UsageError where there are fewer than `least`."""
     heads = [head for head in pack.read(data, list(names)) if not (photographs and head.origin == DRAWN)]
+    _enough(heads, least, data, names)
+    return heads
+
+
+def _enough(heads: Sequence[pack.Head], least: int, data: Path, names: Sequence[str]) -> None:
     if len(heads) < least:
         raise UsageError(f"{data} has {len(heads)} heads of {', '.join(names)}; {least} were asked for")
-    return heads
 
 
 def clean(people: Split, channel: str) -> Crops:

@@ -2,12 +2,13 @@
 
 Middles and widths are those of clean training faces. The weights w of eq. 6 and the balance lambda of eq. 9 are the
 logistic regression that tells attacked training faces from clean ones, shrunk towards 0. The thresholds are quantiles
-of clean people who were not trained on, re-encoded ones among them, so that false alarms are known.
+of clean people who were not trained on, re-encoded ones among them, so that false alarms are known; of each kind of
+picture by itself, so that many small stills do not speak for a few photographs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 Floats = npt.NDArray[np.float64]
+
+HeldOut = Mapping[str, Sequence[Sequence[Evidence]]]
+"""The clean faces of each of other people, as they were delivered, by kind of picture; no kind is empty."""
 
 FALSE_ALARMS = 0.01
 RIDGE = 0.005
@@ -68,10 +72,10 @@ def fit(
     asked: Asked,
     clean: Sequence[Evidence],
     attacked: Sequence[Evidence],
-    held_out: Sequence[Sequence[Evidence]],
+    held_out: HeldOut,
     false_alarms: float = FALSE_ALARMS,
 ) -> ProbeCalibration:
-    """The calibration of one probe. `held_out` has the clean faces of each of other people, as they were delivered."""
+    """The calibration of one probe."""
     if not (clean and attacked and held_out):
         raise UsageError("a calibration needs clean, attacked and held-out faces")
     draft = asked.draft().model_copy(update={"distortion": _usual(clean), "consistency": _usual_changes(clean)})
@@ -94,20 +98,20 @@ def fit(
     return with_thresholds(fitted, held_out, false_alarms)
 
 
-def with_thresholds(
-    calibration: ProbeCalibration, held_out: Sequence[Sequence[Evidence]], false_alarms: float
-) -> ProbeCalibration:
-    """The three thresholds that at most this share of clean people exceeds by any of their faces."""
-    people = [[judge(evidence, calibration) for evidence in faces] for faces in held_out]
+def with_thresholds(calibration: ProbeCalibration, held_out: HeldOut, false_alarms: float) -> ProbeCalibration:
+    """The three thresholds that at most this share of clean people, of any kind, exceeds by any of their faces."""
+    kinds = [[[judge(face, calibration) for face in faces] for faces in people] for people in held_out.values()]
+
+    finals = [score.final for people in kinds for scores in people for score in scores]
 
     def limit(name: str) -> float:
-        worst = sorted(max(getattr(score, name) for score in scores) for scores in people)
-        return round(worst[-1 - int(false_alarms * len(worst))] + 1e-4, 5)
+        worst = [sorted(max(getattr(score, name) for score in scores) for scores in people) for people in kinds]
+        return round(max(scores[-1 - int(false_alarms * len(scores))] for scores in worst) + 1e-4, 5)
 
     return calibration.model_copy(
         update={
             "threshold": limit("final"),
-            "usual": round(float(np.median([score.final for scores in people for score in scores])), 5),
+            "usual": round(float(np.median(finals)), 5),
             "threshold_distortion": limit("distortion"),
             "threshold_consistency": limit("consistency"),
         }

@@ -49,9 +49,9 @@ def many(count: int, loud: float, seed: int) -> list[Evidence]:
     return [evidence(rng, loud) for _ in range(count)]
 
 
-def alone(found: list[Evidence]) -> list[list[Evidence]]:
-    """Each face a person."""
-    return [[one] for one in found]
+def alone(found: list[Evidence]) -> dict[str, list[list[Evidence]]]:
+    """Each face a person, all of one kind of picture."""
+    return {"stills": [[one] for one in found]}
 
 
 class TestFit:
@@ -71,6 +71,14 @@ class TestFit:
         assert np.abs(regions).sum() == pytest.approx(1, abs=1e-3)
         assert np.abs(regions[1]).max() < 1e-6  # never counted, so it has learned nothing
 
+    def test_a_few_pictures_of_one_kind_have_a_say_beside_the_many(self) -> None:
+        few = [[one] for one in many(5, 0.02, 3)]
+        both = alone(many(600, 0, 2)) | {"photographs": few}
+        calibration = fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), both)
+        assert not any(judge(e, calibration).perturbed for (e,) in few)
+        mixed = {"all": [*both["stills"], *few]}
+        assert any(judge(e, fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), mixed)).perturbed for (e,) in few)
+
     def test_the_first_condition_alone_is_a_calibration_too(self) -> None:
         few = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2))).first()
         assert few.conditions == ("Male",)
@@ -79,7 +87,7 @@ class TestFit:
 
     def test_each_part_is_needed(self) -> None:
         with pytest.raises(UsageError, match="held-out"):
-            fit(ASKED, many(4, 0, 0), many(4, 1, 1), [])
+            fit(ASKED, many(4, 0, 0), many(4, 1, 1), {})
 
     def test_a_calibration_survives_its_file(self, tmp_path: Path) -> None:
         fitted = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2)))
@@ -130,7 +138,7 @@ class TestCalibrate:
     def fitted(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         seen: dict[str, list[Any]] = {}
 
-        def fit(asked: Asked, clean: list[str], attacked: list[str], held_out: list[tuple[str, ...]]) -> None:
+        def fit(asked: Asked, clean: list[str], attacked: list[str], held_out: dict[str, list[tuple[str]]]) -> None:
             seen.update(clean=clean, attacked=attacked, held_out=held_out)
 
         monkeypatch.setattr(calibrate, "fit", fit)
@@ -151,7 +159,7 @@ class TestCalibrate:
         _, results = calibrate.calibrate(Stand(), self.arguments(tmp_path, clips=clips))  # type: ignore[arg-type]
         fitted_on = {e for e in fitted["clean"] if e.startswith("clip")}
         assert fitted_on == {"clip-st_a_clip1", "clip-st_a_clip2", "clip-lp_d0"}
-        (others,) = [part for part in fitted["held_out"] if part[0].startswith("clip")]
+        (others,) = fitted["held_out"]["video"]
         assert set(others) == {"clip-st_b_clip1", "clip-st_b_clip_2"}
         # One validation person, two of the five who are not attacked, and whoever is in the clips of b.
         assert (results["validation_people"], results["threshold_people"], results["clips"]) == (1, 4, 5)
@@ -276,6 +284,23 @@ class TestFaces:
         assert len(faces.split(data, ["train"], 4, 0).names) == 4
         with pytest.raises(UsageError, match="were asked for"):
             faces.split(data, ["val"], 100, 0)
+
+    def test_kinds_of_picture_take_turns_and_those_named_stay_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from .test_parser import heads_with_masks
+
+        heads = pack.read(heads_with_masks(tmp_path), ["train"])
+        heads = [replace(head, origin="rare" if k < 3 else "many") for k, head in enumerate(heads)]
+        monkeypatch.setattr(faces.pack, "read", lambda path, names: heads)
+        rare = [head.name for head in heads[:3]]
+        found = faces.split(tmp_path, ["train"], 5, 0, evenly=True, without=rare[:1])
+        assert sorted(found.kinds[:4]) == ["many", "many", "rare", "rare"]
+        assert {"many", "rare"} == set(found.kinds[:2])
+        assert rare[0] not in found.names
+        assert faces.split(tmp_path, ["train"], 3, 0, skip=2, evenly=True, without=rare[:1]).names == found.names[2:]
+        with pytest.raises(UsageError, match="were asked for"):
+            faces.split(tmp_path, ["train"], len(heads), 0, without=rare[:1])
 
     def test_faces_that_a_network_drew_can_be_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from .test_parser import heads_with_masks
