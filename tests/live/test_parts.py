@@ -162,8 +162,11 @@ def test_a_source_that_hung_and_sends_all_at_once_is_no_slow_machine(clock: Cloc
     pressure.note(late=True)
     assert not pressure.too_slow
     pressure.forget()
-    fill(pressure, clock, every=3)
+    fill(pressure, clock, every=1)
     assert pressure.too_slow, "nor does one on another connection"
+    pressure.forget()
+    fill(pressure, clock, every=3)
+    assert pressure.too_slow, "what is forgotten is not taken off a second time"
 
 
 def test_a_source_that_is_away_is_not_called_a_slow_machine(clock: Clock) -> None:
