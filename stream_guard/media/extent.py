@@ -33,18 +33,25 @@ class Extent:
         self._expected = self._promise(container, video, names)
         self._first: int | None = None
         self._last = 0
+        self._cut = False
+        """Whether an edit list hides a part of the video."""
         self._reach = self._start
 
     @property
     def end(self) -> int | None:
         """Where the video ends in its own ticks, where the index says so exactly."""
-        return None if not self._indexed or self._ticks is None else self._ticks + round(self._start / self._base)
+        if not self._indexed or self._ticks is None or self._late_and_cut:
+            return None
+        return self._ticks + round(self._start / self._base)
 
     def see(self, packet: av.Packet[Any]) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             self._reach = max(self._reach, float((stamp + (packet.duration or 0)) * Fraction(packet.time_base)))
-        if packet.stream_index == self._video and packet.dts is not None:
+        if packet.stream_index != self._video:
+            return
+        self._cut = self._cut or packet.is_discard
+        if packet.dts is not None:
             self._first = packet.dts if self._first is None else self._first
             self._last = max(self._last, packet.dts + (packet.duration or 0))
 
@@ -58,6 +65,9 @@ class Extent:
             # Counted in decoding times: presentation times of reordered frames carry no exact durations.
             span = 0 if self._first is None else self._last - self._first
             missing = float(((self._ticks or 0) - span) * self._base)
+            if self._late_and_cut:
+                missing -= self._start
+                self._expected = report.expected_seconds = self._expected - self._start
             slack = 1.5 * (span / max(report.frames, 1)) * float(self._base)
             report.read_seconds = self._expected - max(missing, 0.0)
         else:
@@ -65,6 +75,11 @@ class Extent:
             slack = SLACK_SECONDS
         if missing > max(slack, 1e-6):
             report.truncated, report.missing_seconds = True, missing
+
+    @property
+    def _late_and_cut(self) -> bool:
+        """FFmpeg's duration then counts from zero, with the pause before the start, or counts what is hidden too."""
+        return self._cut and self._start > 0
 
     def _promise(self, container: av.container.InputContainer, video: VideoStream, names: list[str]) -> float | None:
         self._ticks = video.duration

@@ -95,10 +95,11 @@ class CopyTrack:
 
 
 class Cuts:
-    """What an edit list cuts out between two parts of a movie, for one stream.
+    """What an edit list cuts out of a movie, for one stream.
 
     The packets are there, hidden, at times that are taken; without the mark they would be heard again. Those before the
-    first that is not hidden stay: they warm up its decoder.
+    first that is not hidden stay, as they warm up its decoder, where they lie before zero and so can be hidden anew.
+    Of those in the pause before a late start only the last does.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,14 @@ class Cuts:
 
     def hide(self, packet: av.Packet[Any]) -> bool:
         self._begun = self._begun or not packet.is_discard
-        return self._begun and packet.is_discard
+        return packet.is_discard and (self._begun or _in_pause(packet))
+
+
+def _in_pause(packet: av.Packet[Any]) -> bool:
+    """Whether a stream begins later than zero, and later than with the packet that follows this one."""
+    start, stamp = packet.stream.start_time or 0, packet.pts if packet.pts is not None else packet.dts
+    reach = (stamp or 0) + (2 if packet.stream.type == "audio" else 1) * (packet.duration or 0)
+    return start > 0 and reach <= start
 
 
 def _begins_at_zero(

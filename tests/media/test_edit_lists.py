@@ -90,3 +90,27 @@ def test_hidden_sound_before_the_first_that_is_heard_stays_hidden(tmp_path: Path
     transcode(str(source), str(tmp_path / "out.mp4"), QUICK)
     assert read(tmp_path / "out.mp4").payload[1] == read(source).payload[1]
     assert samples(tmp_path / "out.mp4") == samples(source)
+
+
+@pytest.mark.parametrize("part", [(1000, 0), (1000, 10 * 512)], ids=["its end", "its start and end"])
+def test_a_late_start_of_what_is_cut_is_neither_missing_nor_added_at_the_end(
+    part: tuple[int, int], tmp_path: Path
+) -> None:
+    """FFmpeg counts the pause before the first picture into the duration, or counts what is hidden."""
+    clip = media.write(tmp_path / "in.mp4", media.Clip(frames=50, options={"bf": "0"}, audio=()))
+    source = edited(clip, [(600, -1), part])
+    report = transcode(str(source), str(tmp_path / "out.mkv"), QUICK)[0]
+    assert (report.frames, report.truncated) == (25, False)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.duration == pytest.approx(1.6e6, abs=1000)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_hidden_sound_is_not_heard_in_the_pause_before_a_late_start(suffix: str, tmp_path: Path) -> None:
+    """All but the packet that warms up the decoder: the pause is longer than what is hidden."""
+    clip = media.write(tmp_path / "in.mp4", media.Clip(frames=50, options={"bf": "0"}))
+    source = edited(clip, [(600, -1), (1000, 6400)], [(600, -1), (1000, 1024 + 10 * 1024)])
+    assert read(source).packets[1][0] < Fraction(4, 10)
+    transcode(str(source), str(tmp_path / f"out{suffix}"), QUICK)
+    first = read(tmp_path / f"out{suffix}").packets[1][0]
+    assert float(first) == pytest.approx(0.6 - 1024 / 44100, abs=0.001)
