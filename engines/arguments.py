@@ -44,12 +44,19 @@ def check(arguments: argparse.Namespace) -> None:
     elif out is not None:
         _picture(arguments)
         _file(out)
+    for path in _paths(getattr(arguments, "clips", None)):
+        if not path.exists():
+            raise UsageError(f"--clips {path}: there is no such file or folder")
 
 
 def _numbers(value: Any) -> Iterator[float]:
     for one in value if isinstance(value, list | tuple) else [value]:
         if isinstance(one, int | float) and not isinstance(one, bool):
             yield one
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    yield from (one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, Path))
 
 
 def _in_range(name: str, number: float, arguments: argparse.Namespace) -> None:

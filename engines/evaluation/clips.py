@@ -86,6 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--crf", type=float, default=20)
     parser.add_argument("--samples", type=int, default=8)
     given = parser.parse_args(arguments)
+    if missing := [str(clip) for clip in given.clips if not clip.exists()]:
+        parser.error(f"there is no {', '.join(missing)}")  # before the others are measured
     encoder = EncoderSettings(codec="libx264", preset="veryfast", crf=given.crf)
     known = {clip.person for pack in given.data for clip in read_clips(pack, ["train"])}
     others = [card.title for card in list_engines() if card.kind == "generator" and not card.surrogate]

@@ -52,6 +52,22 @@ def test_a_number_that_cannot_be_meant_is_refused(
     assert said in refused(words, capsys)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "magdr-video", "--clips"],
+        ["calibrate-inputs", "--data", "none.pack", "--clips"],
+        ["evaluate", "flicker", "--data", "none.pack", "--clips"],
+    ],
+)
+def test_a_clip_that_is_missing_is_said_before_the_others_are_measured(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, missing = tmp_path / "there.mp4", tmp_path / "missing.mp4"
+    there.write_bytes(b"no video: nobody looks into it")
+    assert f"--clips {missing}: there is no such file or folder" in refused([*words, str(there), str(missing)], capsys)
+
+
 def test_documented_zeros_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     everyone = ["evaluate", "detectors", "--detectors", "d", "--fakes", "f", "--data", "none.pack", "--faces", "0"]
     for words, said in ((everyone, "--faces"), ([*TABLE, "--bound-faces", "0", "--threads", "0"], "--bound-faces")):
@@ -88,7 +104,7 @@ def test_the_folder_of_a_result_is_made_before_anything_is_measured(
     out = tmp_path / "no" / "dir" / "x.json"
     seen = []
     monkeypatch.setattr("engines.magdr.video.run", lambda arguments: seen.append(arguments.out.parent.is_dir()))
-    assert cli.main([*VIDEO, "--out", str(out)]) == 0
+    assert cli.main(["evaluate", "magdr-video", "--clips", __file__, "--out", str(out)]) == 0
     assert seen == [True]
 
 

@@ -24,7 +24,11 @@ def test_a_group_without_clips_is_left_out():
     assert list(grouped([row(False, 10, 1.0)])) == ["strangers"]
 
 
-def test_a_clip_without_a_face_is_left_out_and_does_not_end_the_others(monkeypatch, capsys):
+def test_a_clip_without_a_face_is_left_out_and_does_not_end_the_others(monkeypatch, capsys, tmp_path):
+    for name in ("wall.mp4", "ann.mp4"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+
     def protect(clip, *rest, **options):
         return SimpleNamespace(faces=0)
 
@@ -41,3 +45,10 @@ def test_a_clip_without_a_face_is_left_out_and_does_not_end_the_others(monkeypat
     said = capsys.readouterr()
     assert json.loads(said.out)["clips"] == 1
     assert "wall.mp4: no face was found in it; it is left out" in said.err
+
+
+def test_a_clip_that_is_missing_is_said_before_the_others_are_measured(monkeypatch, capsys):
+    monkeypatch.setattr(clips, "read_clips", lambda pack, splits: pytest.fail("it has begun"))
+    with pytest.raises(SystemExit):
+        clips.main([__file__, "missing.mp4", "--data", "p"])
+    assert "there is no missing.mp4" in capsys.readouterr().err
