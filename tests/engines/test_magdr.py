@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from engines.data import pack
@@ -19,10 +20,10 @@ from engines.generators.target import Target
 from engines.magdr import baselines, calibrate, faces, tables, video
 from engines.magdr.adaptive import straight_through, through_operations
 from engines.magdr.calibrate import read_evidence, write, write_evidence
-from engines.magdr.fit import Asked, fit
+from engines.magdr.fit import LESS, RIDGE, Asked, fit, with_thresholds
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.magdr.calibration import Calibration, load_calibration
-from stream_guard.magdr.detector import Evidence, judge
+from stream_guard.magdr.detector import Evidence, judge, standardised
 from stream_guard.magdr.regions import NAMES
 from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
@@ -78,6 +79,55 @@ class TestFit:
         assert not any(judge(e, calibration).perturbed for (e,) in few)
         mixed = {"all": [*both["stills"], *few]}
         assert any(judge(e, fit(ASKED, many(40, 0, 0), many(40, 0.05, 1), mixed)).perturbed for (e,) in few)
+
+    def test_it_is_the_ridge_regression_of_what_eq_6_and_7_weigh(self) -> None:
+        """At the least of a weighted log loss its gradient is that of the ridge: found anew from what was written."""
+        clean, attacked = many(30, 0, 0), many(18, 0.01, 1)
+        c = fit(ASKED, clean, attacked, alone(many(20, 0, 2)))
+        rows = [*clean, *attacked]
+        apart = np.stack([(standardised(e.distances, c.distortion) * e.counts[..., None]).ravel() for e in rows])
+        moved = np.stack([standardised(e.changes, c.consistency).ravel() for e in rows])
+        features = np.concatenate([LESS * apart, moved], 1)
+        loud, fragile = c.balance * c.slope, c.slope
+        weights = np.r_[loud / LESS * np.ravel(c.distortion.weights), fragile * np.ravel(c.consistency.weights)]
+        label = np.r_[np.zeros(30), np.ones(18)]
+        share = np.r_[np.full(30, 0.5 / 30), np.full(18, 0.5 / 18)]
+
+        def error(bias: float) -> np.ndarray:
+            return share * (1 / (1 + np.exp(-(features @ weights + bias))) - label)
+
+        bias = brentq(lambda b: float(error(b).sum()), -50, 50)
+        np.testing.assert_allclose(features.T @ error(bias), -RIDGE * weights, atol=1e-4)
+        assert np.abs(RIDGE * weights).max() > 1e-3
+
+    def test_what_is_usual_is_the_middle_and_spread_of_faces_where_a_region_counts(self) -> None:
+        clean = many(20, 0, 0)
+        for e in clean[:13]:
+            e.counts[0, 3] = False  # seven are left: too few to say anything
+        for e in clean[:12]:
+            e.counts[0, 4] = False
+            e.distances[0, 4] *= 50
+        c = fit(ASKED, clean, many(10, 0.05, 1), alone(many(20, 0, 2)))
+        middle, width = np.array(c.distortion.middle)[0], np.array(c.distortion.width)[0]
+        seen = np.log([e.distances[0, 4] for e in clean[12:]])
+        np.testing.assert_allclose(middle[4], np.median(seen, 0), rtol=1e-4)
+        np.testing.assert_allclose(width[4], np.maximum(2 * seen.std(0), 0.1), rtol=1e-4)
+        assert (middle[3] == 0).all()
+        assert (width[3] == 1e3).all()
+        changes = np.log([e.changes[0] for e in clean])
+        np.testing.assert_allclose(np.array(c.consistency.middle)[0], np.median(changes, 0), rtol=1e-4)
+
+    def test_thresholds_are_passed_by_the_share_of_people_that_is_allowed_by_any_face(self) -> None:
+        c = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2)))
+        people = [many(1 + k % 3, 0, 100 + k) for k in range(120)]
+        found = with_thresholds(c, {"stills": people}, 0.02)
+        for name in ("final", "distortion", "consistency"):
+            limit = getattr(found, "threshold" if name == "final" else f"threshold_{name}")
+            worst = sorted((max(getattr(judge(e, c), name) for e in faces) for faces in people), reverse=True)
+            assert worst[1] > limit  # two of 120 may
+            assert worst[2] == pytest.approx(limit - 1e-4, abs=1e-5)
+        finals = [judge(e, c).final for faces in people for e in faces]
+        assert found.usual == pytest.approx(float(np.median(finals)), abs=1e-5)
 
     def test_the_first_condition_alone_is_a_calibration_too(self) -> None:
         few = fit(ASKED, many(20, 0, 0), many(20, 0.05, 1), alone(many(20, 0, 2))).first()
