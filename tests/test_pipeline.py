@@ -299,6 +299,21 @@ def test_an_error_while_closing_is_an_error() -> None:
     assert not sink.closed
 
 
+def test_stages_are_closed_from_the_last_to_the_first_and_the_first_error_of_it_is_told() -> None:
+    closed: list[str] = []
+
+    def closing(name: str) -> type[ProtectAll]:
+        def close(stage: ProtectAll) -> None:
+            closed.append(name)
+            raise RuntimeError(f"{name} will not go")
+
+        return type(name, (ProtectAll,), {"name": name, "close": close})
+
+    with pytest.raises(StageError, match="third will not go"):
+        run(pipeline(spec(FindOne), spec(closing("second")), spec(closing("third"))), FakeSource(frames()), FakeSink)
+    assert closed == ["third", "second"]
+
+
 def test_stop_joins_all_and_aborts() -> None:
     stop, sink = threading.Event(), FakeSink()
 

@@ -28,6 +28,7 @@ def known(*faces: Face) -> Frame:
         (known(FACE.protected()), None),
         (known(FACE), NOT_PROTECTED),
         (known(FACE.protected(), FACE.unprotected("too_small")), "too_small"),
+        (known(FACE.protected(), FACE.unprotected("no_change"), FACE.unprotected("too_small")), "no_change"),
     ],
 )
 def test_a_pipeline_that_protects_answers_for_every_face(shown: Frame, reason: str | None) -> None:

@@ -112,6 +112,8 @@ class TestUnknown:
         assert [v.label for v in verdicts(stage, [fits])[0]] == ["fake"]
         self.check(verdicts(stage, [small])[0], "too_small")
         assert [v.label for v in verdicts(told, [small])[0]] == ["fake"]
+        slim = framed(255, box=Box(60, 40, 60 + least // 2, 40 + least))
+        assert [v.label for v in verdicts(stage, [slim])[0]] == ["fake"], "the crop is a square of the longer side"
 
     def test_an_unsupported_format(self, tmp_path: Path) -> None:
         (found,) = verdicts(opened(tmp_path), [framed(255, format="monob")])
