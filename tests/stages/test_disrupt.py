@@ -220,6 +220,16 @@ class TestHold:
         assert len(batches) == runs
         assert not any(frame.unprotected for frame in done)
 
+    def test_after_a_reset_a_number_is_another_face(self, tmp_path: Path) -> None:
+        """The tracker counts from 1 again: on another connection the first face may be anybody's."""
+        stage = opened(tmp_path, hold=10)
+        batches = _counted(stage)
+        for index in range(4):
+            one(stage, framed(paint("yuv420p", 256, 192), FACE, index=index))
+            if index == 1:
+                stage.reset()
+        assert len(batches) == 2
+
     def test_a_held_perturbation_moves_along(self, tmp_path: Path) -> None:
         stage = opened(tmp_path, "follows", hold=5)
         patches = []
