@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ from av.stream import Stream
 
 from stream_guard.backoff import Backoff
 from stream_guard.media.live import output as live_output
+from stream_guard.media.live.contract import LiveOutput
 from stream_guard.media.live.mould import Mould
 from stream_guard.media.live.output import Output
 from stream_guard.media.live.places import Place
@@ -43,7 +46,7 @@ class Disk(io.BytesIO):
 class FakePlace:
     """Gives one disk after the other."""
 
-    format, url, shown, flow, for_good = "nut", "there", "there", None, True
+    format, url, shown, flow, files, for_good = "nut", "there", "there", None, None, True
 
     def __init__(self, *disks: Disk) -> None:
         self.muxer_options = {"flush_packets": "1"}
@@ -179,3 +182,47 @@ def test_an_output_that_failed_for_good_counts_what_it_is_given() -> None:
     assert (output.state, output.error) == ("failed", "No space left on device")
     assert (output.pictures, output.dropped) == (0, 2)
     assert waiting(output) == []
+
+
+def cast_mpeg(out: av.container.OutputContainer, format: str) -> dict[int, Stream]:
+    stream = out.add_stream("mpeg2video", rate=RATE)
+    stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
+    return {0: stream}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("written", ["x2.ts.tmp", "x.m3u8.tmp.new"])
+def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path: Path, written: str) -> None:
+    """FFmpeg's own writing lists segments that are cut off, empties the playlist, and says nothing."""
+    playlist, full = tmp_path / "x.m3u8", tmp_path / written
+
+    def run() -> None:
+        place = Place(LiveOutput(str(playlist), options=(("hls_time", "1"), ("hls_list_size", "9"))))
+        mould = cast(Mould, SimpleNamespace(cast=cast_mpeg))
+        output = Output(place, mould, Backoff(), lambda kind, words: None)
+        output.state = "open"  # before it is, nothing but the newest would be kept
+        for number in range(2 * RATE):
+            output.put(unit(number, key=number % RATE == 0))
+        output.end()
+        try:
+            output._session()
+        finally:
+            output.abort()
+            assert output.pictures + output.dropped == 2 * RATE
+
+    def listed() -> list[str]:
+        return [line for line in playlist.read_text().splitlines() if line.endswith(".ts")]
+
+    run()
+    playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST\n", ""))
+    assert listed() == ["x0.ts", "x1.ts"]
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        run()
+    assert listed() == ["x0.ts", "x1.ts"], "what players had"
+    full.unlink(missing_ok=True)
+    (tmp_path / "x2.ts").unlink(missing_ok=True)
+    run()
+    assert listed() == ["x0.ts", "x1.ts", "x2.ts", "x3.ts"]
+    assert "#EXT-X-DISCONTINUITY" in playlist.read_text()
+    assert min(path.stat().st_size for path in tmp_path.glob("x*.ts")) > RATE * SIDE * SIDE

@@ -143,6 +143,7 @@ class Output:
             out = self._open()
             self._feed(out)
             out.close()
+            self._check_files()
             clean = not self._given_up
         finally:
             if not clean:
@@ -155,7 +156,9 @@ class Output:
     def _open(self) -> av.container.OutputContainer:
         self._attempts += 1
         file = self._place.open()
-        out = av.open(file, "w", format=self._place.format, container_options=self._place.muxer_options)
+        files, options = self._place.files, self._place.muxer_options
+        opens = None if files is None else files.open
+        out = av.open(file, "w", format=self._place.format, container_options=options, io_open=opens)
         try:
             self._streams = self._mould.cast(out, self._place.format)
             out.start_encoding()
@@ -187,11 +190,17 @@ class Output:
             packet.stream = stream
             try:
                 out.mux(packet)
+                self._check_files()
             except BaseException:
                 self.dropped += unit.video
                 raise
             self.bytes += len(unit.data)
             self.pictures += unit.video
+
+    def _check_files(self) -> None:
+        """Raises OSError for a file that the muxer opened by itself and could not write."""
+        if self._place.files is not None:
+            self._place.files.check()
 
     def _discard(self, out: av.container.OutputContainer | None) -> None:
         """Close a muxer whose place is gone: a flow that says so is sent no trailer."""

@@ -15,6 +15,7 @@ from ..containers import container_for, suffix_of
 from . import bridge
 from .contract import Dial, LiveOutput, as_named
 from .native import Wire, protocols
+from .playlist import HlsFiles
 from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
 
@@ -45,6 +46,8 @@ class Place:
         self.shown = redact(output.url)
         self.format = output.format or _format(output.url)
         self.flow: Flow | None = None
+        self.files: HlsFiles | None = None
+        """What an HLS muxer opens by itself, since the last `open`; the output's thread asks it for errors."""
         self._rule = outgoing(output.url)
         self._options, self._dial = dict(output.options), dial
         self._goes_on = False
@@ -72,6 +75,7 @@ class Place:
             path = self._path()
             if self.format != "hls":
                 return _free(path)
+            self.files = HlsFiles()
             self._goes_on = path in _BEGUN or _unfinished(path)
             _BEGUN.add(path)
             return path

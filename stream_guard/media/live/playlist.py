@@ -1,0 +1,90 @@
+"""The files of an HLS output, written by us: FFmpeg's muxer goes on as if nothing were when a disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from typing import IO
+
+WRITE = 2
+"""The flag of FFmpeg (AVIO_FLAG_WRITE) with which a file is opened to be written."""
+
+
+class HlsFiles:
+    """What one muxer opens. `check` raises the first error: the muxer itself would overlook it.
+
+    A playlist comes to its name when it is whole, and so are the segments that it lists: otherwise the one before is
+    left, with its numbers, to the players and to the muxer that carries it on.
+    """
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def open(self, path: str, flags: int, options: Mapping[str, str]) -> IO[bytes]:
+        """For `av.open(io_open=…)`: the file at `path`. Raises OSError for one that cannot be created."""
+        if not flags & WRITE:
+            return _read(path)
+        return _Playlist(path, self) if path.removesuffix(".tmp").endswith(".m3u8") else _Segment(path, self)
+
+    def failed(self, error: OSError) -> None:
+        """Called by the files; a muxer that was told would open and close others in vain before it says so."""
+        self.error = self.error or error
+
+    def check(self) -> None:
+        """Raises the OSError of the first file that could not be written."""
+        if self.error is not None:
+            raise self.error
+
+
+class _Segment(io.FileIO):
+    def __init__(self, path: str, files: HlsFiles) -> None:
+        super().__init__(path, "w")
+        self._files = files
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) or 0 :]
+        except OSError as error:
+            self._files.failed(error)
+        return len(data)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # some file systems write no sooner
+            self._files.failed(error)
+
+
+class _Playlist(io.BytesIO):
+    def __init__(self, path: str, files: HlsFiles) -> None:
+        super().__init__()
+        self._path, self._files = path, files
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        whole = self.getvalue()
+        super().close()
+        if self._files.error is not None:
+            return
+        begun = f"{self._path}.new"
+        try:
+            with open(begun, "wb") as file:
+                file.write(whole)
+            os.replace(begun, self._path)
+        except OSError as error:
+            self._files.failed(error)
+            with contextlib.suppress(OSError):
+                os.unlink(begun)
+
+
+def _read(path: str) -> IO[bytes]:
+    """Empty where there is none: a muxer that carries a playlist on goes without."""
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return io.BytesIO()
