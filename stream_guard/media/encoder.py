@@ -26,6 +26,7 @@ from .formats import FULL_ONLY, choose_format, has_alpha, subsampling
 from .hdr import dynamic_hdr, hdr_options, static_hdr
 from .info import VideoInfo
 from .inner import Hidden, hidden
+from .losses import Latecomers
 from .orientation import orientation_of
 from .palette import Palette
 from .settings import ENCODERS, Encoder, EncoderSettings, encoder_options, joined
@@ -105,6 +106,7 @@ class VideoTrack:
         if info.interlaced:
             self._interlace(self.stream.codec_context, seen)
         self._rotate(first)
+        self._latecomers = Latecomers(first, self._encoder.name)
         self._captions_lost = False
         self._look_for_captions(first)
         self._opaque_so_far = opaque and has_alpha(info.pix_fmt) and not has_alpha(self.pix_fmt)
@@ -124,6 +126,7 @@ class VideoTrack:
         return packets
 
     def _prepared(self, frame: Frame, key: bool) -> av.VideoFrame:
+        self._warnings += self._latecomers.look(frame.picture, frame.time_seconds)
         self._look_for_captions(frame.picture)
         self._look_for_transparency(frame)
         self._conformer.look(frame.picture, frame.time_seconds)

@@ -14,7 +14,7 @@ from .side_data import kinds, side_data
 # rational of two int32; then two flags that say which half is there.
 _MASTERING = struct.Struct("=20i2i")
 _LIGHT = struct.Struct("=2I")
-_DYNAMIC = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_RPU_BUFFER", "DOVI_METADATA")
+DYNAMIC = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_RPU_BUFFER", "DOVI_METADATA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def static_hdr(picture: av.VideoFrame) -> StaticHdr:
 
 def dynamic_hdr(picture: av.VideoFrame) -> list[str]:
     """Names of HDR metadata that changes from frame to frame, which no encoder here carries on."""
-    return sorted(name for name in kinds(picture) if name in _DYNAMIC)
+    return sorted(name for name in kinds(picture) if name in DYNAMIC)
 
 
 def hdr_options(encoder: str, hdr: StaticHdr) -> tuple[str, str] | None:

@@ -7,8 +7,11 @@ import struct
 import av
 from av.stream import Stream
 
+from ..types import UPRIGHT
 from .containers import Container
+from .hdr import DYNAMIC
 from .inner import beside_stream
+from .orientation import orientation_of
 from .side_data import kinds, side_data
 
 _DOLBY_VISION, _CROPPING = 29, 36  # AV_PKT_DATA_DOVI_CONF and AV_PKT_DATA_FRAME_CROPPING
@@ -24,6 +27,14 @@ _UNWRITTEN = {
     "S12M_TIMECODE": "the timecodes within the pictures (SMPTE ST 12-1) cannot be written here",
 }
 _WRITTEN = {("ICC_PROFILE", "mjpeg")}
+_STATIC_HDR = "the HDR mastering metadata begin later than the pictures and cannot be carried"
+_WRITTEN_FIRST = {
+    "MASTERING_DISPLAY_METADATA": _STATIC_HDR,
+    "CONTENT_LIGHT_LEVEL": _STATIC_HDR,
+    "DISPLAYMATRIX": "the picture is turned or mirrored and was not at its start, which cannot be written here: it "
+    "will be shown as at the start",
+}
+"""What encoders or containers are told once, before the first picture."""
 
 
 def lost_with_pictures(picture: av.VideoFrame, encoder: str, container: Container, tags: dict[str, str]) -> list[str]:
@@ -40,6 +51,30 @@ def lost_with_pictures(picture: av.VideoFrame, encoder: str, container: Containe
             "will show both views at once; libx264 keeps it"
         )
     return warnings
+
+
+class Latecomers:
+    """What pictures bring along that the first did not, and so nobody looked for."""
+
+    def __init__(self, first: av.VideoFrame, encoder: str) -> None:
+        self._seen = kinds(first)
+        self._encoder = encoder
+
+    def look(self, picture: av.VideoFrame, seconds: float) -> list[str]:
+        """Warnings for each kind that is lost, once. `seconds` is the picture's time. Costs a microsecond or two."""
+        found = kinds(picture)
+        if found <= self._seen:
+            return []
+        new, self._seen = sorted(found - self._seen), self._seen | found
+        words = dict.fromkeys(self._words(kind, picture) for kind in new)
+        return [f"{each} (from {seconds:.3f} s on)" for each in words if each]
+
+    def _words(self, kind: str, picture: av.VideoFrame) -> str:
+        if (kind, self._encoder) in _WRITTEN or (kind == "DISPLAYMATRIX" and orientation_of(picture) == UPRIGHT):
+            return ""
+        if kind in DYNAMIC:
+            return f"HDR metadata that changes over time ({kind}) cannot be carried"
+        return _UNWRITTEN.get(kind) or _WRITTEN_FIRST.get(kind, "")
 
 
 def lost_with_stream(stream: Stream) -> list[str]:
