@@ -113,6 +113,7 @@ class Delivery:
 
     def _connect(self, connected: Connected) -> None:
         self._filler.end()
+        self._changes = VerdictChanges()  # the stages forgot, too: their faces are counted from one again
         if self._discard.is_set():
             return
         sink = self._sink

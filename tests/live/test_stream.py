@@ -12,6 +12,7 @@ import pytest
 from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
 from stream_guard.errors import LimitError, SourceError
+from stream_guard.live import state, verdicts
 from stream_guard.live.spec import Limits, LivePhase, LiveSpec, OnGap
 from stream_guard.live.stream import LiveStream
 from stream_guard.types import Frame, Verdict
@@ -260,6 +261,17 @@ def test_verdicts_are_counted_and_changes_are_told() -> None:
         status = run.drain()
     assert status.verdicts == {"judges:real": 1, "judges:fake": 6}
     assert [event.data["label"] for event in run.events if event.kind == "verdict"] == ["real", "fake"]
+
+
+def test_on_another_connection_a_face_of_the_same_number_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(verdicts, "EVERY_SECONDS", 0.0)
+    connections = [FakeConnection(clip(3)), FakeConnection(clip(3), then="stall")]
+    with running(connections, spec(FindOne), spec(Judges)) as run:
+        run.until(lambda status: status.frames_out == 6)
+        run.drain()
+    told = [event.data["label"] for event in run.events if event.kind == "verdict"]
+    assert told == ["real", "fake", "fake"], "once for each connection"
 
 
 def test_what_the_stages_hold_leaves_when_the_stream_drains() -> None:
