@@ -8,6 +8,7 @@ temperature is then fitted.
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from stream_guard.errors import UsageError
+from stream_guard.errors import EngineError, UsageError
 
 from ..settings import sized
 from ..training import Run, draw_on, load_part, settings_of, stored
@@ -73,7 +74,7 @@ class Best:
     """The weights with the least loss on val so far."""
 
     def __init__(self, detector: Detector) -> None:
-        self.loss, self.step = float("inf"), 0
+        self.loss, self.step = math.inf, 0
         self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
 
     def offer(self, detector: Detector, loss: float, step: int) -> None:
@@ -147,6 +148,7 @@ class Learner(ABC):
         found = []
         for folder in folders:
             load_part(folder, "best", _Weights(self.detector))  # type: ignore[arg-type]  # loads like a module
+            check_chosen(folder)
             found.append(copy.deepcopy(self.detector.state_dict()))
         mean = {key: torch.stack([f[key].float() for f in found]).mean(0).to(v.dtype) for key, v in found[0].items()}
         self.detector.load_state_dict(mean)
@@ -226,9 +228,22 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
 
 
 def load(folder: Path, kind: type[Settings], network: str = "") -> Detector:
-    """The best weights of a run, calibrated, frozen, in eval mode; `network` where the run is not named after it."""
+    """The best weights of a run, calibrated, frozen, in eval mode; `network` where the run is not named after it.
+
+    Raises EngineError where none were chosen yet.
+    """
     settings = settings_of(folder, kind)
     detector = architecture(network or stored(folder).name).detector(settings.width, settings.size)
     holder = Best(detector)
     load_part(folder, "best", holder)  # type: ignore[arg-type]  # loads like a module
+    check_chosen(folder)
     return holder.detector
+
+
+def check_chosen(folder: Path) -> None:
+    """Raises EngineError for a run stopped before its first look at val: its "best" weights are those it began with."""
+    if stored(folder).parts["best"]["loss"] == math.inf:
+        raise EngineError(
+            f"the run in {folder} was stopped before its weights were judged for the first time, an eighth into its "
+            "minutes: there are no best ones yet; go on with it (train --resume)"
+        )

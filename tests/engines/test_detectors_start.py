@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def run_with(folder: Path, width: float, more: float = 0.0) -> Detector:
     for parameter in detector.parameters():
         parameter.data += more
     best = learner.Best(detector)
+    best.loss = 0.0
     best.detector.temperature.fill_(2.5)
     Run(folder, {"width": width, "size": 32}, 0.0, name="resnet18").save({"best": best})
     return best.detector
@@ -98,6 +100,17 @@ def test_of_several_runs_it_begins_with_the_mean(tmp_path: Path) -> None:
             both = [part.network.state_dict()[name] for part in (first, second)]
             torch.testing.assert_close(value.float(), (both[0].float() + both[1].float()) / 2)
     assert float(trainer.detector.temperature) == 1.0
+
+
+def test_a_run_that_was_stopped_before_its_first_look_at_val_has_no_best_weights(tmp_path: Path) -> None:
+    """Its part of that name is the network as it began."""
+    fresh = architecture("resnet18").detector(0.0625, 32)
+    settings = learner.Settings(width=0.0625, size=32)
+    Run(tmp_path / "a", asdict(settings), 1.0, name="resnet18").tick({}, {"best": learner.Best(fresh)})
+    with pytest.raises(EngineError, match="before its weights were judged"):
+        learner.load(tmp_path / "a", learner.Settings)
+    with pytest.raises(EngineError, match="before its weights were judged"):
+        Idle(fresh, settings, torch.device("cpu")).start([tmp_path / "a"])
 
 
 @pytest.mark.parametrize("width", [0.0625, 0.1875])
