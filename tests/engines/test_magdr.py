@@ -107,6 +107,8 @@ class TestFit:
         for e in clean[:12]:
             e.counts[0, 4] = False
             e.distances[0, 4] *= 50
+        for e in clean:
+            e.distances[0, 5, 0] = 0.1  # nobody differs in this
         c = fit(ASKED, clean, many(10, 0.05, 1), alone(many(20, 0, 2)))
         middle, width = np.array(c.distortion.middle)[0], np.array(c.distortion.width)[0]
         seen = np.log([e.distances[0, 4] for e in clean[12:]])
@@ -114,6 +116,7 @@ class TestFit:
         np.testing.assert_allclose(width[4], np.maximum(2 * seen.std(0), 0.1), rtol=1e-4)
         assert (middle[3] == 0).all()
         assert (width[3] == 1e3).all()
+        assert width[5, 0] == 0.1
         changes = np.log([e.changes[0] for e in clean])
         np.testing.assert_allclose(np.array(c.consistency.middle)[0], np.median(changes, 0), rtol=1e-4)
 
@@ -214,6 +217,12 @@ class TestCalibrate:
         # One validation person, two of the five who are not attacked, and whoever is in the clips of b.
         assert (results["validation_people"], results["threshold_people"], results["clips"]) == (1, 4, 5)
         assert results["training_people"] == 2 + 3
+
+    def test_heads_that_must_be_enlarged_are_refused(self, tmp_path: Path) -> None:
+        data = self.arguments(tmp_path).data  # 96 px, of which the head takes 79
+        calibrate.sharp_enough(data, 79)
+        with pytest.raises(UsageError, match="heads of 79 px, and the probe sees 80.*--size 98 or more"):
+            calibrate.sharp_enough(data, 80)
 
     def test_too_few_validation_people_are_said_before_the_slow_attacks(
         self, tmp_path: Path, fitted: dict[str, list[Any]]
