@@ -166,6 +166,14 @@ class TestReasons:
         ]
         check_budget(picture, before, [FACE], EPSILON)
 
+    @pytest.mark.parametrize("batch", [1, 2])
+    @pytest.mark.parametrize(("longer", "word"), [(24, "protected"), (23, "unprotected")])
+    def test_a_face_is_as_large_as_its_longer_side(self, tmp_path: Path, longer: int, word: str, batch: int) -> None:
+        stage = opened(tmp_path, min_face=24, batch=batch)
+        shown = framed(paint("yuv420p", 256, 192), Box(100, 80, 116, 80 + longer))
+        (done,) = [*stage.process(shown), *stage.flush()]
+        assert [face.protection.value for face in done.faces] == [word]
+
     @pytest.mark.parametrize("behaviour", ["nan", "zero"])
     def test_an_engine_that_gives_nothing_is_a_failure(self, tmp_path: Path, behaviour: str) -> None:
         picture = noise("yuv420p", 256, 192)
