@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
 
 from ..data.clips import person_of
+from ..data.heads import HEAD_SHARE
 from ..generators.families import target_of
 from ..invocation import invocation
 from ..shipping import ZOO
@@ -138,6 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     bench = open_bench(arguments)
     try:
+        sharp_enough(arguments.data, bench.editor.size)
         calibrated, results = calibrate(bench, arguments)
     finally:
         bench.close()
@@ -158,6 +161,17 @@ def run(arguments: argparse.Namespace) -> None:
     )
     write(calibration, arguments.out)
     print(json.dumps(results, indent=1))
+
+
+def sharp_enough(data: Path, size: int) -> None:
+    """Raise UsageError where the pack's heads are smaller than the probe's input: enlarged ones are soft, and calm."""
+    head = round(faces.heads_of(data, ["val"], 1)[0].rgb.shape[0] * HEAD_SHARE)
+    if head < size:
+        raise UsageError(
+            f"{data} has heads of {head} px, the probe sees {size}: enlarged they are softer than what comes in, and "
+            f"thresholds set on them raise false alarms; pack them again with --size {math.ceil(size / HEAD_SHARE)} or "
+            "more (fewer of them, where they must fit)"
+        )
 
 
 def calibrate(bench: Bench, arguments: argparse.Namespace) -> tuple[ProbeCalibration, dict[str, Any]]:

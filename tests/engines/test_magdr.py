@@ -221,7 +221,7 @@ class TestCalibrate:
     def test_heads_that_must_be_enlarged_are_refused(self, tmp_path: Path) -> None:
         data = self.arguments(tmp_path).data  # 96 px, of which the head takes 79
         calibrate.sharp_enough(data, 79)
-        with pytest.raises(UsageError, match="heads of 79 px, and the probe sees 80.*--size 98 or more"):
+        with pytest.raises(UsageError, match=r"heads of 79 px, the probe sees 80.*--size 98 or more"):
             calibrate.sharp_enough(data, 80)
 
     def test_too_few_validation_people_are_said_before_the_slow_attacks(
