@@ -168,5 +168,22 @@ def test_motion_noise_and_slow_fades_are_no_cuts() -> None:
     assert is_cut(scene, scene[::2, ::2])
 
 
+@pytest.mark.parametrize(("shift", "numbers"), [(20, [1]), (30, [1, 2])])
+def test_a_find_is_a_followed_face_from_a_quarter_of_overlap_on(shift: int, numbers: list[int]) -> None:
+    """Of two boxes 40 wide, 20 apart, a third overlaps; 30 apart, a seventh does."""
+    box, copies, tracker = Box(100, 50, 140, 90), Copies(texture()), Tracker()
+    tracker.confirm(copies, [_unit(box)], 0.5)
+    tracker.confirm(copies, [_unit(box.moved(shift, 0))], 0.5)
+    assert [track.number for track in tracker.tracks] == numbers
+
+
+def test_a_face_that_a_detection_missed_is_followed_by_what_it_looked_like_when_it_was_found() -> None:
+    box, copies, tracker = Box(100, 50, 140, 90), Copies(texture()), Tracker(grace=1)
+    tracker.confirm(copies, [_unit(box)], 0.5)
+    found = tracker.tracks[0].template
+    tracker.confirm(Copies(255 - texture()), [], 0.5)
+    assert tracker.tracks[0].template is found
+
+
 def _unit(box: Box, score: float = 0.9) -> Detection:
     return Detection(Box(box.x0 / COLUMNS, box.y0 / ROWS, box.x1 / COLUMNS, box.y1 / ROWS), score)
