@@ -132,7 +132,8 @@ METRICS = (
     Metric(
         Gauge,
         "output_state",
-        "1 for the state that an output of a live stream is in, 0 for the others; outputs are numbered from 0.",
+        "1 for the state that an output of a live stream is in, 0 for the others; outputs are numbered from 0, and the "
+        "recording is `record`.",
         ("output", "state"),
     ),
     Metric(Gauge, "stream_phase", "1 for the phase that a live stream is in, 0 for the others.", ("phase",)),

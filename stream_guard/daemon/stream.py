@@ -32,8 +32,10 @@ LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
 that a source may take for a picture, may pictures stay in flight.
 """
 DONE = (LivePhase.ENDED, LivePhase.FAILED)
-WARNED = frozenset({"tracing", "unprotected"})
-"""Kinds of a worker's events that are warnings in the log."""
+WARNED = frozenset({"error", "limit", "tracing", "unprotected", "warning"})
+"""Kinds of a worker's events that are warnings in the log, unless they say that it is over."""
+AWAY = frozenset({"waiting", "failed"})
+"""States of an output, of which an event tells, that are warnings too."""
 MOST_DOUBLED = 32
 """Waits double so many times at most: beyond, a float would run over."""
 
@@ -173,8 +175,9 @@ class Stream:
         elif kind == "metrics":
             self.around.aggregate.update(self.name, self.handle, unpack(message["families"]))
         elif kind == "event":
-            level = logging.WARNING if message["kind"] in WARNED else logging.INFO
-            self.tell(message["kind"], message["message"], message.get("data"), level=level)
+            data = message.get("data") or {}
+            bad = (message["kind"] in WARNED and not data.get("over")) or data.get("state") in AWAY
+            self.tell(message["kind"], message["message"], data, level=logging.WARNING if bad else logging.INFO)
         elif kind == "error":
             self.error = self._said = scrubbed(message["message"], self.secrets())
             self._final = bool(message.get("final"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import OnFailure
 from ..errors import SinkError, StageError, StreamGuardError
-from ..media.live import LiveReader, LiveWriter
+from ..media.live import LiveReader, LiveWriter, Tell
 from ..metrics import Metrics
 from ..outcome import Tally
 from ..policy import shortfall
@@ -32,11 +32,11 @@ CLOSE_SECONDS = 3.0
 """How long the outputs may take to end."""
 
 log = logging.getLogger(__name__)
-MakeSink = Callable[[LiveSpec, LiveReader, Callable[[str, str], None]], LiveWriter]
+MakeSink = Callable[[LiveSpec, LiveReader, Tell], LiveWriter]
 
 
 class Delivery:
-    """Runs on the encode thread, and alone touches the sink. `outputs` and `report` may be asked from any thread."""
+    """Runs on the encode thread, and alone touches the sink. Its properties may be asked from any thread."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Delivery:
         self._fit = True
         """Whether the last picture of the source was fit to leave. With `pass` others leave too."""
         self._ended_outputs: tuple[dict[str, Any], ...] = ()
+        self._ended_recording: dict[str, Any] | None = None
         self.filled = 0
 
     def run(self) -> None:
@@ -87,6 +88,11 @@ class Delivery:
     def outputs(self) -> tuple[dict[str, Any], ...]:
         sink = self._sink
         return self._ended_outputs if sink is None else sink.outputs
+
+    @property
+    def recording(self) -> dict[str, Any] | None:
+        sink = self._sink
+        return self._ended_recording if sink is None else sink.recording
 
     @property
     def report(self) -> Any:
@@ -199,4 +205,5 @@ class Delivery:
     def _forget(self, sink: LiveWriter) -> None:
         self._totals.end()
         self._ended_outputs = tuple({**output, "state": "closed"} for output in sink.outputs)
+        self._ended_recording = {**sink.recording, "state": "closed"} if sink.recording else None
         self._sink = None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from ..media.live import Dial, LiveReader, LiveSink, LiveSource, LiveWriter, as_named, open_live
+from ..media.live import Dial, LiveReader, LiveSink, LiveSource, LiveWriter, Tell, as_named, open_live
 from .nowhere import Nowhere
 from .spec import LiveSpec
 
@@ -30,9 +29,7 @@ def open_live_source(spec: LiveSpec, cancelled: threading.Event, dial: Dial = as
     )
 
 
-def make_live_sink(
-    spec: LiveSpec, source: LiveReader, on_event: Callable[[str, str], None], dial: Dial = as_named
-) -> LiveWriter:
+def make_live_sink(spec: LiveSpec, source: LiveReader, on_event: Tell, dial: Dial = as_named) -> LiveWriter:
     """One encode to all outputs and to the recording; nothing where there are none.
 
     Outputs that are away are tried again for ever.

@@ -102,6 +102,8 @@ class LiveStatus:
     height: int = 0
     outputs: tuple[dict[str, Any], ...] = ()
     """Each: {"url": redacted, "state": "open" | "waiting" | "failed", "bytes": n, "reconnects": n, "dropped": n}."""
+    recording: dict[str, Any] | None = None
+    """The same of the recording; None without one."""
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     """Counts by `stage:label`."""

@@ -58,6 +58,7 @@ class State:
         with self._lock:
             if kind in ("error", "limit"):
                 self.error = "" if over else message
+            data |= {"over": True} if over else {}
             now = monotonic()
             self._told = {key: time for key, time in self._told.items() if now - time < QUIET_SECONDS}
             if (kind, message) in self._told and kind != "phase":

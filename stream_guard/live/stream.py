@@ -145,6 +145,7 @@ class LiveStream:
             width=reader.size[0],
             height=reader.size[1],
             outputs=self._delivery.outputs,
+            recording=self._delivery.recording,
             engines=dict(tally.engines),
             verdicts=dict(tally.verdicts),
             error=self._state.error,
@@ -203,7 +204,11 @@ class LiveStream:
     def _look(self) -> None:
         self.metrics["queue_frames"].labels("decoded").set(self._decoded.frames)
         self.metrics["queue_frames"].labels("processed").set(self._processed.frames)
-        self._watching.look(self._reader.report, self._delivery.report, self._delivery.outputs)
+        delivery = self._delivery
+        places = {str(number): output for number, output in enumerate(delivery.outputs)}
+        if delivery.recording is not None:
+            places["record"] = delivery.recording
+        self._watching.look(self._reader.report, delivery.report, places)
 
     def _protect(self) -> None:
         """The stages thread."""

@@ -24,12 +24,12 @@ class Watching:
         self._unprotected = 0
         self._slow = False
 
-    def look(self, source: Any, sink: Any, outputs: tuple[Mapping[str, Any], ...]) -> None:
-        """`source` and `sink` are reports that hold for the whole stream."""
+    def look(self, source: Any, sink: Any, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+        """`source` and `sink` are reports that hold for the whole stream; `outputs` are states, by name."""
         self._tally.follow(source, sink)
-        for number, output in enumerate(outputs):
+        for name, output in outputs.items():
             for state in OUTPUT_STATES:
-                gauge = self._metrics["output_state"].labels(str(number), state)
+                gauge = self._metrics["output_state"].labels(name, state)
                 gauge.set(float(output.get("state") == state))
         self._look_at_pressure()
         unprotected = dict(self._tally.unprotected)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from stream_guard.daemon.aggregate import Aggregate
 from stream_guard.daemon.jobs import WorkerExit
 from stream_guard.daemon.process import Order
@@ -34,6 +36,39 @@ def test_the_wait_for_the_thousandth_restart_is_the_longest_there_is() -> None:
     assert (one.phase, one.restarts) == (LivePhase.STARTING, 1100)
     one.around = replace(one.around, clock=lambda: chosen.backoff.most)
     assert one.due()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "level"),
+    [
+        ("error", {}, "WARNING"),
+        ("limit", {}, "WARNING"),
+        ("limit", {"over": True}, "INFO"),
+        ("warning", {}, "WARNING"),
+        ("output", {"state": "waiting"}, "WARNING"),
+        ("record", {"state": "failed"}, "WARNING"),
+        ("record", {"state": "open"}, "INFO"),
+        ("reconnect", {"seconds": 2.5}, "INFO"),
+        ("verdict", None, "INFO"),
+    ],
+)
+def test_trouble_is_a_warning_in_the_log_and_its_end_is_not(
+    kind: str, data: dict[str, Any] | None, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[Callable[[Message], None]] = []
+
+    def spawn(order: Order, on_message: Callable[[Message], None], on_exit: Callable[[WorkerExit], None]) -> Any:
+        said.append(on_message)
+        return SimpleNamespace(last_words=(), process=None)
+
+    aggregate, metrics = cast(Aggregate, SimpleNamespace()), Metrics(of=DAEMON_METRICS)
+    chosen = StreamSettings(name="one", source="rtmp://127.0.0.1/live/run")
+    one = Stream(chosen, "api", Around(spawn, aggregate, Ring(), metrics))
+    one.launch(lambda callback: callback)
+    with caplog.at_level("INFO"):
+        said[-1]({"type": "event", "kind": kind, "message": "the words", "data": data})
+    (line,) = [line for line in caplog.records if "the words" in line.getMessage()]
+    assert line.levelname == level
 
 
 def test_a_worker_whose_pictures_stand_still_is_killed_and_started_anew() -> None:

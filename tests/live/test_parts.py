@@ -176,7 +176,7 @@ def test_a_source_that_is_away_is_not_called_a_slow_machine(clock: Clock) -> Non
     fill(pressure, clock, every=1)
     for phase, told in ((LivePhase.GAP, []), (LivePhase.RUNNING, ["limit"])):
         state.enter(phase)
-        watching.look(None, None, ())
+        watching.look(None, None, {})
         assert [event.kind for event in events if event.kind != "phase"] == told
 
 

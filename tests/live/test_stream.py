@@ -41,6 +41,9 @@ def test_frames_and_packets_arrive_in_order_and_the_stream_drains() -> None:
     assert run.value("frames_out_total") == 10
     assert run.value("stream_phase", phase="ended") == 1
     assert run.value("output_state", output="0", state="closed") == 1
+    assert run.value("output_state", output="record", state="closed") == 1
+    assert status.recording is not None
+    assert (status.recording["state"], status.recording["error"]) == ("closed", "no space")
 
 
 def test_a_picture_at_the_time_of_the_one_before_it_is_dropped() -> None:

@@ -175,7 +175,7 @@ def test_a_live_stream_says_it_when_it_comes(tmp_path: Path) -> None:
     with open_live(str(path), allow_files=True) as source:
         frames = [item for item in source.read() if isinstance(item, Frame)]
         record, keep = str(tmp_path / "r.mkv"), {"warning": said}
-        sink = LiveSink(source, [], record=record, on_event=lambda kind, words: keep.get(kind, []).append(words))
+        sink = LiveSink(source, [], record=record, on_event=lambda kind, words, **_: keep.get(kind, []).append(words))
     with sink:
         sink.write(frames[0])
         assert said == []

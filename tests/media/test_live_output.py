@@ -74,7 +74,7 @@ def output_to(*disks: Disk, attempts: int = 0) -> tuple[Output, FakePlace]:
     place = FakePlace(*disks)
     mould = cast(Mould, SimpleNamespace(cast=cast_raw))
     retry = Backoff(0.0, 0.0, 0.0, attempts)
-    return Output(cast(Place, place), mould, retry, lambda kind, words: None), place
+    return Output(cast(Place, place), mould, retry, lambda kind, words, **_: None), place
 
 
 def waiting(output: Output) -> list[int]:
@@ -199,7 +199,7 @@ def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_pa
     def run() -> None:
         place = Place(LiveOutput(str(playlist), options=(("hls_time", "1"), ("hls_list_size", "9"))))
         mould = cast(Mould, SimpleNamespace(cast=cast_mpeg))
-        output = Output(place, mould, Backoff(), lambda kind, words: None)
+        output = Output(place, mould, Backoff(), lambda kind, words, **_: None)
         output.state = "open"  # before it is, nothing but the newest would be kept
         for number in range(2 * RATE):
             output.put(unit(number, key=number % RATE == 0))

@@ -143,7 +143,7 @@ class TestFaults:
     def test_a_refused_output_leaves_the_others_alone(self, clip: Path, tmp_path: Path) -> None:
         said: list[str] = []
         bad, good = LiveOutput(f"rtmp://127.0.0.1:1/live/{KEY}"), LiveOutput(str(tmp_path / "good.ts"))
-        with fed(clip, [bad, good], on_event=lambda kind, words: said.append(words)) as sink:
+        with fed(clip, [bad, good], on_event=lambda kind, words, **_: said.append(words)) as sink:
             wait_for(lambda: len([w for w in said if "Connection refused" in w]) > 2, "three attempts")
             wait_for(lambda: sink.report.frames > 30, "30 frames")
             assert [o["state"] for o in sink.outputs] == ["waiting", "open"]
@@ -159,7 +159,7 @@ class TestFaults:
                 [LiveOutput("rtmp://127.0.0.1:1/live/x")],
                 record=str(tmp_path / "r.mkv"),
                 retry=Backoff(0.01, 0.02, 0.5, attempts=3),
-                on_event=lambda kind, words: said.append(words),
+                on_event=lambda kind, words, **_: said.append(words),
             )
         with sink, Feed(clip, sink):
             wait_for(lambda: state(sink) == "failed", "the output to fail for good")
@@ -263,7 +263,7 @@ class TestRecording:
         said: list[str] = []
         with open_live(str(clip), allow_files=True) as source:
             record = str(tmp_path / "r.mkv")
-            sink = LiveSink(source, [], record=record, on_event=lambda _, words: said.append(words))
+            sink = LiveSink(source, [], record=record, on_event=lambda _, words, **__: said.append(words))
         with Feed(clip, sink):
             wait_for(lambda: _pictures(sink) > 30, "frames")
         sink.abort()
@@ -290,7 +290,7 @@ class TestRecording:
         record = tmp_path / f"r{suffix}"
         said: list[str] = []
         with open_live(str(clip), allow_files=True) as source:
-            sink = LiveSink(source, [], record=str(record), on_event=lambda _, words: said.append(words))
+            sink = LiveSink(source, [], record=str(record), on_event=lambda _, words, **__: said.append(words))
         assert any("encoded anew as aac" in words for words in said) == (suffix == ".mp4")
         with contextlib.closing(sink), Feed(clip, sink):
             wait_for(lambda: sink.report.frames > 60, "frames")

@@ -137,7 +137,7 @@ class FakeLiveSink:
 
     @property
     def recording(self) -> dict[str, Any] | None:
-        return None
+        return {"url": "r.mkv", "state": "waiting", "bytes": 0, "reconnects": 0, "dropped": 0, "error": "no space"}
 
     def fits(self, source: Any) -> str:
         return "" if source.size == self.size else f"the picture is now {source.size}"

@@ -1,6 +1,6 @@
 """Live media: one connection in, one encode out to many places."""
 
-from .contract import AudioInfo, Dial, LiveOutput, LiveReader, LiveWriter, as_named
+from .contract import AudioInfo, Dial, LiveOutput, LiveReader, LiveWriter, Tell, as_named
 from .mould import LIVE_ENCODER
 from .places import check_places
 from .protocols import check_connects, file_path
@@ -17,6 +17,7 @@ __all__ = [
     "LiveSink",
     "LiveSource",
     "LiveWriter",
+    "Tell",
     "as_named",
     "check_connects",
     "check_places",

@@ -75,12 +75,17 @@ class LiveReader(Protocol):
         """From the reader's thread."""
 
 
+class Tell(Protocol):
+    """Called from any thread. `kind` is `warning`, or `output` or `record` with the `state` that it is in now."""
+
+    def __call__(self, kind: str, words: str, /, *, state: str = ...) -> None: ...
+
+
 class LiveWriter(Protocol):
     """One encode, many outputs: `LiveSink`. All methods from one thread; any may ask for `outputs` and `recording`.
 
     LiveSink(source: LiveSource, outputs: Sequence[LiveOutput], settings: EncoderSettings, *, record: str = "",
-    retry: Backoff = Backoff(), on_event: Callable[[str, str], None] = ...). Copies what it needs: the source may be
-    closed and replaced. `on_event(kind, words)` is called from any thread, kind is `output` or `record`.
+    retry: Backoff = Backoff(), on_event: Tell = ...). Copies what it needs: the source may be closed and replaced.
     """
 
     @property

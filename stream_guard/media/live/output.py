@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -16,6 +15,7 @@ from ...backoff import Backoff, Waits
 from ...errors import MediaError
 from ..clock import DtsGuard
 from ..info import SinkReport
+from .contract import Tell
 from .mould import Mould
 from .places import Place
 from .redact import redact_text
@@ -26,8 +26,6 @@ QUEUE_SECONDS = 3.0
 """An output that is further behind than one of these drops what waits and goes on at the next key frame."""
 STEADY_SECONDS = 5.0
 """A connection that lasted this long counts as one that works."""
-
-Tell = Callable[[str, str], None]
 
 
 class Output:
@@ -151,7 +149,7 @@ class Output:
             self.reconnects += not clean and self.state == "open" and not self._given_up
             words = self._place.done(clean=clean)
             if words:
-                self._tell(self._kind, words)
+                self._tell(self._kind, words, state=self.state)
 
     def _open(self) -> av.container.OutputContainer:
         self._attempts += 1
@@ -227,9 +225,9 @@ class Output:
         with self._changed:
             self.state, self.error = "failed", reason
             self._forget()
-        self._tell(self._kind, f"{self._place.shown} failed for good: {reason}")
+        self._tell(self._kind, f"{self._place.shown} failed for good: {reason}", state="failed")
 
     def _say(self, state: str, words: str, error: str = "") -> None:
         with self._changed:
             self.state, self.error = state, error
-        self._tell(self._kind, words)
+        self._tell(self._kind, words, state=state)

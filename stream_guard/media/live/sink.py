@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from types import TracebackType
 
@@ -15,7 +15,7 @@ from ...errors import SinkError, UsageError
 from ...types import Frame
 from ..info import CopiedPacket, SinkReport
 from ..settings import EncoderSettings
-from .contract import Dial, LiveOutput, as_named
+from .contract import Dial, LiveOutput, Tell, as_named
 from .mould import Mould, Template, differs
 from .output import Output
 from .places import Place, Recording
@@ -34,10 +34,8 @@ class LiveSink:
     """Encodes once and hands the result to every output, each on a thread of its own; a context manager.
 
     Nothing of the source is kept: it may be closed and followed by another that `fits`. All methods from one thread,
-    but `outputs`. `on_event(kind, words)` is called from any thread with kind `output` or `record`. Raises ConfigError,
-    UnknownNameError or UsageError for what cannot be written so, and SinkError
-    where a system ffmpeg is missing and when encoding fails; a failing output
-    raises nothing.
+    but `outputs` and `recording`. Raises ConfigError, UnknownNameError or UsageError for what cannot be written so, and
+    SinkError where a system ffmpeg is missing and when encoding fails; a failing output raises nothing.
     """
 
     report: SinkReport
@@ -50,7 +48,7 @@ class LiveSink:
         *,
         record: str = "",
         retry: Backoff | None = None,
-        on_event: Callable[[str, str], None] = lambda kind, words: None,
+        on_event: Tell = lambda kind, words, /, *, state="": None,
         dial: Dial = as_named,
     ) -> None:
         retry = retry or Backoff()
