@@ -19,6 +19,7 @@ from ..queues import AbortedError, FrameQueue
 from ..types import Frame
 from .connection import Connected, Lost
 from .gap import Filler
+from .guard import Reopened
 from .ledger import STOPPED, Ledger
 from .nowhere import Nowhere
 from .snapshots import Snapshots
@@ -114,6 +115,8 @@ class Delivery:
                 self._connect(item)
             elif isinstance(item, Lost):
                 self._lose()
+            elif isinstance(item, Reopened):
+                self._changes = VerdictChanges()
             elif self._sink is not None and not self._discard.is_set():
                 self._sink.write_packet(item)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from ..backoff import Backoff, Waits
 from ..chain import Chain
@@ -25,19 +26,31 @@ log = logging.getLogger(__name__)
 Tell = Callable[..., None]
 
 
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """In the queue before the first frame of stages that were opened anew: they number their faces from one again."""
+
+
 class Guard:
     """Owned by the stages thread. Every frame that goes in leaves once and in order, whatever the stages do.
 
-    `tell(kind, message, **data)` is told of failures and of recoveries.
+    `tell(kind, message, **data)` is told of failures and of recoveries. `reopened` is called on the stages thread
+    before the first frame goes into stages that were opened anew, after all that were in the ones before have left.
     """
 
     def __init__(
-        self, config: PipelineConfig, on_failure: OnFailure, tally: Tally, backoff: Backoff, tell: Tell
+        self,
+        config: PipelineConfig,
+        on_failure: OnFailure,
+        tally: Tally,
+        backoff: Backoff,
+        tell: Tell,
+        reopened: Callable[[], None],
     ) -> None:
         self._lane = Lane(config, tally, on_failure)
         self._on_failure = on_failure
         self._waits = Waits(backoff)
-        self._tell = tell
+        self._tell, self._reopened = tell, reopened
         self._open = False
         self._sound = self._failing = 0
         self._fresh: Chain | None = None
@@ -57,13 +70,14 @@ class Guard:
 
     def process(self, frame: Frame) -> Iterator[Frame]:
         """The frames that are ready to leave. Raises StageError or UnprotectedError with `disconnect` only."""
-        self._adopt()
+        if self._adopt():
+            self._reopened()
         if not self._open:
             yield self._lane.judged(frame, ENGINE_FAILED)
             return
         yield from self._safely(self._lane.process(frame))
         if self._open:
-            self._examine()
+            yield from self._examine()
 
     def flush(self) -> Iterator[Frame]:
         """What the stages still hold, at the end."""
@@ -107,14 +121,21 @@ class Guard:
                 raise
             yield from self._fail(exc)
 
-    def _examine(self) -> None:
-        """An engine that fails without raising, picture after picture, is dead too."""
+    def _examine(self) -> Iterator[Frame]:
+        """An engine that fails without raising, picture after picture, is dead too: what the stages hold leaves first.
+
+        There may be no moment at which they hold nothing: one holds every second picture, the next waits for eight.
+        """
         self._sound = 0 if self._failing else self._sound + 1
         if self._sound == SOUND_AFTER:
             self._waits.reset()
-        if self._failing >= DEAD_AFTER and not self.holds:
+        if self._failing < DEAD_AFTER:
+            return
+        error = EngineError(f"the engine failed on {self._failing} pictures in a row")
+        yield from self.flush()
+        if self._open:
             self._close()
-            self._reopen_later(EngineError(f"the engine failed on {self._failing} pictures in a row"))
+            self._reopen_later(error)
 
     def _fail(self, error: StageError) -> Iterator[Frame]:
         due: Iterable[Frame] = self._lane.chain.due
@@ -155,13 +176,15 @@ class Guard:
                 self._fresh = chain
             return
 
-    def _adopt(self) -> None:
-        """Take over the stages that were opened anew."""
+    def _adopt(self) -> bool:
+        """Take over the stages that were opened anew; returns whether there were some."""
         with self._lock:
             fresh, self._fresh = self._fresh, None
-        if fresh is not None:
-            self._lane.chain, self._open = fresh, True
-            self._tell("error", "the stages work again", over=True, engine="ready")
+        if fresh is None:
+            return False
+        self._lane.chain, self._open = fresh, True
+        self._tell("error", "the stages work again", over=True, engine="ready")
+        return True
 
 
 def _engine_failed(frame: Frame) -> bool:

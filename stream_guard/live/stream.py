@@ -24,7 +24,7 @@ from ..tracing import OFF, Tracing
 from ..types import Frame, Protection
 from .connection import POLL_SECONDS, Lost, OpenSource, Reader
 from .delivery import CLOSE_SECONDS, Delivery, MakeSink
-from .guard import Guard
+from .guard import Guard, Reopened
 from .ledger import LATE, STOPPED, Ledger
 from .limits import Watch
 from .parts import make_live_sink, open_live_source
@@ -212,7 +212,9 @@ class LiveStream:
 
     def _protect(self) -> None:
         """The stages thread."""
-        guard = Guard(self.spec.pipeline, self.spec.on_failure, self._tally, self.spec.backoff, self._state.tell)
+        guard = Guard(
+            self.spec.pipeline, self.spec.on_failure, self._tally, self.spec.backoff, self._state.tell, self._forgot
+        )
         with closing(guard):
             guard.open()
             self._opened.set()
@@ -226,6 +228,9 @@ class LiveStream:
             if not self._discard.is_set():
                 self._deliver(guard.flush())
         self._processed.end()
+
+    def _forgot(self) -> None:
+        self._processed.put(Reopened(), is_frame=False)
 
     def _next(self) -> Any:
         began = perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -44,6 +44,16 @@ class Scripted(ProtectAll):
         type(self).closed += 1
 
 
+class Lags(Batch):
+    """Lets each frame go when the next one comes."""
+
+    name = "lags"
+
+    def process(self, shown: Frame) -> Iterable[Frame]:
+        before, self.held = self.held, [shown]
+        return before
+
+
 @pytest.fixture
 def scripted() -> type[Scripted]:
     return type("Fresh", (Scripted,), {})
@@ -62,12 +72,15 @@ class Impatient(threading.Event):
         return self.is_set()
 
 
-def guarding(stage: type[Scripted], *before: type[Batch], script: Sequence[str] = ()) -> tuple[Guard, Impatient]:
+def guarding(
+    stage: type[Scripted], *before: type[Batch], script: Sequence[str] = (), reopened: Callable[[], None] = list
+) -> tuple[Guard, Impatient]:
     """A guard whose stages are open, and the event by which it waits."""
     stage.script = script
     config = pipeline(spec(FindOne), *(spec(each) for each in before), spec(stage))
     tally = Tally(Metrics(), OnFailure.BLOCK)
-    guard = Guard(config, OnFailure.BLOCK, tally, Backoff(1.0, 8.0, 0.0), lambda kind, message, **data: None)
+    backoff, silent = Backoff(1.0, 8.0, 0.0), lambda kind, message, **data: None
+    guard = Guard(config, OnFailure.BLOCK, tally, backoff, silent, reopened)
     guard._halt = halt = Impatient()
     guard.open()
     return guard, halt
@@ -134,6 +147,38 @@ def test_frames_that_leave_together_are_judged_together(scripted: type[Scripted]
     reopened(guard)
     assert scripted.opened == 2
     guard.close()
+
+
+def test_a_dead_engine_is_opened_anew_also_where_the_stages_never_hold_nothing(scripted: type[Scripted]) -> None:
+    """What they hold leaves first, and the first frame in the new ones leaves with the next."""
+    script = [QUIET] * (DEAD_AFTER + 3)
+    guard, _ = guarding(scripted, Lags, script=script)
+    assert play(guard, script[: DEAD_AFTER + 1]) == list(range(DEAD_AFTER + 1))
+    assert (scripted.opened, scripted.closed) == (2, 1)
+    assert list(guard.process(frame(DEAD_AFTER + 1))) == []
+    assert [shown.index for shown in guard.process(frame(DEAD_AFTER + 2))] == [DEAD_AFTER + 1]
+    guard.close()
+
+
+def test_a_stage_that_raises_while_a_dead_engine_s_frames_leave_is_opened_anew_once(scripted: type[Scripted]) -> None:
+    script = [QUIET] * DEAD_AFTER + [RAISES]
+    guard, halt = guarding(scripted, Lags, script=script)
+    assert play(guard, script) == list(range(DEAD_AFTER + 1))
+    assert (scripted.opened, scripted.closed, halt.waits) == (2, 1, [1.0])
+    guard.close()
+
+
+def test_it_is_said_when_frames_go_into_stages_that_were_opened_anew(scripted: type[Scripted]) -> None:
+    """After the last frame of the old ones has left."""
+    left: list[object] = []
+    script = [SOUND, RAISES, SOUND, SOUND]
+    guard, _ = guarding(scripted, script=script, reopened=lambda: left.append("reopened"))
+    for index in range(len(script)):
+        for shown in guard.process(frame(index)):
+            left.append(shown.index)
+        reopened(guard)
+    guard.close()
+    assert left == [0, 1, "reopened", 2, 3]
 
 
 def test_between_two_connections_the_stages_forget(scripted: type[Scripted]) -> None:

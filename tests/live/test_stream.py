@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,8 @@ import pytest
 from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
 from stream_guard.errors import LimitError, SourceError
-from stream_guard.live import state, verdicts
 from stream_guard.live.spec import Limits, LivePhase, LiveSpec, OnGap
 from stream_guard.live.stream import LiveStream
-from stream_guard.types import Frame, Verdict
 
 from ..support.fakes import Batch, FindOne, ProtectAll, spec
 from ..support.live_fakes import Copied, FakeConnection, FakeNet, FakePacket, clip, wait_for
@@ -243,38 +241,6 @@ def test_snapshots_show_the_picture_before_and_after() -> None:
 def test_secrets_stay_out_of_words() -> None:
     run = Faked([])
     assert "key" not in repr(run.spec)
-
-
-class Judges(ProtectAll):
-    """Gives a verdict on every frame."""
-
-    name = "judges"
-
-    def process(self, shown: Frame) -> Iterable[Frame]:
-        for judged in super().process(shown):
-            yield replace(judged, verdicts=(Verdict("judges", "fake" if shown.index else "real", 0.9, track=1),))
-
-
-def test_verdicts_are_counted_and_changes_are_told() -> None:
-    pause = [lambda: threading.Event().wait(1.1)]
-    with running(
-        [FakeConnection([*clip(3), *pause, *clip(4, start=120)], then="stall")], spec(FindOne), spec(Judges)
-    ) as run:
-        run.until(lambda status: status.frames_out == 7)
-        status = run.drain()
-    assert status.verdicts == {"judges:real": 1, "judges:fake": 6}
-    assert [event.data["label"] for event in run.events if event.kind == "verdict"] == ["real", "fake"]
-
-
-def test_on_another_connection_a_face_of_the_same_number_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "QUIET_SECONDS", 0.0)
-    monkeypatch.setattr(verdicts, "EVERY_SECONDS", 0.0)
-    connections = [FakeConnection(clip(3)), FakeConnection(clip(3), then="stall")]
-    with running(connections, spec(FindOne), spec(Judges)) as run:
-        run.until(lambda status: status.frames_out == 6)
-        run.drain()
-    told = [event.data["label"] for event in run.events if event.kind == "verdict"]
-    assert told == ["real", "fake", "fake"], "once for each connection"
 
 
 def test_what_the_stages_hold_leaves_when_the_stream_drains() -> None:
