@@ -174,7 +174,7 @@ def test_channels_that_change_in_a_live_stream_are_encoded(tmp_path: Path) -> No
             shift = second * 90000 - (packets[0].pts or 0)
             for packet in packets:
                 packet.pts = packet.dts = (packet.pts or 0) + shift
-                units = list(tap.write(packet, info))
+                units = list(tap.write(packet))
     assert tap.left_out == 0
     assert float(units[-1].end) == pytest.approx(2, abs=0.1)
 

@@ -43,7 +43,7 @@ def spans(units: Iterable[Unit]) -> list[tuple[float, float]]:
 
 def test_packets_go_where_they_say(stream: AudioStream) -> None:
     tap = Tap(stream, SILENT, RATE)
-    units = [unit for at in (0, 480, 5000) for unit in tap.write(packet(at), PCM)]
+    units = [unit for at in (0, 480, 5000) for unit in tap.write(packet(at))]
     assert spans(units) == [(0, 480), (480, 960), (5000, 5480)]
     assert {unit.stream for unit in units} == {stream.index}
     assert not any(unit.key or unit.video for unit in units)
@@ -54,16 +54,16 @@ def test_an_overlap_of_up_to_half_a_packet_is_rounding(
     stream: AudioStream, at: int, shown: list[tuple[float, float]]
 ) -> None:
     tap = Tap(stream, SILENT, RATE)
-    assert spans(tap.write(packet(0), PCM)) == [(0, 480)]
-    assert spans(tap.write(packet(at), PCM)) == shown
+    assert spans(tap.write(packet(0))) == [(0, 480)]
+    assert spans(tap.write(packet(at))) == shown
     assert tap.left_out == 1 - len(shown)
 
 
 def test_what_is_moved_is_moved_up_to_the_next_tick(stream: AudioStream) -> None:
     """A third of a second is no whole number of milliseconds: 0.334 is the first that lies behind."""
     tap = Tap(stream, SILENT, RATE)
-    assert spans(tap.write(packet(0, 16000), PCM)) == [(0, 16000)]
-    (moved,) = tap.write(packet(333, base=Fraction(1, 1000)), PCM)
+    assert spans(tap.write(packet(0, 16000))) == [(0, 16000)]
+    (moved,) = tap.write(packet(333, base=Fraction(1, 1000)))
     assert (moved.pts, moved.dts) == (334, 334)
 
 
@@ -72,7 +72,7 @@ def test_a_packet_without_a_time_is_left_out(stream: AudioStream) -> None:
     lost = packet(0)
     lost.pts = lost.dts = None
     for each in (tap, aac):
-        assert list(each.write(lost, PCM)) == []
+        assert list(each.write(lost)) == []
         assert each.left_out == 1
 
 
@@ -80,7 +80,7 @@ def test_one_without_a_length_still_takes_a_tick(stream: AudioStream) -> None:
     tap = Tap(stream, SILENT, RATE)
     short = packet(100)
     short.duration = 0
-    assert [(unit.pts, tap.end) for unit in tap.write(short, PCM)] == [(100, Fraction(101, RATE))]
+    assert [(unit.pts, tap.end) for unit in tap.write(short)] == [(100, Fraction(101, RATE))]
 
 
 def test_silence_goes_on_until_a_packet_begins_at_the_end(stream: AudioStream) -> None:
@@ -95,10 +95,10 @@ def test_silence_goes_on_until_a_packet_begins_at_the_end(stream: AudioStream) -
 
 def test_silence_begins_where_the_sound_ends_and_is_not_sounded_over(stream: AudioStream) -> None:
     tap = Tap(stream, SILENT, RATE)
-    list(tap.write(packet(0), PCM))
+    list(tap.write(packet(0)))
     assert spans(tap.silence(Fraction(9), Fraction(960, RATE))) == [(480, 960), (960, 1440)]
-    assert spans(tap.write(packet(960), PCM)) == []
-    assert spans(tap.write(packet(1440), PCM)) == [(1440, 1920)]
+    assert spans(tap.write(packet(960))) == []
+    assert spans(tap.write(packet(1440))) == [(1440, 1920)]
 
 
 def test_without_a_silent_packet_there_is_no_silence(stream: AudioStream) -> None:
@@ -106,7 +106,7 @@ def test_without_a_silent_packet_there_is_no_silence(stream: AudioStream) -> Non
 
 
 def fed(tap: AacTap, ats: Iterable[int], samples: int = SAMPLES) -> list[tuple[float, float]]:
-    return spans(unit for at in ats for unit in tap.write(packet(at, samples), PCM))
+    return spans(unit for at in ats for unit in tap.write(packet(at, samples)))
 
 
 def test_sound_encoded_anew_is_joined_sample_by_sample(stream: AudioStream) -> None:
@@ -131,7 +131,7 @@ def test_sound_that_jumps_goes_on_where_it_says(stream: AudioStream, off: int, j
 def test_the_sound_given_is_left_as_it_is(stream: AudioStream) -> None:
     """The other form goes on with the packet itself."""
     given = packet(RATE)
-    list(AacTap(stream, PCM).write(given, PCM))
+    list(AacTap(stream, PCM).write(given))
     assert (given.pts, given.dts, given.time_base, bytes(given)) == (RATE, RATE, Fraction(1, RATE), bytes(2 * SAMPLES))
 
 

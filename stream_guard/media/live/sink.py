@@ -64,7 +64,6 @@ class LiveSink:
         self._outputs = [Output(place, self._mould, retry, on_event) for place in places]
         self._recording = Output(recording, self._mould, retry, on_event, "record") if recording else None
         self._slots = {info.stream: number for number, info in enumerate(self._mould.audio)}
-        self._infos = self._mould.audio
         self._first: Fraction | None = None
         self._key_time = 0.0
         self._closed = False
@@ -87,7 +86,6 @@ class LiveSink:
         """
         why = differs(self._mould.info, self._mould.audio, source)
         if not why:
-            self._infos = source.audio
             self._slots = {info.stream: number for number, info in enumerate(source.audio)}
         return why
 
@@ -109,7 +107,7 @@ class LiveSink:
             self.report.packets_left_out += 1
             return
         for tap in self._mould.taps[slot]:
-            self._hand_on(tap.write(copied.packet, self._infos[slot]))
+            self._hand_on(tap.write(copied.packet))
         self.report.packets_copied += 1
 
     def write_silence(self, until_seconds: float) -> None:

@@ -35,8 +35,8 @@ class Tap:
         self._base = Fraction(1, rate)
         self._silent = silent
 
-    def write(self, packet: av.Packet[Any], info: AudioInfo) -> Iterator[Unit]:
-        """A packet of the source as it is; `info` says from which setup it is."""
+    def write(self, packet: av.Packet[Any]) -> Iterator[Unit]:
+        """A packet of the source as it is."""
         if packet.pts is None and packet.dts is None:
             self.left_out += 1
             return
@@ -68,7 +68,7 @@ class Tap:
 
 
 class AacTap(Tap):
-    """Decodes the source's packets and encodes AAC; a new setup gets a new decoder, the encoder stays."""
+    """Decodes the source's packets and encodes AAC; of one setup only, another gets another sink (`mould.differs`)."""
 
     def __init__(self, stream: AudioStream, info: AudioInfo) -> None:
         silent = silent_packet("aac", stream.rate, stream.layout.name, bytes(stream.codec_context.extradata or b""))
@@ -80,7 +80,7 @@ class AacTap(Tap):
         self._next: Fraction | None = None
         """The time of the first sample in the fifo."""
 
-    def write(self, packet: av.Packet[Any], info: AudioInfo) -> Iterator[Unit]:
+    def write(self, packet: av.Packet[Any]) -> Iterator[Unit]:
         copy = av.Packet(bytes(packet))  # The other form goes on with the packet itself.
         copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
         at = packet.pts if packet.pts is not None else packet.dts
