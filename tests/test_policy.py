@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from av.video.reformatter import Colorspace
 
 from stream_guard.config import OnFailure
 from stream_guard.errors import UnprotectedError
@@ -51,6 +52,15 @@ def test_what_never_saw_the_stages_is_held_back_by_either() -> None:
         assert mean_level(shown) < 5
         with pytest.raises(UnprotectedError):
             FailurePolicy(OnFailure.DISCONNECT, protects).apply(known(), "engine_failed")
+
+
+def test_a_safe_picture_of_another_matrix_is_not_shown_in_place_of_a_face() -> None:
+    """Its samples would mean other colours there."""
+    policy, safe, faulty = FailurePolicy(OnFailure.BLOCK, protects=True), known(), known(FACE)
+    safe.picture.colorspace, faulty.picture.colorspace = Colorspace.ITU709, Colorspace.SMPTE170M
+    assert policy.apply(safe) is None
+    assert policy.apply(faulty) == NOT_PROTECTED
+    assert mean_level(faulty) < 5
 
 
 def test_a_safe_picture_of_another_shape_is_not_shown_in_place_of_a_face() -> None:

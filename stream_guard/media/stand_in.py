@@ -11,12 +11,12 @@ from . import device
 from .hwaccel import sample_format
 from .layouts import find_layout, plane_groups
 
-Layout = tuple[str, int, int, int]
+Layout = tuple[str, int, int, int, int]
 
 
 def layout(picture: av.VideoFrame) -> Layout:
-    """What two pictures must share for one to take the other's content: format, size and range."""
-    return sample_format(picture), picture.width, picture.height, int(picture.color_range)
+    """What two pictures must share for one to take the other's content: format, size, range and matrix."""
+    return sample_format(picture), picture.width, picture.height, int(picture.color_range), int(picture.colorspace)
 
 
 def black(picture: av.VideoFrame) -> av.VideoFrame:
