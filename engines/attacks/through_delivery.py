@@ -104,6 +104,8 @@ def _bound(target: nn.Module, conditions: Tensor | None) -> Target:
     if conditions is None:
         raise UsageError("a bare network needs its conditions")
     names = [str(k) for k in range(len(conditions))]
+    if isinstance(target, Target):
+        return target.under(conditions, names).to(conditions.device)
     return Target(target, "given", conditions, names, getattr(target, "size", 128)).to(conditions.device)
 
 

@@ -47,7 +47,11 @@ class Target(nn.Module):
                 known = ", ".join(self.condition_names)
                 raise UsageError(f"{self.family} has no condition {name!r}; it has {known}")
         rows = [self.condition_names.index(name) for name in names]
-        return Target(self, self.family, self.conditions[rows], list(names), self.size)
+        return self.under(self.conditions[rows], list(names))
+
+    def under(self, conditions: Tensor, names: list[str]) -> Target:
+        """The same network, asked for these rows (K, C) alone; `names` are theirs."""
+        return Target(self, self.family, conditions, names, self.size)
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """(n, C): random conditions for training. The fixed rows, unless a family overrides it with its whole range."""

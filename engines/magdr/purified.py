@@ -6,8 +6,6 @@ of MagDR's section 4.4, turned round: here the one who restores is the adversary
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -30,8 +28,8 @@ class PurifiedTarget(Target):
         edited: Tensor = self.target(self.restorer(image), condition)
         return edited
 
-    def narrowed(self, names: Sequence[str]) -> Target:
-        return PurifiedTarget(self.target.narrowed(names), self.restorer)
+    def under(self, conditions: Tensor, names: list[str]) -> Target:
+        return PurifiedTarget(self.target.under(conditions, names), self.restorer)
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         return self.target.sample(n, rng)

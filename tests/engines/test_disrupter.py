@@ -13,6 +13,7 @@ from engines.disrupter import delivery, objective
 from engines.disrupter.budget import head_rms, rms_of_psnr
 from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, visibility_mask
 from engines.generators.target import Target
+from engines.magdr.purified import PurifiedTarget
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
@@ -209,6 +210,26 @@ def test_the_bound_takes_several_generators_or_a_network_and_its_conditions(regi
     bound = ThroughDelivery(36.0, 16 / 255, iterations=2)
     assert bound([amplifier(), amplifier(4.0)], region).shape == (2, 3, GRID, GRID)
     assert bound(Amplifier(), region, torch.tensor([[0.0]])).shape == (2, 3, GRID, GRID)
+
+
+class Darker(nn.Module):
+    """A stand-in for a restorer that leaves no picture as it is."""
+
+    def forward(self, x):
+        return x - 0.5
+
+
+def test_the_bound_behind_a_restorer_flees_from_the_edit_of_what_nobody_restored(region, monkeypatch):
+    """Whatever rows it is asked for: the tables measure it against that edit."""
+    behind, met, attempt = PurifiedTarget(amplifier(), Darker()), [], objective.random_attempt
+    monkeypatch.setattr(objective, "random_attempt", lambda target, *rest: met.append(target) or attempt(target, *rest))
+    for rows in (None, behind.conditions[1:]):
+        ThroughDelivery(36.0, 16 / 255, iterations=1)(behind, region, rows)
+        x, c = torch.rand(2, 3, 64, 64) * 2 - 1, torch.tensor([[0.0], [0.2]])
+        assert torch.equal(met[-1](x, c), amplifier()(x - 0.5, c))
+        assert torch.equal(met[-1].plain(x, c), amplifier()(x, c))
+    assert met[-1].conditions.tolist() == behind.conditions[1:].tolist()
+    assert isinstance(behind.narrowed(["some"]), PurifiedTarget)
 
 
 @pytest.mark.parametrize(
