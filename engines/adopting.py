@@ -104,5 +104,5 @@ def _detector(name: str, checkpoint: Path, data: Path | None, changes: list[str]
     kind = architecture(name)
     detector, report = kind.load_public(checkpoint)
     best = learner.Best(detector)
-    best.loss = 0.0  # never measured here
+    best.published()
     return replace(train_detector.Settings(), width=1.0, size=kind.size), {"best": best}, report

@@ -234,7 +234,7 @@ def _blank(name: str, settings: Any, data: Path | None) -> Blank:
         return Blank({"mean": train_restorer.averaged(restorer)}, restorer)
     built = train_perturbation.NETWORK if name == train_perturbation.NAME else name
     best = Best(architecture(built).detector(settings.width, settings.size))
-    best.loss = 0.0
+    best.published()
     return Blank({"best": best}, best.detector)
 
 

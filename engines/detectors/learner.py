@@ -71,10 +71,10 @@ class Settings:
 
 
 class Best:
-    """The weights with the least loss on val so far."""
+    """The weights with the least loss on val so far; `calibrated` once a run's end has set what they answer with."""
 
     def __init__(self, detector: Detector) -> None:
-        self.loss, self.step = math.inf, 0
+        self.loss, self.step, self.calibrated = math.inf, 0, False
         self.detector = copy.deepcopy(detector).eval().requires_grad_(False)
 
     def offer(self, detector: Detector, loss: float, step: int) -> None:
@@ -82,11 +82,16 @@ class Best:
             self.loss, self.step = loss, step
             self.detector.load_state_dict(detector.state_dict())
 
+    def published(self) -> None:
+        """Its weights are finished ones, never measured here."""
+        self.loss, self.calibrated = 0.0, True
+
     def state_dict(self) -> dict[str, Any]:
-        return {"loss": self.loss, "step": self.step, "detector": self.detector.state_dict()}
+        about = {"loss": self.loss, "step": self.step, "calibrated": self.calibrated}
+        return {**about, "detector": self.detector.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.loss, self.step = state["loss"], state["step"]
+        self.loss, self.step, self.calibrated = state["loss"], state["step"], state.get("calibrated", True)
         self.detector.load_state_dict(state["detector"])
 
 
@@ -185,7 +190,10 @@ class Learner(ABC):
         return loss
 
     def renew(self) -> None:
-        """The val fakes of this call may be others than before: the best weights are judged on them anew."""
+        """The val fakes of this call may be others than before: the best weights, if any, are judged on them anew."""
+        if self.best.loss == math.inf:
+            return
+        self.best.calibrated = False
         self.best.detector.temperature.fill_(1.0)
         self.best.loss = F.cross_entropy(*self.answers(self.best.detector)).item()
 
@@ -223,6 +231,7 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
             val = learner.look(run.step)
     learner.look(run.step)
     learner.calibrate()
+    learner.best.calibrated = True
     run.save(learner.parts)
     return run
 
@@ -230,13 +239,18 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
 def load(folder: Path, kind: type[Settings], network: str = "") -> Detector:
     """The best weights of a run, calibrated, frozen, in eval mode; `network` where the run is not named after it.
 
-    Raises EngineError where none were chosen yet.
+    Raises EngineError for a run that was stopped before its end, and never went on to one.
     """
     settings = settings_of(folder, kind)
     detector = architecture(network or stored(folder).name).detector(settings.width, settings.size)
     holder = Best(detector)
     load_part(folder, "best", holder)  # type: ignore[arg-type]  # loads like a module
     check_chosen(folder)
+    if not holder.calibrated:
+        raise EngineError(
+            f"the run in {folder} was stopped before its end, where temperature and threshold are set: what it calls "
+            "real means nothing yet; end it (train --resume, --minutes 0 sets only these)"
+        )
     return holder.detector
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def run_with(folder: Path, width: float, more: float = 0.0) -> Detector:
     for parameter in detector.parameters():
         parameter.data += more
     best = learner.Best(detector)
-    best.loss = 0.0
+    best.published()
     best.detector.temperature.fill_(2.5)
     Run(folder, {"width": width, "size": 32}, 0.0, name="resnet18").save({"best": best})
     return best.detector
@@ -111,6 +112,21 @@ def test_a_run_that_was_stopped_before_its_first_look_at_val_has_no_best_weights
         learner.load(tmp_path / "a", learner.Settings)
     with pytest.raises(EngineError, match="before its weights were judged"):
         Idle(fresh, settings, torch.device("cpu")).start([tmp_path / "a"])
+    resumed = Idle(fresh, settings, torch.device("cpu"))
+    resumed.renew()
+    assert resumed.best.loss == math.inf, "what it began with does not become the best by being resumed"
+
+
+def test_a_run_that_was_stopped_before_its_end_is_not_calibrated(tmp_path: Path) -> None:
+    """Its weights are good enough for another run to begin with."""
+    fresh = architecture("resnet18").detector(0.0625, 32)
+    settings = learner.Settings(width=0.0625, size=32)
+    best = learner.Best(fresh)
+    best.offer(fresh, 0.5, 1)
+    Run(tmp_path / "a", asdict(settings), 1.0, name="resnet18").tick({}, {"best": best})
+    with pytest.raises(EngineError, match="before its end, where temperature and threshold are set"):
+        learner.load(tmp_path / "a", learner.Settings)
+    Idle(fresh, settings, torch.device("cpu")).start([tmp_path / "a"])
 
 
 @pytest.mark.parametrize("width", [0.0625, 0.1875])

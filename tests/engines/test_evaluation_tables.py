@@ -51,7 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for name, kind in (("xception", registry.XceptionSettings), ("resnet18", registry.ResNet18Settings)):
         small = kind(width=0.125, size=64)
         best = Best(registry.architecture(name).detector(small.width, small.size))
-        best.loss = 0.0
+        best.published()
         Run(folder / f"{name}-a", asdict(small), 1, name=name).save({"best": best})
     rows = []
     for k, name in enumerate([*named("test", 2), *named("train", 2)]):

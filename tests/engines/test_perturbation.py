@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from engines import importing, shipping
+from engines.attacks.cw import CarliniWagner
+from engines.attacks.pgd import PGD
 from engines.detectors import widening
 from engines.detectors.architectures import architecture
 from engines.detectors.learner import Best
 from engines.generators.target import Target
-from engines.magdr import calibrate_inputs, train_perturbation, train_restorer
+from engines.magdr import calibrate_inputs, perturbed, train_perturbation, train_restorer
 from engines.magdr.adaptive import through_operations
 from engines.magdr.perturbed import Aim, Perturbing
 from engines.magdr.restorer import Restorer
@@ -148,6 +151,73 @@ def test_the_threshold_keeps_its_share_of_alarms_and_all_clips_clean() -> None:
     assert results["clips"] == 1
 
 
+def test_the_threshold_lies_a_little_above_the_last_that_must_not_alarm() -> None:
+    draft = InputCalibration(engine="e", sha256="0" * 64, threshold=0.0)
+    scores = {"8bit": np.arange(200.0), "jpeg75": np.arange(200.0) - 50}
+    found, results = calibrate_inputs.calibrated(draft, scores, [], 0.01)
+    assert found.threshold == 197 + calibrate_inputs.ROOM  # 198 and 199 may: one in a hundred
+    assert (results["false_alarms_validation_8bit"], results["false_alarms_validation_jpeg75"]) == (0.01, 0.0)
+    found, _ = calibrate_inputs.calibrated(draft, scores, [np.array([100.0, 300.0, 500.0])], 0.01)
+    assert found.threshold == 300 + calibrate_inputs.ROOM  # a clip is judged by its middle
+
+
+def test_the_strength_of_what_perturbs_is_drawn_around_what_was_made(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = SimpleNamespace(protector=lambda guards: guards + 100)
+    source, rng = Perturbing(pictures, [target], 0.5), torch.Generator().manual_seed(0)  # type: ignore[arg-type]
+    monkeypatch.setattr(perturbed, "_some_attack", lambda rng: lambda model, x: x + 0.1)
+    heads, aim = torch.full((1, 3, 4, 4), 0.4), Aim(target, torch.zeros(1, 1))
+    made = [float(source._attack(heads, aim, rng).mean()) / 0.05 for _ in range(100)]
+    ours = [float((source._protected(heads, rng) - heads).mean()) * 255 / 100 for _ in range(100)]
+    for found, (low, high) in ((made, (0.7, 1.2)), (ours, (0.7, 1.5))):
+        assert low - 1e-4 <= min(found) < low + 0.1 < high - 0.1 < max(found) <= high + 1e-4
+
+
+def test_attacks_and_ways_are_of_the_ranges_that_are_said() -> None:
+    rng = torch.Generator().manual_seed(0)
+    attacks, ways = [perturbed._some_attack(rng) for _ in range(200)], [perturbed._way(160, rng) for _ in range(800)]
+    signs = [a for a in attacks if isinstance(a, PGD)]
+    assert 70 < len(signs) < 130
+    assert all(0.02 <= a.budget.epsilon <= 0.06 and 4 <= a.iterations <= 8 for a in signs)  # type: ignore[attr-defined]
+    assert all(a.step * a.iterations == pytest.approx(2 * a.budget.epsilon) for a in signs)  # type: ignore[attr-defined]
+    assert {a.iterations for a in attacks if isinstance(a, CarliniWagner)} == set(range(8, 15))
+    assert {w.quality for w in ways if w.codec == "h264"} == set(range(18, 31))
+    qualities = [w.quality for w in ways if w.codec == "jpeg"]
+    assert 50 <= min(qualities) <= 52
+    assert 93 <= max(qualities) <= 95
+    assert 350 < sum(w.codec == "h264" for w in ways) < 450
+    assert 150 < len(qualities) < 250
+
+
+def test_a_group_is_mirrored_together_and_judged_by_what_was_attacked_or_by_any(target: Target) -> None:
+    clean, changed = (torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8) for _ in range(2))
+    attacked, other = (Aim(target, torch.zeros(4, 1)) for _ in range(2))
+
+    def group(untouched: float, elsewhere: float, aim: Aim | None) -> train_restorer.Group:
+        settings = train_restorer.Settings(untouched=untouched, elsewhere=elsewhere)
+        source, rng = SimpleNamespace(aim=lambda n, rng: other), torch.Generator().manual_seed(0)
+        trainer = SimpleNamespace(s=settings, source=source, rng=rng)
+        return train_restorer.RestorerTrainer._group(trainer, clean, changed, aim)  # type: ignore[arg-type]
+
+    goal, start, aim = group(0.0, 0.0, attacked)
+    assert aim is attacked
+    ways = set()
+    for k in range(4):
+        (mirrored,) = [m for m in (False, True) if torch.equal(goal[k], _signed(clean[k], m))]
+        assert torch.equal(start[k], _signed(changed[k], mirrored))
+        ways.add(mirrored)
+    assert ways == {False, True}
+    assert group(0.0, 1.0, attacked)[2] is group(0.0, 0.0, None)[2] is other
+    goal, start, _ = group(1.0, 0.0, attacked)
+    assert torch.equal(goal, start)
+
+
+def _signed(head: Tensor, mirrored: bool) -> Tensor:
+    """8 bits on [-1, 1]."""
+    return (head.flip(2) if mirrored else head).float() / 127.5 - 1
+
+
 def test_an_attack_that_knows_it_lowers_its_log_odds(people, target: Target) -> None:  # noqa: F811
     """The stand-in calls fine patterns perturbed, which is what the attack draws unless it evades."""
 
@@ -216,7 +286,7 @@ def test_both_are_shipped_and_had_back(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shipping, "ZOO", tmp_path / "zoo")
     detector = train_perturbation.Settings(width=0.125, size=64)
     best = Best(architecture(train_perturbation.NETWORK).detector(detector.width, detector.size))
-    best.loss = 0.0
+    best.published()
     Run(tmp_path / "p", asdict(detector), 0, name=train_perturbation.NAME).save({"best": best})
     settings = train_restorer.Settings(width=8)
     network = Restorer(settings.width).eval()
