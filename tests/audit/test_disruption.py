@@ -68,6 +68,12 @@ def test_all_disrupted_is_not_certainty() -> None:
     assert high == pytest.approx(1.0)
 
 
+def test_clusters_that_agree_in_part_count_for_part_of_their_pairs() -> None:
+    """Shares of 1, .5, 0 and .5 in pairs of pairs: a variance of 4/3 * 2 / 64, as six independent ones would have."""
+    found = share_interval(zip("aabbccdd", (1, 1, 1, 0, 0, 0, 1, 0), strict=True))
+    assert found == pytest.approx(wilson(0.5, 6))
+
+
 def test_no_pairs_no_interval() -> None:
     assert share_interval([]) is None
 

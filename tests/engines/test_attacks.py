@@ -223,3 +223,31 @@ def test_one_perturbation_serves_images_that_it_was_not_made_on():
 def test_a_blur_has_a_centre(bad):
     with pytest.raises(UsageError, match="odd size"):
         Blur(*bad)
+
+
+def test_cw_is_content_when_the_nearest_of_several_models_is_far_enough():
+    x = torch.rand(2, 3, 16, 16) - 0.5
+    strong, weak = (lambda image, gain=gain: gain * (image - x) for gain in (12, 6))
+    out = CarliniWagner(Linf(1.0), c=10.0, confidence=0.06)([strong, weak], x)
+    assert weak(out).square().mean((1, 2, 3)).min() >= 0.06
+
+
+def test_the_universal_perturbation_by_hand():
+    """One step: the batch's mean of the clipped differences, a quarter of the old one kept."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 4, 4, generator=rng) - 0.5
+    x_adv, old = x + 0.04 * torch.randn(x.shape, generator=rng), 0.02 * torch.randn(3, 4, 4, generator=rng)
+    attack = Universal(Linf(0.05), step=0.01, momentum=0.25, factor=2.0)
+    attack.delta = old
+    out, _ = attack.one_step(lambda image: 3 * image, x, x_adv, 3 * x)
+    change = x_adv - x
+    wanted = 0.25 * old + 0.75 * (2 * (change + 0.01 * change.sign())).clamp(-0.05, 0.05).mean(0)
+    torch.testing.assert_close(attack.delta, wanted)
+    torch.testing.assert_close(out, x + wanted)
+
+
+def test_the_universal_perturbation_is_fitted_on_every_model_and_batch():
+    met = []
+    models = [lambda image, k=k: met.append((k, len(image))) or (k + 1) * image for k in range(2)]
+    Universal(Linf(0.05), iterations=1).fit(models, [torch.zeros(3, 3, 4, 4), torch.zeros(2, 3, 4, 4)])
+    assert list(dict.fromkeys(met)) == [(0, 3), (1, 3), (0, 2), (1, 2)]

@@ -12,7 +12,7 @@ from torch import nn
 from engines.attacks.apgd import APGD, checkpoints
 from engines.attacks.base import Linf
 from engines.attacks.classifier import FGSM, PAPER_EPSILON, Anywhere, labels_of, margin
-from engines.attacks.cw_l2 import CarliniWagnerL2
+from engines.attacks.cw_l2 import CarliniWagnerL2, _Search
 from engines.attacks.square import Square
 from engines.attacks.suite import gradient_checks, held_by, right, standard
 from stream_guard.errors import UsageError
@@ -134,6 +134,15 @@ class TestCarliniWagnerL2:
         assert torch.equal(found[0], found[1])
         assert counts[3] == 80
 
+    def test_c_is_found_by_halving_what_failed_and_what_won_enclose(self) -> None:
+        found = torch.zeros(1)
+        search = _Search(found, found + 100, found + 1, found, found, found)
+        tried = []
+        for won in (True, False, True, False):
+            search.next_c(torch.tensor([won]))
+            tried.append(float(search.c))
+        assert tried == [0.5, 0.75, 0.625, 0.6875]
+
     def test_stopping_early_finds_as_much(self) -> None:
         model, x = small_net(), images(4, 32)
         y = labels(model, x)
@@ -250,9 +259,28 @@ class TestSuite:
 
     def test_checkpoints_come_ever_closer(self) -> None:
         found = sorted(checkpoints(100))
-        assert found[:3] == [22, 41, 57]
+        assert found == [22, 41, 57, 70, 80, 87, 93, 99]
         gaps = torch.tensor(found).diff().tolist()
         assert gaps == sorted(gaps, reverse=True)
+
+    def test_squares_of_one_colour_at_the_corners_of_the_budget_lie_on_stripes(self) -> None:
+        x, met = images(2, 12)[..., :10], []
+
+        def model(at: torch.Tensor) -> torch.Tensor:
+            met.append(at)
+            level = at.sum((1, 2, 3)) * (-1) ** len(met)
+            return torch.stack([level, -level], 1)
+
+        Square(Linf(0.1), queries=1, share=0.2)(model, x, torch.zeros(2, dtype=torch.long))
+        first, tried = ((at - x) / 0.1 for at in met)
+        assert torch.equal(first.round(), first.round()[:, :, :1].expand_as(first))
+        for at in (first, tried):
+            torch.testing.assert_close(at.abs(), torch.ones_like(at), atol=1e-5, rtol=0)
+        rows, columns = torch.nonzero((tried - first).abs().amax((0, 1)) > 1, as_tuple=True)
+        assert rows.max() - rows.min() + 1 == 5  # the root of a fifth of 120, rounded
+        assert columns.max() - columns.min() + 1 <= 5
+        inside = tried[:, :, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].round()
+        assert torch.equal(inside, inside[:, :, :1, :1].expand_as(inside))
 
     def test_square_needs_no_gradient(self) -> None:
         model, x = Stepped(), images(6) * 0.05

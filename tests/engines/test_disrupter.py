@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from engines.attacks.through_delivery import ThroughDelivery
+from engines.attacks.through_delivery import ThroughDelivery, _best
 from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
 from engines.disrupter.budget import head_rms, rms_of_psnr
-from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, visibility_mask
+from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, shrink, visibility_mask
 from engines.generators.target import Target
 from engines.magdr.purified import PurifiedTarget
 from stream_guard.errors import UsageError
@@ -177,7 +177,7 @@ def test_the_bound_disrupts_within_both_budgets(region):
     )
     target = amplifier()
     delta = ThroughDelivery(36.0, 16 / 255, iterations=6)(target, region)
-    assert delta.abs().max() <= 16 / 255
+    assert (delta.abs() <= 16 / 255 * spared(region) + 1e-7).all()
     assert (-20 * head_rms(delta).log10() >= 36.0 - 1e-3).all()
     theta = crop_theta(2, HEAD_SHARE, 0.0, None)
     rounded = delivery.Channel("none", 0, 96)
@@ -210,6 +210,48 @@ def test_the_bound_takes_several_generators_or_a_network_and_its_conditions(regi
     bound = ThroughDelivery(36.0, 16 / 255, iterations=2)
     assert bound([amplifier(), amplifier(4.0)], region).shape == (2, 3, GRID, GRID)
     assert bound(Amplifier(), region, torch.tensor([[0.0]])).shape == (2, 3, GRID, GRID)
+
+
+def spared(region):
+    """(N, 3, GRID, GRID): the share of the hard budget that each place of the picture that P sees may take."""
+    return visibility_mask(shrink(region, SIZE))
+
+
+def made_of(monkeypatch, distance):
+    """Has the bound see the delta itself instead of an edit: `distance(target, delta)` (N,)."""
+    monkeypatch.setattr(objective, "deliver", lambda rgb, delta, channel: delta)
+    monkeypatch.setattr(
+        objective, "random_attempt", lambda target, delta, rng: objective.Attempt(delta, delta, distance(target, delta))
+    )
+
+
+def test_the_bound_disrupts_all_generators_at_once(region, monkeypatch):
+    """Each looks at a plane of its own; nobody looks at the third."""
+    targets = [amplifier(), amplifier()]
+    made_of(monkeypatch, lambda target, delta: (1 + delta[:, int(target is targets[1])]).mean((1, 2)))
+    bound = ThroughDelivery(36.0, 16 / 255, iterations=8)
+    luma, cb, cr = bound(targets, region).mean((0, 2, 3))
+    assert luma > 0.003
+    assert cb > 0.003
+    assert abs(cr) < 0.002
+
+
+def test_the_bound_keeps_the_beginning_that_disrupts_more_in_the_last_quarter(region, monkeypatch):
+    steps, start = [], 0.01 * spared(region)
+
+    def distance(target, delta):
+        steps.append(0)
+        early = torch.tensor([1e3, 1e3, 0.0, 0.0]) if len(steps) <= 6 else torch.tensor([0.0, 0.0, 1.0, 1.0])
+        return early + 0 * delta.sum((1, 2, 3))
+
+    made_of(monkeypatch, distance)
+    found = ThroughDelivery(36.0, 16 / 255, iterations=8)(amplifier(), region, start=start)
+    torch.testing.assert_close(found, start, atol=1e-5, rtol=0)
+
+
+def test_of_each_image_the_bound_takes_its_own_best():
+    found = torch.arange(4.0)[:, None, None, None]
+    assert _best(found, torch.tensor([1.0, 5.0, 3.0, 2.0]), 2).flatten().tolist() == [2.0, 1.0]
 
 
 class Darker(nn.Module):

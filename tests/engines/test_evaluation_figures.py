@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from engines.evaluation import figures
+from engines.data.heads import crop
+from engines.evaluation import figures, identity_network
 from engines.evaluation.channels import CHANNELS, STANDARD, can_encode, channels
 from engines.evaluation.delivered import Still, clip, measure, to_bt709
 from engines.evaluation.deliveries import Deliveries, Treated, Treatment, tight
+from engines.evaluation.identity_network import _theta
 from engines.evaluation.methods import fixed
 from engines.evaluation.motion import BLOCK, REACH, block_motion, warped
 from engines.evaluation.tables.document import problems
@@ -17,7 +19,7 @@ from engines.evaluation.tables.flicker import Watched, energy
 from stream_guard.audit.probes import load_probes
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
-from stream_guard.types import Box, Face, guard_region
+from stream_guard.types import Box, Face, guard_region, head_region
 from tests.support.probes import write_probe
 
 
@@ -171,6 +173,26 @@ def test_energy_and_levels_tell_a_steady_change_from_one_that_flickers():
     assert min(flickering.energies) > 5
     assert flickering.levels == [8.0, 8.0]
     assert energy(still, still, still, still, Box(0, 0, 8, 8)) is None
+
+
+def test_a_change_of_face_is_no_flicker():
+    picture = np.random.default_rng(0).integers(60, 190, (96, 96, 3), dtype=np.uint8)
+    watched = Watched()
+    for k, track in enumerate((1, 2, 2)):
+        watched.add(k, Face(track, Box(30, 30, 66, 66), 1.0), picture + (k % 2), picture + 8 * k)
+    assert (len(watched.energies), len(watched.levels)) == (1, 1)
+
+
+def test_an_identity_is_read_from_the_face_in_the_head():
+    """On a picture that says where each place is: the face's middle comes to the middle, 1.2 boxes wide."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 140), torch.linspace(-1, 1, 140), indexing="ij")
+    seen = crop(torch.stack([x, y, 0 * x])[None], _theta(1), identity_network.SIZE)[0]
+    face = Box(100, 100, 200, 200)
+    head, wanted = head_region(face), face.square(1.2)
+    sides = ((wanted.x0, wanted.x1, head.x0, head.x1), (wanted.y0, wanted.y1, head.y0, head.y1))
+    for plane, (low, high, start, end) in zip((seen[0, 56], seen[1, :, 56]), sides, strict=True):
+        ends = [2 * (edge - start) / (end - start) - 1 for edge in (low, high)]
+        assert [float(plane[0]), float(plane[-1])] == pytest.approx(ends, abs=0.02)
 
 
 def test_a_document_with_mistakes_is_named():

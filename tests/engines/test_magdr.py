@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from engines.data import pack
 from engines.data.origin import DRAWN
 from engines.generators.target import Target
-from engines.magdr import baselines, calibrate, faces, tables, video
+from engines.magdr import adaptive, baselines, calibrate, faces, tables, video
 from engines.magdr.adaptive import straight_through, through_operations
 from engines.magdr.calibrate import read_evidence, write, write_evidence
 from engines.magdr.fit import LESS, RIDGE, Asked, fit, with_thresholds
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.magdr.calibration import Calibration, load_calibration
 from stream_guard.magdr.detector import Evidence, judge, standardised
+from stream_guard.magdr.operations import consistency
 from stream_guard.magdr.regions import NAMES
 from stream_guard.magdr.sensitivity import CHANGES
 from stream_guard.magdr.views import METRICS
@@ -388,6 +389,34 @@ class TestAdaptive:
         reach = np.abs(steps[6].astype(int) - faces.to_bytes(clean)).max()
         assert reach <= round(faces.EPSILON * 127.5) + 1
 
+    def test_each_step_draws_one_of_the_operations_or_none_and_each_face_keeps_its_edit(
+        self, people: faces.Split, target: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn, conditions = [], []
+
+        def edit(images: Tensor, condition: Tensor) -> Tensor:
+            conditions.append(condition.flatten().tolist())
+            return images * 1
+
+        monkeypatch.setattr(target, "forward", edit)
+        monkeypatch.setattr(adaptive, "straight_through", lambda images, k, asked: drawn.append(k) or images)
+        few = faces.Split(people.names[:3], people.guards[:3], size=16)
+        list(through_operations(few, target, [0, 1], ASKED, (40,), 0))
+        assert set(drawn) == {-1, *range(ASKED.operations)}
+        assert all(np.allclose(row, [0.0, 0.4, 0.0]) for row in conditions)
+
+    @pytest.mark.parametrize("k", range(ASKED.operations))
+    def test_the_operation_is_the_detectors_own(self, k: int) -> None:
+        crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        changed = straight_through(faces.to_unit(crop[None]) * 2 - 1, k, ASKED)
+        assert np.array_equal(faces.to_bytes((changed + 1) / 2)[0], consistency(crop, 8, ASKED.seed)[k])
+
+    def test_only_what_is_found_or_nearly_is_evaded(self) -> None:
+        odds = torch.tensor([-adaptive.MARGIN - 0.1, -adaptive.MARGIN + 0.1, 5.0])
+        images = torch.zeros(3, 3, 4, 4, requires_grad=True)
+        found = adaptive._found(images, lambda images: odds + images.sum((1, 2, 3)))
+        assert found.amax((1, 2, 3)).tolist() == found.amin((1, 2, 3)).tolist() == [0.0, 1.0, 1.0]
+
     def test_an_operation_keeps_the_gradient_of_doing_nothing(self) -> None:
         images = (torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_(True)
         changed = straight_through(images, 0, ASKED)
@@ -456,3 +485,43 @@ class TestBaselines:
         picture = np.repeat(np.linspace(40, 220, 64)[None, :, None], 64, 0).repeat(3, 2).astype(np.uint8)
         out = baselines.matrix_estimation(picture, np.random.default_rng(0), keep=1.0, rank=1)
         assert np.abs(out.astype(int) - picture).max() <= 3
+
+    def test_matrix_estimation_scales_up_what_it_kept(self) -> None:
+        out = baselines.matrix_estimation(np.full((64, 64, 3), 190, np.uint8), np.random.default_rng(0), rank=1)
+        assert abs(float(out.mean()) - 190) < 4
+
+    def test_pixels_are_deflected_to_places_nearby(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(baselines.operations, "total_variation", lambda rgb, weight: rgb)
+        rows, columns = np.mgrid[:64, :64]
+        place = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
+        out = baselines.pixel_deflection(place, np.random.default_rng(0))
+        moved = np.abs(out.astype(int) - place).max(-1)
+        assert moved.max() == 10
+        assert 600 < (moved > 0).sum() <= 800
+
+    def test_a_picture_is_resized_by_a_little_and_put_anywhere(self) -> None:
+        rng, found = np.random.default_rng(0), []
+        for _ in range(60):
+            rows, columns = np.nonzero(baselines.random_resize(np.full((64, 64, 3), 200, np.uint8), rng)[..., 0])
+            found.append((int(rows.min()), int(np.ptp(rows)) + 1))
+            assert np.ptp(rows) == np.ptp(columns)
+        assert (min(side for _, side in found), max(side for _, side in found)) == (54, 64)
+        assert len({top for top, _ in found}) > 4
+
+    def test_neighbours_count_attacked_faces_and_the_nearer_breaks_a_tie(self) -> None:
+        class Angles:
+            """A crop's feature is a direction: its level as an angle."""
+
+            def views(self, images: np.ndarray) -> argparse.Namespace:
+                angle = images.mean((1, 2, 3)).astype(np.float64)
+                deep = np.stack([np.cos(angle), np.sin(angle)], 1)[..., None, None]
+                return argparse.Namespace(features={"deep": deep})
+
+        def level(*values: int) -> np.ndarray:
+            return np.stack([np.full((4, 4, 3), value, np.uint8) for value in values])
+
+        detect = baselines.neighbours(Angles(), level(0, 10, 20, 30), level(200, 210, 220), k=3)  # type: ignore[arg-type]
+        quiet, nearer, between, loud = detect(level(5, 25, 120, 215))
+        assert 0.0 > nearer > quiet > -0.01 * 3
+        assert between == pytest.approx(2 / 3, abs=0.01)
+        assert 1.0 < loud < 1.01

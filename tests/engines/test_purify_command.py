@@ -21,6 +21,7 @@ from engines.detectors.detector import Detector
 from engines.evaluation import second_opinion
 from engines.purification import command, opinions, tracks
 from engines.purification.judges import Asked, asked
+from engines.purification.opinions import Limits
 from engines.purification.prior import Fixed, Purified, Settings
 from engines.purification.tracks import KEPT, Track, collect
 from stream_guard.errors import EngineError, StreamGuardError, UnknownNameError, UsageError
@@ -223,6 +224,19 @@ def test_whole_videos_are_counted_by_verdict(video: Path, tmp_path: Path, monkey
     assert (fake["videos"], fake["verdicts"]) == (0, {})
     assert found["rows"][0]["tracks"][0]["p_real_after"] == 0.75
     assert str(video.parent) not in out.read_text()
+
+
+def test_only_faces_that_are_large_enough_are_counted_each_at_its_own_threshold() -> None:
+    sure = Limits().real_from
+
+    def track(before: float, after: float) -> dict[str, object]:
+        return {"p_real_before": before, "p_real_after": after, "verdict": "real" if after > sure else "unknown"}
+
+    rows = [{"tracks": [track(0.9, sure + 0.01), {"verdict": "unknown"}]}, {"tracks": [track(0.6, sure - 0.01)]}]
+    found = second_opinion._together([*rows, {"tracks": [track(0.4, sure + 0.01)]}], True)
+    assert (found["videos"], found["faces"], found["too_small"]) == (3, 3, 1)
+    assert found["verdicts"] == {"real": 2, "unknown": 1}
+    assert (found["real_before"], found["real_behind"]) == (2, 2)
 
 
 def test_what_videos_there_are_is_known_before_the_first_is_measured(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,24 @@ def test_the_threshold_tells_both_best() -> None:
     reals, fakes = torch.tensor([1.0, 2.0, 3.0, -5.0]), torch.tensor([-4.0, -3.0, 0.0, 0.5])
     assert operating.threshold(reals, fakes) == 0.5
     assert operating.threshold(reals, fakes - 10) == -9.5
+
+
+def test_a_network_that_was_attacked_in_training_is_moved_where_both_kinds_of_fakes_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reals, fakes, attacked = torch.tensor([1.0, 2.0, 5.0, 6.0]), torch.tensor([-2.0, 0.0]), torch.tensor([3.0, 4.0])
+    moved: list[float] = []
+    monkeypatch.setattr(
+        operating, "logits", lambda detector, part, epsilon=0.0: (reals, attacked if epsilon else fakes)
+    )
+    monkeypatch.setattr(operating, "move", lambda detector, by: moved.append(by))
+    detector: Any = None
+    assert operating.shift(detector, detector) == 0.0
+    # At 0 all reals and half of the fakes are told, at 4 half of the reals and all fakes: between them lies no better.
+    assert operating.shift(detector, detector, 0.1) == operating.threshold(reals, torch.cat([fakes, attacked])) == 0.0
+    fakes = fakes + 3.5
+    assert operating.shift(detector, detector, 0.1) == 4.0
+    assert moved == [0.0, 0.0, 4.0]
 
 
 def test_only_fakes_are_attacked_and_some_reals_are_noisy(trained: list[networks.Trained], pictures: Pictures) -> None:
