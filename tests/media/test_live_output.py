@@ -191,10 +191,14 @@ def cast_mpeg(out: av.container.OutputContainer, format: str) -> dict[int, Strea
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("written", ["x2.ts.tmp", "x.m3u8.tmp.new"])
-def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "written"), [("x.m3u8", "x2.ts.tmp"), ("x.m3u8", "x.m3u8.tmp.new"), ("x.M3U8", "x.M3U8.tmp.new")]
+)
+def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    tmp_path: Path, name: str, written: str
+) -> None:
     """FFmpeg's own writing lists segments that are cut off, empties the playlist, and says nothing."""
-    playlist, full = tmp_path / "x.m3u8", tmp_path / written
+    playlist, full = tmp_path / name, tmp_path / written
 
     def run() -> None:
         place = Place(LiveOutput(str(playlist), options=(("hls_time", "1"), ("hls_list_size", "9"))))

@@ -12,12 +12,13 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
 
 from stream_guard.backoff import Backoff
-from stream_guard.errors import ConfigError, UsageError
+from stream_guard.errors import ConfigError, SinkError, UsageError
 from stream_guard.media import CopiedPacket, EncoderSettings, LiveOutput, LiveSink, open_live
 from stream_guard.media.live import output as live_output
 from stream_guard.media.live import places
@@ -122,10 +123,30 @@ class TestOutputs:
                 LiveSink(source, [LiveOutput("rtmp://h/a/k")], EncoderSettings(codec="ffv1"))
             with pytest.raises(UsageError, match="has the scheme 'gopher'"):
                 LiveSink(source, [LiveOutput(f"gopher://h/a/{KEY}")])
+            with pytest.raises(ConfigError, match="'dash', whose files or connections cannot be watched"):
+                LiveSink(source, [LiveOutput(str(tmp_path / "x.mpd"), "dash")])
             with pytest.raises(UsageError, match="does not exist"):
                 LiveSink(source, [], record=str(tmp_path / "missing" / "r.mkv"))
             with pytest.raises(UsageError, match="at least one output"):
                 LiveSink(source, [])
+
+    @pytest.mark.parametrize(
+        ("url", "format", "why"),
+        [
+            ("/v/x.mpd", "dash", "cannot be watched"),  # ends the process when it is asked what it holds
+            ("/v/x.ts", "tee", "cannot be watched"),
+            ("udp://h:1", "rtsp", "cannot be watched"),
+            ("udp://h:1", "hls", "cannot be watched"),  # its segments would lie where the daemon was started
+            ("udp://h:1", "mpegtsraw", "no muxer"),  # only read
+            ("udp://h:1", "bogus", "unknown format"),
+        ],
+    )
+    def test_formats_that_no_output_can_have_are_refused(self, url: str, format: str, why: str) -> None:
+        with pytest.raises(ConfigError, match=why):
+            places.check_places([LiveOutput(url, format)], "")
+
+    def test_formats_that_an_output_may_have(self) -> None:
+        places.check_places([LiveOutput("/v/x.out", "hls"), LiveOutput("udp://h:1", "mpegts")], "")
 
 
 def _newest(folder: Path) -> int:
@@ -297,6 +318,23 @@ class TestRecording:
         assert len(times(record, "video")) == sink.report.frames
         assert len(times(record, "audio")) > 40
         assert not list(tmp_path.glob("r-*"))
+
+    def test_a_recording_that_was_cut_off_waits_for_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where others free a little again and again, each attempt would leave a file of a picture or two."""
+        free = 0
+        monkeypatch.setattr(places.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        recording = places.Recording(str(tmp_path / "r.mkv"))
+        Path(recording.open()).touch()
+        recording.done(clean=False)
+        first = recording.open()
+        assert first.endswith("r.mkv.partial"), "an empty one left nothing"
+        Path(first).write_bytes(b"pictures")
+        assert "is kept" in recording.done(clean=False)
+        with pytest.raises(SinkError, match="less than 16 MiB of the disk are free"):
+            recording.open()
+        assert recording.done(clean=False) == ""
+        free = places.ROOM_BYTES
+        assert recording.open().endswith("r-2.mkv.partial")
 
     def test_a_full_disk_fails_the_recording_only(self, clip: Path, tmp_path: Path) -> None:
         if not os.path.exists("/dev/full"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-import av
+from av.format import ContainerFormat
 
 from ...errors import ConfigError, SinkError, UsageError
 from ..containers import container_for, suffix_of
@@ -22,6 +23,8 @@ from .redact import is_path, redact
 OPEN_SECONDS = 10.0
 WRITE_SECONDS = 10.0
 PARTIAL = ".partial"
+ROOM_BYTES = 16 << 20
+"""Free on the disk before a recording that was cut off is begun again: else each bit that others free makes a file."""
 INTERLEAVE_MICROSECONDS = "100000"
 """How long pictures wait in the muxer for sound that is late or missing; FFmpeg's own 10 s would be the delay."""
 
@@ -44,7 +47,7 @@ class Place:
     def __init__(self, output: LiveOutput, dial: Dial = as_named) -> None:
         self.url = output.url
         self.shown = redact(output.url)
-        self.format = output.format or _format(output.url)
+        self.format = _checked_format(output)
         self.flow: Flow | None = None
         self.files: HlsFiles | None = None
         """What an HLS muxer opens by itself, since the last `open`; the output's thread asks it for errors."""
@@ -75,7 +78,7 @@ class Place:
             path = self._path()
             if self.format != "hls":
                 return _free(path)
-            self.files = HlsFiles()
+            self.files = HlsFiles(path)
             self._goes_on = path in _BEGUN or _unfinished(path)
             _BEGUN.add(path)
             return path
@@ -138,9 +141,12 @@ class Recording(Place):
         folder = os.path.dirname(self._path())
         if not os.path.isdir(folder):
             raise UsageError(f"the folder {folder!r} of the recording does not exist; create it first")
-        self._partial = ""
+        self._partial, self._cut_off = "", False
 
     def open(self) -> str:
+        """As `Place.open`; after a piece that was cut off it raises SinkError where the next one soon would be."""
+        if self._cut_off and shutil.disk_usage(os.path.dirname(self._path())).free < ROOM_BYTES:
+            raise SinkError(f"it was cut off, and less than {ROOM_BYTES >> 20} MiB of the disk are free")
         self._partial = _free(self._path() + PARTIAL)
         return self._partial
 
@@ -150,6 +156,7 @@ class Recording(Place):
             return ""
         if not clean:
             if os.path.getsize(partial):
+                self._cut_off = True
                 return f"the recording ended early and is kept as {partial!r}"
             with contextlib.suppress(OSError):
                 os.unlink(partial)
@@ -165,11 +172,30 @@ class Recording(Place):
 def check_places(outputs: Sequence[LiveOutput], record: str) -> None:
     """Raises ConfigError, UsageError or SinkError for an output or a recording that no sink could write to."""
     for output in outputs:
-        if output.format and output.format not in av.formats_available:
-            raise ConfigError(f"the output {redact(output.url)} has the unknown format {output.format!r}")
         Place(output)
     if record:
         Recording(record)
+
+
+def _checked_format(output: LiveOutput) -> str:
+    """The muxer's name. Raises ConfigError for one that is unknown, or that opens by itself what it writes to.
+
+    Such a muxer would write beside the place, see no time limit, and DASH's ends the process where it is closed before
+    its first packet. HLS at a path is the exception: its files are ours.
+    """
+    if not output.format:
+        return _format(output.url)
+    words = f"the output {redact(output.url)} has the"
+    try:
+        known = ContainerFormat(output.format, "w")
+    except ValueError:
+        raise ConfigError(f"{words} unknown format {output.format!r}; it is no muxer of FFmpeg") from None
+    if known.no_file and not (output.format == "hls" and outgoing(output.url) is None):
+        raise ConfigError(
+            f"{words} format {output.format!r}, whose files or connections cannot be watched; name one that is a "
+            "single stream of bytes, such as mpegts or flv, or a path that ends in .m3u8 for HLS"
+        )
+    return output.format
 
 
 def _format(url: str) -> str:

@@ -19,14 +19,16 @@ class HlsFiles:
     left, with its numbers, to the players and to the muxer that carries it on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, playlist: str) -> None:
+        """`playlist` is the path that the muxer has; all else that it opens are segments."""
+        self._playlist = playlist
         self.error: OSError | None = None
 
     def open(self, path: str, flags: int, options: Mapping[str, str]) -> IO[bytes]:
         """For `av.open(io_open=…)`: the file at `path`. Raises OSError for one that cannot be created."""
         if not flags & WRITE:
             return _read(path)
-        return _Playlist(path, self) if path.removesuffix(".tmp").endswith(".m3u8") else _Segment(path, self)
+        return _Playlist(path, self) if path.removesuffix(".tmp") == self._playlist else _Segment(path, self)
 
     def failed(self, error: OSError) -> None:
         """Called by the files; a muxer that was told would open and close others in vain before it says so."""
