@@ -38,7 +38,7 @@ class Daemon:
 
     def __init__(self, settings: DaemonSettings, command: Sequence[str] = ()) -> None:
         """Raises UsageError when the state folder or the job queue cannot be used."""
-        self.settings = settings
+        self.settings = self._begun_with = settings
         self.ring = Ring()
         self.own = Metrics(of=DAEMON_METRICS)
         self.aggregate = Aggregate(settings.metrics)
@@ -89,7 +89,7 @@ class Daemon:
             return self._not_reloaded(str(exc))
         except Exception as exc:  # a mistake of ours must not end the streams that run
             return self._not_reloaded(f"unexpected {type(exc).__name__}: {exc}", exc)
-        kept = [name for name in RESTART if getattr(settings, name) != getattr(self.settings, name)]
+        kept = [name for name in RESTART if getattr(settings, name) != getattr(self._begun_with, name)]
         if kept:
             log.warning("new settings of %s take effect with the next start", ", ".join(kept))
         other_urls = settings.urls != self.settings.urls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_streams_that_new_rules_would_refuse_run_on_and_are_named(
     events = [event for event in daemon.events() if event is not None and event.kind == "configuration"]
     assert [event.stream for event in events] == ["loose", ""]
     assert told[0].endswith(events[0].message)
+
+
+def test_what_waits_for_the_next_start_is_told_with_each_reload_until_it_is_taken_back(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = make()
+    at_first = daemon.settings
+    told = []
+    for new in (settings(tmp_path, http={"port": 9}), settings(tmp_path, http={"port": 9}), at_first):
+        caplog.clear()
+        assert daemon.reload(partial(DaemonSettings.model_copy, new))
+        told.append("new settings of http take effect with the next start" in caplog.text)
+    assert told == [True, True, False]
 
 
 @pytest.mark.parametrize("error", [ConfigError("x.yaml:3:1: unknown key 'strems'"), KeyError("nobody foresaw this")])
