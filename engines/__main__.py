@@ -225,8 +225,8 @@ def main(argv: list[str] | None = None) -> int:
     except StreamGuardError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
-    except KeyboardInterrupt:
-        print(stopped(arguments), file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or stopped(arguments), file=sys.stderr)
         return 4
     return 0
 

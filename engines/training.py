@@ -9,7 +9,7 @@ import os
 import pickle
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from stream_guard.commands.stopping import Interrupted, stopping
 from stream_guard.errors import EngineError, UsageError
 
 S = TypeVar("S")
@@ -251,6 +252,19 @@ class Run:
                 "kept, and --resume goes on from it"
             ) from error
         self._saved, self._kept = time.monotonic(), True
+
+    def steps(self, parts: dict[str, Any]) -> Iterator[int]:
+        """The number of each step until the run is over: what every training loops over.
+
+        A signal that ends a command is heard between two steps: what was learned is saved, and Interrupted raised. A
+        second one acts as if nobody listened, and leaves the last checkpoint.
+        """
+        with stopping() as stop:
+            while not self.over:
+                yield self.step
+                if stop.is_set():
+                    self.save(parts)
+                    raise Interrupted(f"stopped; {self.folder} keeps step {self.step}: --resume goes on from it")
 
     def tick(self, losses: dict[str, float], parts: dict[str, Any], log_every: int = 50) -> None:
         """Count a step; log now and then, save at a new run's first step and then once a minute.

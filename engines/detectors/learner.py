@@ -220,7 +220,7 @@ def fit(learner: Learner, run: Run, settings: Settings, resume: bool) -> Run:
     looks = 0
     mean: dict[str, float] = {}
     val = float("nan")
-    while not run.over:
+    for _ in run.steps(learner.parts):
         for group in learner.opt.param_groups:
             group["lr"] = settings.lr * min(1.0, (1 + run.step) / WARM_UP, 1.45 * (1 - run.progress) + 0.01)
         report = learner.step()

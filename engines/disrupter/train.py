@@ -263,7 +263,7 @@ def train(
         run.resume(trainer.parts, trainer.rng)
     anneal, trainer.steps = not begun and (bool(settings.plan_minutes) or run.step == 0), run.step
     mean: dict[str, float] = {}
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         done = share_done(run, settings)
         for group in trainer.opt.param_groups:
             group["lr"] = settings.lr * max(0.03, min(1.0, 2.2 * (1 - done)))

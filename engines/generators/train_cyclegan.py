@@ -177,7 +177,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         trainer.pick_rate(run.step, run.progress)
         run.tick(trainer.step(run.step), trainer.parts)
     run.save(trainer.parts)

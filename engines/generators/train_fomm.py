@@ -266,7 +266,7 @@ def train(
         draw_on(trainer.rng, settings.seed, [start])
     if resume:
         run.resume(trainer.parts, trainer.rng)
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         rate = settings.lr * min(1.0, 1.4 * (1 - run.progress) + 0.02)
         for group in (*trainer.opt.param_groups, *trainer.opt_d.param_groups):
             group["lr"] = rate

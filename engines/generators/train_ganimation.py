@@ -271,7 +271,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         done = _done(run, settings)
         for group in trainer.opt_g.param_groups:
             group["lr"] = settings.lr * (1 if done < 0.3 else 1.4 * (1 - done) + 0.02)

@@ -132,7 +132,7 @@ def train(
     run = Run.of(out, settings, minutes, "stargan", {"data": described(data)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         for group in trainer.opt_g.param_groups:
             group["lr"] = settings.lr * (1 if run.progress < 0.3 else 1.4 * (1 - run.progress) + 0.02)
         run.tick(trainer.step(run.step, run.progress > supervised), trainer.parts)

@@ -174,7 +174,7 @@ def train(
     if resume:
         run.resume(trainer.parts, trainer.rng)
     mean: dict[str, float] = {}
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         for group in trainer.opt.param_groups:
             group["lr"] = settings.lr * min(1.0, 0.1 + run.step / 100, 1.45 * (1 - run.progress) + 0.01)
         report = trainer.step()

@@ -127,7 +127,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     if resume:
         run.resume(trainer.parts, trainer.rng)
     (out / RESULTS).unlink(missing_ok=True)  # of the weights before: a run that is cut off has none
-    while not run.over:
+    for _ in run.steps(trainer.parts):
         warm = min(1.0, 0.1 + run.step / 100)
         run.tick(trainer.step(settings.lr * warm * (1 - 0.97 * run.progress)), trainer.parts)
     run.save(trainer.parts)
