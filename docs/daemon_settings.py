@@ -54,19 +54,22 @@ and column, and starts nothing.
   are small or capital, `-` in a key is `_`, a list's items go by number (`STREAM_GUARD__STREAMS__0__STALL=3`), and the
   value is read as YAML (`STREAM_GUARD__URLS__HOSTS='[127.0.0.1]'`).
 - **Secrets**: `${{NAME}}` in any text is the environment's variable NAME, `$$` a plain `$`. `url_file`, `source_file`,
-  `secret_file`, `webhook_secret_file` and `publish_token_file` name a file that holds the value. Of a URL,
-  beside the host, the first part of the path is shown where more parts follow. All else is shown nowhere: neither in
-  the log, nor in an error, an answer or a label. Workers inherit neither such a variable, but for those that programs
-  look at themselves (`PATH`, `HOME`, `LC_*`, `OTEL_*`, `CUDA_*`, proxies), nor `STREAM_GUARD__` settings. The exception
-  is SRT: the system's ffmpeg gets its URL and options, passphrase and stream id among them, on its command line, and
-  has no other way for a source. Whoever may log in reads it there (`ps`), unless /proc is mounted with `hidepid=2`;
-  where that matters, let a media server on loopback speak SRT.
+  `secret_file`, `webhook_secret_file`, `publish_token_file` and `sha256_file` name a file that holds the value, and
+  must not be empty. Of a URL, beside the host, the first part of the path is shown where more parts follow. All else
+  is shown nowhere: neither in the log, nor in an error, an answer or a label. Workers inherit neither such a variable,
+  but for those that programs look at themselves (`PATH`, `HOME`, `LC_*`, `OTEL_*`, `CUDA_*`, proxies), nor
+  `STREAM_GUARD__` settings. The exception is SRT: the system's ffmpeg gets its URL and options, passphrase and stream
+  id among them, on its command line, and has no other way for a source. Whoever may log in reads it there (`ps`),
+  unless /proc is mounted with `hidepid=2`; where that matters, let a media server on loopback speak SRT.
 - **Reload**: the file is read again when it changes and on SIGHUP. Streams whose settings stay the same run on; others
   are drained and started anew, new ones start, those that are gone are drained, and those that failed are tried again.
   Streams of the API and of hooks run on, also those that new `urls` would refuse: the log and an event name them.
-  A file with a mistake changes nothing: the log, an event and `stream_guard_configuration_reload_success 0` tell.
-  `state_dir`, `http` and `jobs` take effect with the next start. Files that the configuration names are read again on
-  SIGHUP only; the certificate of `http.tls` is then given to connections from there on, so send one when it is renewed.
+  A file with a mistake, or an empty one, changes nothing: the log, an event and
+  `stream_guard_configuration_reload_success 0` tell. `state_dir`, `jobs` and `http` take effect with the next start,
+  but for `http.tokens`: what is not among the new ones is refused from there on, and its open event streams end. With
+  no token left the old ones stay until the next start, and the log says so. Files that the configuration names are read
+  again on SIGHUP only: a token that has a `sha256_file` is changed by that (a `${{NAME}}` stays what it was at the
+  start), and the certificate of `http.tls` is given to connections from there on, so send one when it is renewed.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
   Workers end with the daemon, also when that is killed. A disk that is full at the start, or gets so, holds up file

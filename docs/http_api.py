@@ -66,7 +66,8 @@ def page(note: str) -> str:
 
 With tokens in `http.tokens`, everything but `/livez` and the empty page needs `Authorization: Bearer TOKEN`: 401
 without, 403 where the token's role is `read` and the request changes something. `/readyz` and `/metrics` need `read`
-too: give Prometheus and the kubelet a token (`authorization`, `httpHeaders`). The file holds the tokens' SHA-256 only.
+too: give Prometheus and the kubelet a token (`authorization`, `httpHeaders`). The file holds the tokens' SHA-256 only,
+and they are changed without a restart ([reload](daemon.md)).
 
 Without tokens the daemon serves loopback only and refuses to start elsewhere. Then it answers only where the `Host`
 header names loopback, so that no web page can reach it under a name of its own. Writes from pages of another origin,

@@ -33,14 +33,17 @@ RESERVED = frozenset({OTHER, OWNER})
 log = logging.getLogger(__name__)
 
 
-def load_settings(path: Path | None, environment: Mapping[str, str]) -> DaemonSettings:
+def load_settings(path: Path | None, environment: Mapping[str, str], *, again: bool = False) -> DaemonSettings:
     """The file with the environment laid over it and the defaults below each stream; no file means all defaults.
 
+    `again` says that a daemon runs by what the file said before: an empty one was cut off, and is a mistake.
     Raises ConfigError with every mistake on a line of its own, beginning with file, line and column.
     """
     document = read_document(path, "configuration") if path is not None else Document({}, "(no file)")
     mistakes: list[str] = []
     if document.data is None:
+        if again and path is not None:
+            raise ConfigError(f"{path}: the file is empty; it holds {{}} where all is to have its default")
         document.data = {}
     if not isinstance(document.data, dict):
         raise ConfigError(f"{document.mark(())}: a configuration is a mapping, such as http: {{port: 8642}}")

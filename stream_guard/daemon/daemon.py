@@ -23,7 +23,7 @@ from .layering import with_defaults
 from .process import Order
 from .protocol import Message
 from .ring import Ring
-from .settings import DaemonSettings, JobSettings, StreamSettings
+from .settings import DaemonSettings, Http, JobSettings, StreamSettings, Token
 from .stream import DONE, Around
 from .streams import Streams
 from .supervisor import Handle, Supervisor
@@ -39,6 +39,8 @@ class Daemon:
     def __init__(self, settings: DaemonSettings, command: Sequence[str] = ()) -> None:
         """Raises UsageError when the state folder or the job queue cannot be used."""
         self.settings = self._begun_with = settings
+        self.tokens = settings.http.tokens
+        """Who may ask over HTTP at this moment."""
         self.ring = Ring()
         self.own = Metrics(of=DAEMON_METRICS)
         self.aggregate = Aggregate(settings.metrics)
@@ -89,7 +91,7 @@ class Daemon:
             return self._not_reloaded(str(exc))
         except Exception as exc:  # a mistake of ours must not end the streams that run
             return self._not_reloaded(f"unexpected {type(exc).__name__}: {exc}", exc)
-        kept = [name for name in RESTART if getattr(settings, name) != getattr(self._begun_with, name)]
+        kept = [name for name in RESTART if _fixed(settings, name) != _fixed(self._begun_with, name)]
         if kept:
             log.warning("new settings of %s take effect with the next start", ", ".join(kept))
         other_urls = settings.urls != self.settings.urls
@@ -98,7 +100,8 @@ class Daemon:
         self.aggregate.settings = settings.metrics
         self.admission.settings = settings.admission
         logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
-        done = self._streams.follow(settings.streams, settings.drain_seconds)
+        done = self._let_in(settings.http.tokens)
+        done |= self._streams.follow(settings.streams, settings.drain_seconds)
         if other_urls:
             self._streams.warn_of(lambda stream: disallowed(stream, settings.urls))
         self._engine.probe(settings)
@@ -107,6 +110,17 @@ class Daemon:
         self.ring.publish("configuration", f"reloaded: {words}", data={"success": True, **done})
         self._reloaded(True)
         return True
+
+    def _let_in(self, tokens: tuple[Token, ...]) -> dict[str, list[str]]:
+        """Ask for these tokens from now on; the names of all, where they changed, as a reload tells it.
+
+        With none the old ones stay: a slip must not open to everybody an API that some had to themselves.
+        """
+        if not tokens and self.tokens:
+            log.warning("http.tokens is empty: the tokens from before are asked for until the next start")
+            tokens = self.tokens
+        changed, self.tokens = tokens != self.tokens, tokens
+        return {"tokens": [token.name for token in tokens] if changed else []}
 
     def _not_reloaded(self, words: str, surprise: Exception | None = None) -> bool:
         log.error("the configuration was not reloaded, the old one stays: %s", words, exc_info=surprise)
@@ -244,6 +258,12 @@ class Daemon:
             self.own["configuration_reload_success_timestamp_seconds"].set_to_current_time()
 
 
+def _fixed(settings: DaemonSettings, section: str) -> object:
+    """What a section of `RESTART` says beside the tokens."""
+    value = getattr(settings, section)
+    return value.model_copy(update={"tokens": ()}) if isinstance(value, Http) else value
+
+
 RESTART = ("state_dir", "http", "jobs")
-"""Sections that are read at the start only."""
+"""Sections that are read at the start only, but for the tokens."""
 PHASES = ("starting", "loading", "connecting", "running", "gap", "draining", "ended", "failed")

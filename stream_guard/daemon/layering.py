@@ -15,7 +15,7 @@ PREFIX = "STREAM_GUARD__"
 SCREENING = "screen"
 """The pipeline of streams that are only looked at and name none."""
 _VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
-FROM_FILE = ("url", "source", "secret", "webhook_secret", "publish_token")
+FROM_FILE = ("url", "source", "secret", "webhook_secret", "publish_token", "sha256")
 """Keys that can be given as KEY_file: the path of a file that holds the value."""
 
 
@@ -119,11 +119,15 @@ def _replaced(text: str, path: KeyPath, document: Document, environment: Mapping
 
 
 def _held(path: str, place: KeyPath, document: Document, mistakes: list[str]) -> str:
+    """What the file holds, never nothing: an empty secret would ask for none."""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        held = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as exc:  # a ValueError for bytes that are no text, and for a path with a NUL in it
         mistakes.append(f"{document.mark(place)}: cannot read {path!r}: {getattr(exc, 'strerror', None) or exc}")
         return "unset"
+    if not held:
+        mistakes.append(f"{document.mark(place)}: the file {path!r} is empty")
+    return held or "unset"
 
 
 def with_defaults(settings: StreamSettings, defaults: StreamDefaults) -> StreamSettings:

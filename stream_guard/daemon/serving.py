@@ -40,6 +40,10 @@ class FileWatch:
         self._known = now
         return True
 
+    def read(self) -> None:
+        """The file is read now, settled or not: what it is at this moment is no change any more."""
+        self._known = self._before = self._look()
+
     def _look(self) -> tuple[int, int, int]:
         """Links are followed, so a mounted configuration that is swapped as a whole is seen."""
         try:
@@ -66,7 +70,8 @@ def serve(
     logging.getLogger("stream_guard").setLevel(settings.log_level.upper())
     daemon = Daemon(settings)
     try:
-        _serve(daemon, settings, load, stop, again, say, FileWatch(path) if path is not None else None)
+        watch = FileWatch(path) if path is not None else None
+        _serve(daemon, settings, partial(load, again=True), stop, again, say, watch)
     finally:
         daemon.close()
 
@@ -90,7 +95,7 @@ def _serve(
     watch: FileWatch | None,
 ) -> None:
     hooks = Hooks(daemon, settings.hooks, daemon.output_urls)
-    app = create_app(daemon, settings)
+    app = create_app(daemon, settings, lambda: daemon.tokens)
     app.include_router(hooks_router(hooks))
     server = serve_app(app, settings.http)
     try:
@@ -98,8 +103,11 @@ def _serve(
         daemon.start()
         say(f"listening on {server.url}; {len(settings.streams)} streams, {len(settings.hooks)} hooks")
         while not stop.wait(LOOK_SECONDS):
+            asked = again.is_set()
+            if asked and watch is not None:
+                watch.read()  # an editor's change and the signal after it are one reload
             changed = watch is not None and watch.changed()
-            if (changed or again.is_set()) and _again(daemon, load, again):
+            if (changed or asked) and _again(daemon, load, again):
                 hooks.update(daemon.settings.hooks)
                 _renew(server)
         say(f"stopping; streams and jobs have {daemon.settings.drain_seconds:g} s")

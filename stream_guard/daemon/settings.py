@@ -29,7 +29,9 @@ class Token(Section):
     name: str = Field(pattern=NAME, description="Who this is, for the log; the token itself is never printed")
     role: Literal["read", "write"] = Field(description="read looks; write also starts, changes and stops")
     sha256: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, in hex (printf %s TOKEN | sha256sum)"
+        pattern=r"^[0-9a-f]{64}$",
+        repr=False,  # it may be the token itself, by mistake
+        description="SHA-256 of the token, in hex (printf %s TOKEN | sha256sum)",
     )
 
 

@@ -35,11 +35,16 @@ class Running:
 
 
 @contextmanager
-def running(control: FakeControl | None = None, token: str = "", **http: Any) -> Iterator[Running]:
-    """The API being served; `http` holds settings of the section of that name."""
+def running(
+    control: FakeControl | None = None,
+    token: str = "",
+    current: Callable[[], tuple[Token, ...]] | None = None,
+    **http: Any,
+) -> Iterator[Running]:
+    """The API being served; `http` holds settings of the section of that name, `current` gives tokens that change."""
     control = control or FakeControl()
     settings = DaemonSettings(http=Http(**{"port": 0, **http}))
-    with serve_app(create_app(control, settings), settings.http) as server:
+    with serve_app(create_app(control, settings, current), settings.http) as server:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         with httpx.Client(base_url=server.url, headers=headers, timeout=30, trust_env=False) as client:
             yield Running(control, server, client)

@@ -76,6 +76,15 @@ def test_a_token_that_writes_does_both() -> None:
         assert api.http.get("/readyz").status_code == 200
 
 
+def test_tokens_are_those_of_the_moment() -> None:
+    now = list(TOKENS[:1])
+    with running(current=lambda: tuple(now), token=READ) as api:
+        assert api.http.get("/v1/about").json()["token"] == "read"
+        now[:] = TOKENS[1:]
+        assert api.http.get("/v1/about").status_code == 401
+        assert api.http.get("/v1/about", headers={"Authorization": f"Bearer {WRITE}"}).json()["role"] == "write"
+
+
 def test_every_token_is_compared_and_only_the_whole_one_fits() -> None:
     assert [bearer(TOKENS, f"Bearer {given}") for given in (READ, WRITE)] == list(TOKENS)
     for wrong in ("", READ[:-1], READ + "x", TOKENS[0].sha256, "\udcff"):

@@ -76,6 +76,16 @@ def test_silence_is_filled_with_comments(api: Running) -> None:
         assert ":" in [next(lines) for _ in range(4)]
 
 
+def test_a_listener_whose_token_is_taken_away_hears_nothing_more() -> None:
+    now = list(TOKENS)
+    with running(current=lambda: tuple(now), token=READ) as api, api.http.stream("GET", "/v1/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 3000"
+        now.pop(0)
+        api.control.tell("phase", "said to others")
+        assert "said to others" not in "".join(lines)  # which end
+
+
 def test_a_listener_that_goes_leaves_nothing_behind(api: Running) -> None:
     with api.http.stream("GET", "/v1/events") as answer:
         lines = answer.iter_lines()  # held: lines that nobody holds close the connection when they are collected

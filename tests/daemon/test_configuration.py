@@ -152,6 +152,27 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
     assert told.startswith("guard.yaml:1:8: cannot read")
     (told,) = mistakes(tmp_path, "jobs: {webhook_secret_file: a, webhook_secret: b}\n")
     assert "are both given" in told
+    (tmp_path / "hmac").write_text(" \n")
+    (told,) = mistakes(tmp_path, f"jobs: {{webhook_secret_file: {tmp_path}/hmac}}\n")
+    assert told == f"guard.yaml:1:8: the file '{tmp_path}/hmac' is empty".replace(f"{tmp_path}/", "")
+
+
+def test_a_file_that_was_cut_off_to_nothing_is_a_mistake_once_a_daemon_runs(tmp_path: Path) -> None:
+    path = tmp_path / "guard.yaml"
+    path.write_text("")
+    with pytest.raises(ConfigError, match="the file is empty"):
+        load_settings(path, {}, again=True)
+    path.write_text("{}")
+    assert load_settings(path, {}, again=True) == load_settings(None, {}, again=True) == DaemonSettings()
+
+
+def test_a_tokens_sum_comes_from_a_file_and_a_token_in_its_place_is_not_shown(tmp_path: Path) -> None:
+    text = f"http: {{tokens: [{{name: one, role: read, sha256_file: {tmp_path}/sum}}]}}\n"
+    (tmp_path / "sum").write_text("5" * 64 + "\n")
+    assert load(tmp_path, text).http.tokens[0].sha256 == "5" * 64
+    (tmp_path / "sum").write_text("the-token-itself")
+    (told,) = mistakes(tmp_path, text)
+    assert told.startswith("guard.yaml:1:41: http.tokens[0].sha256: a value that is not shown")
 
 
 @pytest.mark.parametrize(

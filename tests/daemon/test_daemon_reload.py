@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_what_waits_for_the_next_start_is_told_with_each_reload_until_it_is_take
         assert daemon.reload(partial(DaemonSettings.model_copy, new))
         told.append("new settings of http take effect with the next start" in caplog.text)
     assert told == [True, True, False]
+
+
+def test_new_tokens_hold_at_once_and_are_never_taken_away_altogether(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = ({"name": name, "role": "read", "sha256": name[0] * 64} for name in ("alpha", "beta"))
+    daemon = make(http={"tokens": [one]})
+    with caplog.at_level(logging.INFO):
+        for tokens in ([two], [two], []):
+            assert daemon.reload(partial(settings, tmp_path, http={"tokens": tokens}))
+            assert [token.name for token in daemon.tokens] == ["beta"]
+    told = [record.getMessage() for record in caplog.records if record.name.endswith(".daemon")]
+    assert told == [
+        "the configuration was reloaded: tokens: beta",
+        "the configuration was reloaded: no stream changed",
+        "http.tokens is empty: the tokens from before are asked for until the next start",
+        "the configuration was reloaded: no stream changed",
+    ]
 
 
 @pytest.mark.parametrize("error", [ConfigError("x.yaml:3:1: unknown key 'strems'"), KeyError("nobody foresaw this")])

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_guard.daemon.serving import FileWatch
+
 from .support import PATIENCE, children, is_alive, until
 
 ABSENT = "rtmp://127.0.0.1:9/live/secretkey"
@@ -109,6 +111,18 @@ def test_it_serves_reloads_and_drains(folder: Path) -> None:
     assert served.log.endswith("stopped\n")
     assert not any(is_alive(pid) for pid in workers)
     assert "secret" not in shown + served.log
+
+
+def test_a_change_and_the_signal_after_it_are_one_reload(tmp_path: Path) -> None:
+    path = tmp_path / "guard.yaml"
+    path.write_text("{}")
+    watch = FileWatch(path)
+    path.write_text("streams: []")
+    assert not watch.changed()
+    watch.read()  # on the signal
+    assert not watch.changed()
+    path.write_text("streams: [] # and more")
+    assert [watch.changed() for _ in range(3)] == [False, True, False]
 
 
 def test_a_killed_daemon_leaves_no_worker(folder: Path) -> None:

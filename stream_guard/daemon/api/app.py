@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 
 from ... import __version__
 from ..control import Control
-from ..settings import DaemonSettings
+from ..settings import DaemonSettings, Token
 from . import about, answers, events, jobs, page, probes, streams
 from .access import check_listening
 from .guard import Guard
@@ -17,17 +18,21 @@ from .guard import Guard
 DESCRIPTION = "Protect live streams and video files against deepfake models. docs/api.md has examples."
 
 
-def create_app(control: Control, settings: DaemonSettings) -> FastAPI:
+def create_app(
+    control: Control, settings: DaemonSettings, tokens: Callable[[], tuple[Token, ...]] | None = None
+) -> FastAPI:
     """The ASGI app that serves `control`. Raises ConfigError where anybody could reach it without a token.
 
-    Ingest hooks are routed below /hooks/: there the guard checks sizes and hosts only, and asks for no token.
+    `tokens` are those of the moment, where they change while it serves. Ingest hooks are routed below /hooks/: there
+    the guard checks sizes and hosts only, and asks for no token.
     """
     check_listening(settings.http)
     app = _assembled()
     app.state.control = control
+    app.state.tokens = tokens or (lambda: settings.http.tokens)
     app.state.ending = threading.Event()
     app.state.listeners = threading.BoundedSemaphore(events.MOST_LISTENERS)
-    app.add_middleware(Guard, http=settings.http)
+    app.add_middleware(Guard, http=settings.http, tokens=app.state.tokens)
     return app
 
 

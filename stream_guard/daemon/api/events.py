@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -41,8 +41,14 @@ async def events(
 ) -> Response:
     """`text/event-stream`: `event` is the kind, `id` rises, `data` is JSON. Comments keep it open in silence."""
     after = min(int(last_event_id), 2**63 - 1) if re.fullmatch("[0-9]+", last_event_id) else since
-    state = request.app.state
-    return EventResponse(_read(daemon, after, stream), state.ending, state.listeners)
+    state, token = request.app.state, getattr(request.state, "token", None)
+
+    def known() -> bool:
+        """Whether the listener would still be let in: tokens may change."""
+        tokens = state.tokens()
+        return not tokens or token in tokens
+
+    return EventResponse(_read(daemon, after, stream), known, state.ending, state.listeners)
 
 
 def encoded(event: Event | None) -> bytes:
@@ -60,10 +66,15 @@ def _read(daemon: Daemon, since: int, stream: str) -> Feed:
 
 
 class EventResponse(StreamingResponse):
-    """Streams until the listener goes, the daemon drains or the server stops. Each waits on a thread of its own."""
+    """Streams until the listener goes or is not `known` any more, the daemon drains or the server stops.
 
-    def __init__(self, source: Feed, ending: threading.Event, listeners: threading.Semaphore) -> None:
-        self._source, self._ending, self._listeners = source, ending, listeners
+    Each waits on a thread of its own.
+    """
+
+    def __init__(
+        self, source: Feed, known: Callable[[], bool], ending: threading.Event, listeners: threading.Semaphore
+    ) -> None:
+        self._source, self._known, self._ending, self._listeners = source, known, ending, listeners
         super().__init__(self._feed(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +93,7 @@ class EventResponse(StreamingResponse):
         try:
             while not self._ending.is_set():
                 event: Any = await to_thread.run_sync(next, self._source, END, limiter=own_thread)
-                if event is END:
+                if event is END or not self._known():
                     break
                 yield encoded(event)
         finally:

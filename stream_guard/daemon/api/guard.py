@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..settings import Http
+from ..settings import Http, Token
 from .access import EVENTS, HOOKS, OPEN, READING, bearer, host_name, is_foreign, is_loopback, may
 from .answers import Answer, error
 
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Wraps the app. What is refused here never reaches it."""
+    """Wraps the app. What is refused here never reaches it. `tokens` is asked at each request: they may change."""
 
-    def __init__(self, app: ASGIApp, http: Http) -> None:
-        self._app, self._http = app, http
+    def __init__(self, app: ASGIApp, http: Http, tokens: Callable[[], tuple[Token, ...]]) -> None:
+        self._app, self._http, self._tokens = app, http, tokens
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,10 +99,11 @@ class Guard:
         """Every reason to refuse, found in the request's head."""
         path, method = scope["path"], scope["method"]
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._http.tokens and not is_loopback(host_name(host) or ""):
+        tokens = self._tokens()
+        if not tokens and not is_loopback(host_name(host) or ""):
             yield error(403, "the Host header names another machine", "use 127.0.0.1 or localhost", headers=CLOSE)
-        if path not in OPEN and not path.startswith(HOOKS) and self._http.tokens:
-            yield from self._without_token(scope, headers)
+        if path not in OPEN and not path.startswith(HOOKS) and tokens:
+            yield from _without_token(tokens, scope, headers)
         if method not in READING and not path.startswith(HOOKS):
             foreign = origin is not None and is_foreign(origin, host)
             if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
@@ -114,16 +115,17 @@ class Guard:
         if int(headers.get("content-length", "0")[:20]) > self._http.max_body_bytes:
             yield self._too_large()
 
-    def _without_token(self, scope: Scope, headers: Headers) -> Iterator[Answer]:
-        token = bearer(self._http.tokens, headers.get("authorization", ""))
-        if token is None:
-            what = "send Authorization: Bearer TOKEN with a token of http.tokens"
-            yield error(401, "a token is needed", what, headers={"WWW-Authenticate": "Bearer", **CLOSE})
-        elif not may(token.role, scope["method"]):
-            what = "use a token with the role write"
-            yield error(403, f"the token {token.name} may only look", what, allowed=["write"], headers=CLOSE)
-        else:
-            scope.setdefault("state", {})["token"] = token
+
+def _without_token(tokens: tuple[Token, ...], scope: Scope, headers: Headers) -> Iterator[Answer]:
+    token = bearer(tokens, headers.get("authorization", ""))
+    if token is None:
+        what = "send Authorization: Bearer TOKEN with a token of http.tokens"
+        yield error(401, "a token is needed", what, headers={"WWW-Authenticate": "Bearer", **CLOSE})
+    elif not may(token.role, scope["method"]):
+        what = "use a token with the role write"
+        yield error(403, f"the token {token.name} may only look", what, allowed=["write"], headers=CLOSE)
+    else:
+        scope.setdefault("state", {})["token"] = token
 
 
 async def _refuse(refusal: Answer, scope: Scope, receive: Receive, send: Send) -> None:
