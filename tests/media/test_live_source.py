@@ -203,6 +203,11 @@ class TestFaults:
             open_live(server.rtmp(f"live/{KEY}"), open_timeout_seconds=10).close()
         assert KEY not in str(told.value)
 
+    def test_a_server_that_waits_for_a_publisher_says_nothing(self, tmp_path: Path) -> None:
+        limit = "the server sent nothing for 0.5 s, or hung up"
+        with nginx(tmp_path) as server, pytest.raises(SourceError, match=f"{limit}: nobody publishes there yet"):
+            open_live(server.rtmp(f"live/{KEY}"), open_timeout_seconds=20, read_timeout_seconds=0.5).close()
+
     def test_a_server_that_says_nothing_is_given_up(self) -> None:
         gone = threading.Event()
         with tcp_server(lambda connection: gone.wait(30) and None) as port:

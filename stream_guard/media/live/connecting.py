@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -68,10 +69,17 @@ class Connection:
             reason = f"no data for {limit:g} s"
         except (FFmpegError, OSError, ValueError) as error:
             reason = redact_text(str(getattr(error, "strerror", None) or error), self.url)
-            if isinstance(error, PermissionError) and self.rule.refuses:
-                reason = f"{self.rule.refuses} ({reason})"
+            reason = self._meant(error, what == "cannot open", reason)
         if reason:
             raise SourceError(f"{what} the live source {self.shown}: {reason}") from None
+
+    def _meant(self, error: Exception, opening: bool, reason: str) -> str:
+        """FFmpeg's `reason`, behind what it means of a server that has people publish."""
+        absent, code = self.rule.refuses, getattr(error, "errno", None)
+        if absent and code == errno.EIO:  # FFmpeg's RTMP says so of a time-out as well as of an end
+            silent = f"the server sent nothing for {self.read_seconds:g} s, or hung up"
+            return f"{silent}: {absent} ({reason})" if opening else f"{silent} ({reason})"
+        return f"{absent} ({reason})" if absent and isinstance(error, PermissionError) else reason
 
     def _look(self, url: str, own: Mapping[str, str], seconds: float) -> Opened:
         """Connect, and read for about so many seconds of the stream to find what is in it."""

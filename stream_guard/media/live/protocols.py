@@ -26,7 +26,7 @@ class Incoming:
     probe_seconds: float = 2.0
     """How much is read to find the streams; formats that announce theirs take less."""
     refuses: str = ""
-    """What it means when the server forbids it; empty where FFmpeg's words are plain enough."""
+    """What it means when the server forbids it or says nothing; empty where FFmpeg's words are plain enough."""
     listens: tuple[str, ...] = ()
     """Options with which FFmpeg would not connect but wait to be called."""
 
