@@ -24,10 +24,15 @@ def origin_of(path: Path) -> str:
     return next((part for part in reversed(path.parts[:-1]) if part in WORDS), OTHER)
 
 
-def described(pack: Path) -> str:
-    """`855 stills of CelebAMask-HQ (...), 2599 of ...`; says so where the pack was made before this was kept."""
+def described(pack: Path, with_mask: bool = False) -> str:
+    """`855 stills of CelebAMask-HQ (...), 2599 of ...`; says so where the pack was made before this was kept.
+
+    Those with a parsing mask alone, for a network that learns from no others.
+    """
     with np.load(pack, allow_pickle=False) as data:
+        used = np.diff(data["mask_end"], prepend=0) > 0 if with_mask else np.full(len(data["names"]), True)
+        kind = "stills with masks of" if with_mask else "stills of"
         if "origin" not in data.files:
-            return f"{len(data['names'])} stills of a pack that does not say where they come from"
-        counts = Counter(str(origin) for origin in data["origin"])
-    return " and ".join(f"{count} stills of {WORDS[origin]}" for origin, count in counts.most_common())
+            return f"{used.sum()} {kind} a pack that does not say where they come from"
+        counts = Counter(str(origin) for origin in data["origin"][used])
+    return " and ".join(f"{count} {kind} {WORDS[origin]}" for origin, count in counts.most_common())

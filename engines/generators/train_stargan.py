@@ -129,7 +129,7 @@ def train(
     settings = settings or Settings()
     seed_everything(settings.seed)
     trainer = StarGANTrainer(settings, data, pick_device(device))
-    run = Run.of(out, settings, minutes, "stargan", {"data": described(data)})
+    run = Run.of(out, settings, minutes, "stargan", {"data": described(data, with_mask=True)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
     for _ in run.steps(trainer.parts):

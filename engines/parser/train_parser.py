@@ -123,7 +123,7 @@ def train(data: Path, out: Path, minutes: float, resume: bool, device: str, sett
     seed_everything(settings.seed)
     place = pick_device(device)
     trainer = Trainer(settings, Heads(pack.read(data, ["train"], with_mask=True), place), place)
-    run = Run.of(out, settings, minutes, NAME, {"data": described(data)})
+    run = Run.of(out, settings, minutes, NAME, {"data": described(data, with_mask=True)})
     if resume:
         run.resume(trainer.parts, trainer.rng)
     (out / RESULTS).unlink(missing_ok=True)  # of the weights before: a run that is cut off has none

@@ -230,7 +230,7 @@ def test_a_probe_and_a_disrupter_ship_with_cards_that_are_true(packed, stargan, 
     assert probe.evaluation_only
     assert probe.input_shape("image") == (-1, 3, 64, 64)
     assert "--set conv_dim=4" in probe.command
-    assert probe.data.startswith(described(packed[0]))
+    assert probe.data.startswith(described(packed[0], with_mask=True))  # it saw no others
     assert card.data.startswith(described(packed[0]))
     assert "CelebAMask" not in card.data  # it learned from other pictures
     assert "sg-a (stargan)" in card.notes

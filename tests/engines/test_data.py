@@ -47,6 +47,7 @@ def test_a_pack_returns_what_was_packed(packed):
 
 def test_a_pack_says_where_its_faces_are_from(packed, tmp_path):
     assert origin.described(packed[0]) == "12 stills of other pictures"
+    assert origin.described(packed[0], with_mask=True) == "6 stills with masks of other pictures"
     assert origin.origin_of(Path("/parsing/faces/utkface/of/one.jpg")) == "utkface"
     assert origin.origin_of(Path("/media/parsing/images/parsing")) == "parsing"
     with np.load(packed[0]) as found:
