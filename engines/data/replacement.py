@@ -30,9 +30,6 @@ FEATHER = 0.025
 FEATURES = (*range(0, 17, 2), *range(17, 28), *range(31, 36), *range(36, 48), *range(48, 59), 62)
 """The landmarks that are brought together: not those that fall on each other when a head turns or a mouth is shut."""
 STIFFNESS = 0.02
-FEATURES = (*range(0, 17, 2), *range(17, 28), *range(31, 36), *range(36, 48), *range(48, 59), 62)
-"""The landmarks that are brought together: not those that fall on each other when a head turns or a mouth is shut."""
-STIFFNESS = 0.02
 LEAST_CONTRAST, MOST_CONTRAST = 0.6, 1.6
 """How far the donor's contrast may be changed to fit in."""
 
