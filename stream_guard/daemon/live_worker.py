@@ -96,6 +96,8 @@ class _Reporter:
         self._report(wait=True)
 
     def order(self, order: Message) -> None:
+        if order["type"] == "followed":
+            self._stream.followed()
         if order["type"] != "snapshot":
             return
         answer: Message = {"type": "snapshot", "id": order["id"]}

@@ -1,9 +1,10 @@
 """How supervisor and worker talk: one JSON object a line, orders on the worker's stdin, reports on its stdout.
 
 Orders: the first line is the order itself (`kind`, `spec`, `parent`, `nice`, `cpu_seconds`), later lines are
-{"type": "stop"} and {"type": "snapshot", "id": n, "kind": "original"}. Reports: {"type": "alive"} every second,
-"status", "event", "metrics", "snapshot", "error", and whatever a job says. Specs hold stream keys, so they never
-stand on a command line, where every user of the machine could read them.
+{"type": "stop"}, before it {"type": "followed"} where another worker is to carry the outputs on, and
+{"type": "snapshot", "id": n, "kind": "original"}. Reports: {"type": "alive"} every second, "status", "event",
+"metrics", "snapshot", "error", and whatever a job says. Specs hold stream keys, so they never stand on a command line,
+where every user of the machine could read them.
 """
 
 from __future__ import annotations

@@ -121,6 +121,13 @@ class Stream:
         """Whether a restart that was put off is due."""
         return self._restart_at is not None and self.around.clock() >= self._restart_at
 
+    def make_way(self, successor: StreamSettings, within: float) -> None:
+        """Drain for a stream of this name; players of an output that it carries on are not told that it has ended."""
+        kept = {output.url for output in self.settings.outputs} & {output.url for output in successor.outputs}
+        if kept and self.handle is not None:
+            self.handle.send({"type": "followed"})
+        self.stop(within)
+
     def stop(self, within: float) -> None:
         """Drain: the worker ends by itself within the time, or is killed."""
         self._stopping, self._restart_at = True, None

@@ -162,7 +162,7 @@ class Streams:
         if old is not None and not old.done:
             self._successors[settings.name] = settings, origin
             if not old.stopping:
-                old.stop(within)
+                old.make_way(settings, within)
         if old is not None and not old.done:
             return old.state()
         self._successors.pop(settings.name, None)

@@ -66,6 +66,8 @@ class Delivery:
         self._ended_outputs: tuple[dict[str, Any], ...] = ()
         self._ended_recording: dict[str, Any] | None = None
         self.filled = 0
+        self.followed = False
+        """Whether another stream to the same outputs follows at once: no playlist then says that it is at its end."""
 
     def run(self) -> None:
         """Until the queue ends. The sink is closed properly also when another thread fails; aborted on its own error.
@@ -83,7 +85,7 @@ class Delivery:
         except Exception as exc:
             self._abort()
             raise StageError("encode", None if self._last is None else self._last.time_seconds, exc) from exc
-        self._close()
+        self._close(for_good=not self.followed)
 
     @property
     def outputs(self) -> tuple[dict[str, Any], ...]:

@@ -125,6 +125,10 @@ class LiveStream:
         if self._drain_until is None:
             self._drain_until = monotonic() + within_seconds
 
+    def followed(self) -> None:
+        """To be said before `drain`: another stream to the same outputs follows at once, which players may wait for."""
+        self._delivery.followed = True
+
     def status(self) -> LiveStatus:
         counts, tally, reader = self._ledger.counts(), self._tally, self._reader
         faces = dict(tally.faces)

@@ -24,10 +24,15 @@ def _live(spec: dict[str, Any], channel: Channel) -> int:
     metrics["frames_in"].inc(5)
     metrics["queue_frames"].labels("decoded").set(3)
     metrics["frame_latency_seconds"].observe(0.02)
-    channel.on_order = lambda order: channel.send({"type": "snapshot", "id": order["id"], "jpeg": "SlBFRw=="})
+    channel.on_order = lambda order: _picture(order, channel)
     _report(channel, metrics, "running")
     channel.send({"type": "event", "kind": "phase", "message": f"running from {spec['source']}", "data": {"n": 1}})
     return _behave(word, channel, metrics)
+
+
+def _picture(order: dict[str, Any], channel: Channel) -> None:
+    if order["type"] == "snapshot":
+        channel.send({"type": "snapshot", "id": order["id"], "jpeg": "SlBFRw=="})
 
 
 def _behave(word: str, channel: Channel, metrics: Metrics) -> int:

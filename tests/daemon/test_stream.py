@@ -16,6 +16,7 @@ from stream_guard.daemon.protocol import Message
 from stream_guard.daemon.ring import Ring
 from stream_guard.daemon.settings import BackoffSettings, StreamSettings
 from stream_guard.daemon.stream import Around, Stream
+from stream_guard.daemon.supervisor import Handle
 from stream_guard.live.spec import LivePhase
 from stream_guard.metrics import DAEMON_METRICS, Metrics
 
@@ -36,6 +37,21 @@ def test_the_wait_for_the_thousandth_restart_is_the_longest_there_is() -> None:
     assert (one.phase, one.restarts) == (LivePhase.STARTING, 1100)
     one.around = replace(one.around, clock=lambda: chosen.backoff.most)
     assert one.due()
+
+
+@pytest.mark.parametrize(("kept", "orders"), [("a.m3u8", ["followed", "stop"]), ("b.m3u8", ["stop"])])
+def test_a_worker_is_told_that_another_carries_its_outputs_on(kept: str, orders: list[str]) -> None:
+    told: list[str] = []
+    handle = SimpleNamespace(send=lambda message: told.append(message["type"]), stop=lambda within: told.append("stop"))
+    around = Around(lambda *_: cast(Handle, handle), cast(Aggregate, None), Ring(), Metrics(of=DAEMON_METRICS))
+    before, after = (
+        StreamSettings.model_validate({"name": "one", "source": "rtmp://h/live/x", "outputs": [{"url": url}]})
+        for url in ("a.m3u8", kept)
+    )
+    one = Stream(before, "api", around)
+    one.launch(lambda callback: callback)
+    one.make_way(after, 1.0)
+    assert (told, one.stopping) == (orders, True)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,16 @@ def test_close_ends_the_outputs_and_opens_them_anew() -> None:
     assert status.filled == 0
 
 
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_playlist_ends_with_the_stream_unless_another_carries_it_on(followed: bool) -> None:
+    with running([FakeConnection(clip(3), then="stall")]) as run:
+        run.until(lambda status: status.frames_out == 3)
+        if followed:
+            run.stream.followed()
+        run.drain()
+    assert [sink.for_good for sink in run.sinks.made] == [not followed]
+
+
 def test_another_size_opens_the_outputs_anew() -> None:
     other = FakeConnection(clip(3, size=(32, 32)), then="stall", size=(32, 32))
     with running([FakeConnection(clip(3)), other]) as run:
