@@ -48,6 +48,8 @@ class Carrier:
         self._container = container
         self._source = source
         self._report = report
+        self._said: dict[tuple[str, str, str], tuple[int, list[str]]] = {}
+        """By a stream's kind, its codec and the words: where in the warnings they stand, and for which streams."""
 
     def carry(self, source: Stream) -> Track | None:
         """The track for this stream, or None where nothing is to be written for its packets."""
@@ -116,10 +118,7 @@ class Carrier:
         if still.payload is None:
             self._drop(source, f"it is a cover, and {still.words}")
         elif still.words:
-            self._report.warnings.append(
-                f"{source.type} stream #{source.index} ({_codec(source)}) is a cover, and {still.words}: "
-                "it is protected and encoded anew"
-            )
+            self._say(source, f"is a cover, and {still.words}: it is protected and encoded anew")
         return still.payload
 
     def _carry_data(self, source: Stream) -> Track | None:
@@ -177,10 +176,8 @@ class Carrier:
         folded = f", folded down to {layout}" if layout != layout_of(source) else ""
         # Opus has one rate for all that it encodes, which is no loss.
         changed = f", at {rate} instead of {source.rate} Hz" if encoder != "libopus" and rate != source.rate else ""
-        self._report.warnings.append(
-            f"audio stream #{source.index} ({_codec(source)}) is encoded anew as {encoder}{folded}{changed}: "
-            f"{self._container.format} does not hold its codec"
-        )
+        why = f"{self._container.format} does not hold its codec"
+        self._say(source, f"is encoded anew as {encoder}{folded}{changed}: {why}")
         # Matroska says how long the lead-in of its streams is.
         from_zero = not self._container.negative_times and self._container.format not in ("matroska", "webm")
         return AudioTrack(source, added, self._report, from_zero=from_zero)
@@ -192,22 +189,25 @@ class Carrier:
         added.codec_context.subtitle_header = header
         added.codec_context.time_base = source.time_base or Fraction(1, 1000)
         self._label(added, source)
-        self._report.warnings.append(
-            f"subtitle stream #{source.index} ({_codec(source)}) is written as {encoder}: "
-            f"{self._container.format} does not hold its codec; the styling may be simpler"
-        )
+        why = f"{self._container.format} does not hold its codec"
+        self._say(source, f"is written as {encoder}: {why}; the styling may be simpler")
         return SubtitleTrack(source, added, self._report)
 
     def _label(self, added: Stream, source: Stream) -> None:
         """Carry tags and disposition of a stream."""
         if lost := label(added, source, self._container.format, stream_tags(source)):
-            self._report.warnings.append(f"{source.type} stream #{source.index} ({_codec(source)}) {lost}")
+            self._say(source, lost)
 
     def _drop(self, source: Stream, why: str) -> None:
-        self._report.warnings.append(
-            f"{source.type} stream #{source.index} ({_codec(source)}) is left out of the {self._container.format} "
-            f"output: {why}"
-        )
+        self._say(source, f"is left out of the {self._container.format} output: {why}")
+
+    def _say(self, source: Stream, words: str) -> None:
+        """Warn of this stream, once for all of its kind and codec: a film may have thirty tracks of subtitles."""
+        kind, warnings = (source.type, _codec(source)), self._report.warnings
+        place, streams = self._said.setdefault((*kind, words), (len(warnings), []))
+        streams.append(f"#{source.index}")
+        others = f"; the same goes for {', '.join(streams[1:])}" if len(streams) > 1 else ""
+        warnings[place : place + 1] = [f"{kind[0]} stream {streams[0]} ({kind[1]}) {words}{others}"]
 
 
 def _is_picture(kind: str, name: str | None) -> bool:
