@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..document import Document, read_document
 from ..errors import ConfigError, StreamGuardError
-from ..media.live import LIVE_ENCODER, check_places
+from ..media.live import LIVE_ENCODER, LiveOutput, check_places, playlists
 from ..media.settings import check_settings
 from ..otlp import check_endpoint
 from .addresses import Resolver, parse_allowed
@@ -95,6 +95,7 @@ def _checked(settings: DaemonSettings, document: Document, mistakes: list[str]) 
     if settings.metrics.tracing:
         tried(lambda: check_endpoint(settings.metrics.tracing), "metrics", "tracing")
     names: set[str] = set()
+    written_by: dict[str, str] = {}
     streams: list[StreamSettings] = []
     for index, written in enumerate(settings.streams):
         stream = tried(partial(at_real_paths, written, settings.urls), "streams", index) or written
@@ -103,9 +104,22 @@ def _checked(settings: DaemonSettings, document: Document, mistakes: list[str]) 
         if stream.name in names:
             mistakes.append(f"{document.mark(('streams', index, 'name'))}: the name {stream.name!r} is taken above")
         names.add(stream.name)
+        tried(partial(_check_playlists, stream, written_by), "streams", index)
     for name, hook in settings.hooks.items():
         tried(partial(_check_hook, hook, settings.urls), "hooks", name)
     return settings.model_copy(update={"streams": tuple(streams)})
+
+
+def playlists_of(settings: StreamSettings) -> list[str]:
+    """The paths of a stream's HLS outputs, as `at_real_paths` made them. Raises ConfigError for what cannot be one."""
+    return playlists([LiveOutput(output.url, output.format) for output in settings.outputs])
+
+
+def _check_playlists(settings: StreamSettings, written_by: dict[str, str]) -> None:
+    for path in playlists_of(settings):
+        other = written_by.setdefault(path, settings.name)
+        if other != settings.name:
+            raise ConfigError(f"the playlist {path!r} is the stream {other!r}'s; give each a name of its own")
 
 
 def _check_roots(roots: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from ..metrics import DAEMON_METRICS, Metrics, expose, families
 from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
 from .asked import asked
-from .configuration import at_real_paths, check_stream, disallowed
+from .configuration import at_real_paths, check_stream, disallowed, playlists_of
 from .control import ConflictError, Event, Health, JobPhase, JobState, RefusedError, StreamState
 from .engine import STATES, Engine
 from .file_jobs import FileJobs, Spawner
@@ -154,6 +154,7 @@ class Daemon:
     def start_stream(self, settings: StreamSettings, origin: Literal["api", "hook"] = "api") -> StreamState:
         chosen = self._checked(settings)
         with self._admitting:  # two at once must not be let into one place
+            self._check_playlists(chosen)
             self._admit()
             return self._streams.start(chosen, origin)
 
@@ -161,6 +162,7 @@ class Daemon:
         chosen = self._checked(settings)
         self._mine(settings.name)
         with self._admitting:
+            self._check_playlists(chosen)
             if not any(state.name == settings.name and state.phase not in DONE for state in self._streams.states()):
                 self._admit()  # what has ended is still listed, but its place may have been given away
             return self._streams.replace(chosen, "api", self.settings.drain_seconds)
@@ -206,6 +208,13 @@ class Daemon:
         chosen = at_real_paths(chosen, self.settings.urls)
         check_stream(chosen, self.settings.urls)
         return chosen
+
+    def _check_playlists(self, chosen: StreamSettings) -> None:
+        """Raises ConflictError where another stream writes one of its playlists: each would replace the other's."""
+        wanted = set(playlists_of(chosen))
+        for other in self._streams.beside(chosen.name) if wanted else ():
+            if wanted & set(playlists_of(other)):
+                raise ConflictError(f"the stream {other.name!r} writes the same playlist; name another")
 
     def _not_draining(self) -> None:
         if self._draining.is_set():

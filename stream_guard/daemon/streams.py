@@ -50,6 +50,11 @@ class Streams:
         with self._lock:
             return [output.url for stream in self._streams.values() for output in stream.settings.outputs]
 
+    def beside(self, name: str) -> list[StreamSettings]:
+        """What the streams of other names run with that have not ended."""
+        with self._lock:
+            return [s.settings for s in self._streams.values() if s.name != name and not s.done]
+
     def start(self, settings: StreamSettings, origin: Origin) -> StreamState:
         """Start it, or let it wait for a stream of its name that is being stopped. Raises ConflictError."""
         with self._lock:

@@ -157,6 +157,19 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
     assert told == f"guard.yaml:1:8: the file '{tmp_path}/hmac' is empty".replace(f"{tmp_path}/", "")
 
 
+def test_a_playlist_has_one_writer(tmp_path: Path) -> None:
+    def text(*names: str) -> str:
+        outputs = ", ".join(f"{{url: {tmp_path}/{name}.m3u8}}" for name in names)
+        roots = f"urls: {{hosts: [127.0.0.1], file_roots: [{tmp_path}]}}\n"
+        two = "  - {name: two, source: rtmp://127.0.0.1/live/two, outputs: [" + outputs + "]}\n"
+        return roots + STREAM.replace("rtmp://127.0.0.1/protected/one", f"{tmp_path}/a.m3u8") + two
+
+    load(tmp_path, text("a1", "a2"))
+    (told,) = mistakes(tmp_path, text("a1", "a"))
+    assert told.endswith("a.m3u8' is the stream 'one''s; give each a name of its own")
+    assert "two outputs are one playlist" in mistakes(tmp_path, text("b", "b"))[0]
+
+
 def test_a_file_that_was_cut_off_to_nothing_is_a_mistake_once_a_daemon_runs(tmp_path: Path) -> None:
     path = tmp_path / "guard.yaml"
     path.write_text("")

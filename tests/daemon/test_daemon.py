@@ -112,6 +112,17 @@ def test_streams_come_and_go_over_the_api(make: Make) -> None:
         daemon.snapshot("one", "original")
 
 
+def test_a_playlist_that_another_stream_writes_is_refused(make: Make, tmp_path: Path) -> None:
+    daemon = make(urls={"hosts": ["127.0.0.1"], "file_roots": [str(tmp_path)]})
+    outputs = [{"url": f"{tmp_path}/x.m3u8"}]
+    one, two = (StreamSettings.model_validate(stream(name, outputs=outputs)) for name in ("one", "two"))
+    daemon.start_stream(one)
+    for begin in (daemon.start_stream, daemon.replace_stream):
+        with pytest.raises(ConflictError, match="'one' writes the same playlist"):
+            begin(two)
+    assert daemon.replace_stream(one).name == "one"
+
+
 def test_a_publisher_who_comes_back_at_once_is_taken(make: Make) -> None:
     daemon = make()
     again = StreamSettings.model_validate(stream("one"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -108,7 +109,7 @@ class TestOutputs:
                     sink.write(frame)
                 sink.close(60, for_good=for_good)
             assert ("#EXT-X-ENDLIST" in playlist.read_text()) == for_good
-        assert [line for line in playlist.read_text().splitlines() if line.endswith(".ts")] == ["x0.ts", "x1.ts"]
+        assert [line for line in playlist.read_text().splitlines() if line.endswith(".ts")] == ["x-0.ts", "x-1.ts"]
 
     def test_rtmps(self, clip: Path, tmp_path: Path) -> None:
         """Through a TLS proxy before nginx, out and in again."""
@@ -145,13 +146,37 @@ class TestOutputs:
         with pytest.raises(ConfigError, match=why):
             places.check_places([LiveOutput(url, format)], "")
 
+    def test_a_playlist_with_a_place_for_a_number_is_refused(self) -> None:
+        """FFmpeg would write into another folder, or another playlist than that which ends."""
+        for path in ("/v/%d/x.m3u8", "/v/x%v.m3u8", "/v/x%03d.m3u8"):
+            with pytest.raises(ConfigError, match="would put a number"):
+                places.check_places([LiveOutput(path)], "")
+        places.check_places([LiveOutput("/v/100%.m3u8"), LiveOutput("/v/x%d.ts")], "")
+
+    @pytest.mark.parametrize("kind", ["mpegts", "fmp4"])
+    def test_playlists_in_one_folder_share_no_file(self, clip: Path, tmp_path: Path, kind: str) -> None:
+        """Names without a mark between stem and number do: x10.ts is of x.m3u8 and of x1.m3u8."""
+        options = (("hls_segment_type", kind), ("hls_list_size", "0"))
+        names = ("x", "x1", "x-1")
+        with fed(clip, [LiveOutput(str(tmp_path / f"{n}.m3u8"), options=options) for n in names], rate=2000) as sink:
+            wait_for(lambda: sink.report.frames > 600, "twelve segments")
+        held = [set(_named(tmp_path / f"{name}.m3u8")) for name in names]
+        assert all(len(one) > 10 for one in held)
+        assert sum(map(len, held)) == len(set.union(*held)) == len(list(tmp_path.iterdir())) - len(names)
+
     def test_formats_that_an_output_may_have(self) -> None:
         places.check_places([LiveOutput("/v/x.out", "hls"), LiveOutput("udp://h:1", "mpegts")], "")
 
 
+def _named(playlist: Path) -> list[str]:
+    """The files beside it that a playlist names."""
+    text = playlist.read_text()
+    return [line for line in text.splitlines() if not line.startswith("#")] + re.findall('URI="(.*)"', text)
+
+
 def _newest(folder: Path) -> int:
     """The number of the newest segment; the older ones may be deleted between two looks."""
-    return max((int(path.stem[1:]) for path in folder.glob("x*.ts")), default=-1)
+    return max((int(path.stem[2:]) for path in folder.glob("x-*.ts")), default=-1)
 
 
 def _pictures(sink: LiveSink) -> int:

@@ -2,7 +2,7 @@
 
 from .contract import AudioInfo, Dial, LiveOutput, LiveReader, LiveWriter, Tell, as_named
 from .mould import LIVE_ENCODER
-from .places import check_places
+from .places import check_places, playlists
 from .protocols import check_connects, file_path
 from .redact import cut_path, redact, redact_text, secret_parts
 from .sink import LiveSink
@@ -24,6 +24,7 @@ __all__ = [
     "cut_path",
     "file_path",
     "open_live",
+    "playlists",
     "redact",
     "redact_text",
     "secret_parts",

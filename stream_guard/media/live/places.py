@@ -16,7 +16,7 @@ from ..containers import container_for, suffix_of
 from . import bridge
 from .contract import Dial, LiveOutput, as_named
 from .native import Wire, protocols
-from .playlist import HlsFiles
+from .playlist import NUMBERED, HlsFiles, names_beside
 from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
 
@@ -52,6 +52,8 @@ class Place:
         self.files: HlsFiles | None = None
         """What an HLS muxer opens by itself, since the last `open`; the output's thread asks it for errors."""
         self._rule = outgoing(output.url)
+        if self.playlist and NUMBERED.search(self.playlist):
+            raise ConfigError(f"the playlist {self.shown} has %d or %v in its path, where FFmpeg would put a number")
         self._options, self._dial = dict(output.options), dial
         self._goes_on = False
         self.for_good = True
@@ -61,11 +63,18 @@ class Place:
             bridge.check(self.url)
 
     @property
+    def playlist(self) -> str:
+        """The path of an HLS output; else nothing."""
+        return self._path() if self.format == "hls" and self._rule is None else ""
+
+    @property
     def muxer_options(self) -> dict[str, str]:
         """What the muxer gets, the output's own options last."""
         live = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_MICROSECONDS}
         own = {} if self._bridged else self._options
         made = {**live, **dict(MUXERS.get(self.format, ())), **own}
+        if self.files is not None:
+            made = {**names_beside(self._path(), made), **made}
         if self._ends:
             made["hls_flags"] += "+omit_endlist"
         if self._goes_on:
@@ -171,10 +180,16 @@ class Recording(Place):
 
 def check_places(outputs: Sequence[LiveOutput], record: str) -> None:
     """Raises ConfigError, UsageError or SinkError for an output or a recording that no sink could write to."""
-    for output in outputs:
-        Place(output)
+    written = playlists(outputs)
+    if len(set(written)) < len(written):
+        raise ConfigError("two outputs are one playlist; give each a name of its own")
     if record:
         Recording(record)
+
+
+def playlists(outputs: Sequence[LiveOutput]) -> list[str]:
+    """The paths of those that are HLS: of two writers, each would replace the other's. Raises as `check_places`."""
+    return [place.playlist for place in map(Place, outputs) if place.playlist]
 
 
 def _checked_format(output: LiveOutput) -> str:

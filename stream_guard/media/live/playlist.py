@@ -5,11 +5,31 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Mapping
 from typing import IO
 
+from ..containers import suffix_of
+
 WRITE = 2
 """The flag of FFmpeg (AVIO_FLAG_WRITE) with which a file is opened to be written."""
+
+
+NUMBERED = re.compile("%[0-9]*[dv]")
+"""What FFmpeg takes, anywhere in a playlist's path, for the place of a number; there is no way to write it plainly."""
+
+
+def names_beside(playlist: str, options: Mapping[str, str]) -> dict[str, str]:
+    """The muxer's options that name what lies beside the `playlist`, so that no other playlist there has these names.
+
+    By themselves cam10.ts is the eleventh segment of cam.m3u8 and the first of cam1.m3u8, and all have one init.mp4.
+    """
+    stem = playlist.removesuffix(suffix_of(playlist))
+    made = {"hls_fmp4_init_filename": f"{os.path.basename(stem)}-init.mp4"}
+    if "single_file" not in options.get("hls_flags", ""):
+        ending = "m4s" if options.get("hls_segment_type") == "fmp4" else "ts"
+        made["hls_segment_filename"] = f"{stem}-%d.{ending}"
+    return made
 
 
 class HlsFiles:
