@@ -71,7 +71,7 @@ class Probe:
         self.session.close()
 
 
-def load_probes(names: Sequence[str] | None = None, backend: str = AUTO, threads: int = 1) -> list[Probe]:
+def load_probes(names: Sequence[str] | None = None, backend: str = AUTO) -> list[Probe]:
     """The generators by name or path; None loads every one in the zoo.
 
     Raises UnknownNameError for a name that the zoo lacks, and EngineError for an engine that is no generator or does
@@ -84,7 +84,7 @@ def load_probes(names: Sequence[str] | None = None, backend: str = AUTO, threads
     probes: list[Probe] = []
     try:
         for card in cards:
-            probes.append(_load(card, backend, threads))
+            probes.append(_load(card, backend))
     except BaseException:
         for probe in probes:
             probe.close()
@@ -92,13 +92,13 @@ def load_probes(names: Sequence[str] | None = None, backend: str = AUTO, threads
     return probes
 
 
-def _load(card: Card, backend: str, threads: int) -> Probe:
+def _load(card: Card, backend: str) -> Probe:
     if card.conditions is None:
         raise EngineError(f"generator {card.name!r} has no [conditions] on its card; give it names and rows")
     return Probe(
         card.name,
         card.title,
-        open_session(card, backend, threads=threads),
+        open_session(card, backend),
         card.conditions.names,
         np.array(card.conditions.rows, dtype=np.float32),
         size=card.input_shape("image")[-1],

@@ -90,15 +90,15 @@ class Buffer:
 
 
 class Pinned:
-    """An array in page-locked memory of the host, from which the GPU copies by itself."""
+    """An array of float32 in page-locked memory of the host, from which the GPU copies by itself."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(np.float32).itemsize
         self.address: Address = _allocated(
             size, "page-locked memory", cudart.cudaHostAlloc(size, cudart.cudaHostAllocDefault)
         )
         block = (ctypes.c_uint8 * size).from_address(self.address)
-        self.array: npt.NDArray[Any] = np.frombuffer(memoryview(block).cast("B"), dtype).reshape(shape)
+        self.array: npt.NDArray[np.float32] = np.frombuffer(memoryview(block).cast("B"), np.float32).reshape(shape)
 
     def free(self) -> None:
         """Once more is fine. `array` is emptied first: nobody may read memory that is gone."""

@@ -179,12 +179,12 @@ def input_shapes(model: bytes) -> dict[str, Shape]:
     }
 
 
-def probe(shapes: Mapping[str, Shape], batch: int = 1, side: int = 64) -> dict[str, Array]:
-    """The fixed random input, from 0 to 1, on which backends are compared: `batch` rows, `side` where size is free."""
+def probe(shapes: Mapping[str, Shape], batch: int = 1) -> dict[str, Array]:
+    """The fixed random input, from 0 to 1, on which backends are compared: `batch` rows, 64 where a size is free."""
     random = np.random.default_rng(7)
     feeds = {}
     for name, shape in shapes.items():
-        sizes = [batch if axis == 0 and n < 0 else side if n < 0 else n for axis, n in enumerate(shape)]
+        sizes = [batch if axis == 0 and n < 0 else 64 if n < 0 else n for axis, n in enumerate(shape)]
         feeds[name] = random.random(sizes, dtype=np.float32)
     return feeds
 

@@ -58,8 +58,8 @@ class Purifier:
         self.parser.close()
 
 
-def open_purifier(backend: str = AUTO, threads: int = 1) -> Purifier:
+def open_purifier(backend: str = AUTO) -> Purifier:
     """With every probe of the zoo that the calibration knows. Raises EngineError where there is none."""
-    panel = open_panel(inputs=False, restores=True, backend=backend, threads=threads)
+    panel = open_panel(inputs=False, restores=True, backend=backend)
     detectors = {detector.editor.card.name: detector for detector in panel.detectors}
     return Purifier(panel.parser, detectors, restorer=panel.restorer)

@@ -59,16 +59,12 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """One stream of the source. `role` is `protected`, `copied` or `dropped`; `reason` says why it is dropped."""
+    """One stream of the source. `role` is `protected` or `copied`: whether its packets are decoded or handed on."""
 
     index: int
     kind: str
     codec: str
-    language: str | None
-    title: str | None
-    default: bool
     role: str
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,6 @@ class SourceInfo:
     videos: tuple[VideoInfo, ...]
     """Every protected stream: one, unless `all_video`."""
     streams: tuple[StreamInfo, ...]
-    chapters: int
     warnings: tuple[str, ...] = ()
 
 

@@ -14,9 +14,7 @@ from PIL import Image
 Pictures = npt.NDArray[np.uint8]
 
 
-def h264_frames(
-    frames: Iterable[av.VideoFrame], crf: int, preset: str = "veryfast", **options: str
-) -> tuple[list[av.VideoFrame], int]:
+def h264_frames(frames: Iterable[av.VideoFrame], crf: int, **options: str) -> tuple[list[av.VideoFrame], int]:
     """(the frames after libx264 at `crf`, in their own pixel format; the size of the stream in bytes)."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="nut") as container:
@@ -25,7 +23,7 @@ def h264_frames(
             if stream is None:
                 stream = container.add_stream("libx264", rate=25)
                 stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
-                stream.options = {"crf": str(crf), "preset": preset, **options}
+                stream.options = {"crf": str(crf), "preset": "veryfast", **options}
                 stream.codec_context.thread_count = 1
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(stream.encode(frame))
@@ -37,7 +35,7 @@ def h264_frames(
         return list(container.decode(video=0)), size
 
 
-def h264_loopback(pictures: Pictures, crf: int, preset: str = "veryfast") -> Pictures:
+def h264_loopback(pictures: Pictures, crf: int) -> Pictures:
     """(N, H, W, 3) RGB through libx264 in 4:2:0, each as the second frame of its own pair.
 
     A picture in a video is mostly predicted from the one before. So each is preceded by itself moved by one pixel, in
@@ -45,7 +43,7 @@ def h264_loopback(pictures: Pictures, crf: int, preset: str = "veryfast") -> Pic
     """
     height, width = pictures.shape[1:3]
     pairs = (to_yuv420(p) for picture in pictures for p in (np.roll(picture, 1, axis=1), picture))
-    decoded, _ = h264_frames(pairs, crf, preset, **{"x264-params": "keyint=2:min-keyint=2:bframes=0"})
+    decoded, _ = h264_frames(pairs, crf, **{"x264-params": "keyint=2:min-keyint=2:bframes=0"})
     pictures = np.stack([f.to_ndarray(format="rgb24") for f in decoded[1::2]]).astype(np.uint8, copy=False)
     return pictures[:, :height, :width]
 

@@ -141,16 +141,7 @@ def _tagged(first: int, second: int) -> int:
     return int(second if int(first) == 2 else first)
 
 
-def describe_stream(stream: Stream, role: str, reason: str = "") -> StreamInfo:
+def describe_stream(stream: Stream, role: str) -> StreamInfo:
     context = stream.codec_context
     codec = context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or "unknown")
-    return StreamInfo(
-        index=stream.index,
-        kind=stream.type,
-        codec=codec,
-        language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
-        default=bool(stream.disposition & Disposition.default),
-        role=role,
-        reason=reason,
-    )
+    return StreamInfo(index=stream.index, kind=stream.type, codec=codec, role=role)

@@ -235,7 +235,6 @@ class Source:
             streams=tuple(
                 describe_stream(s, "protected" if s.index in self._decoders else "copied") for s in container.streams
             ),
-            chapters=len(container.chapters()),
             warnings=(self.acceleration.words,) if self.acceleration.warns else (),
         )
 

@@ -23,8 +23,6 @@ def write_clip(
     height: int,
     rate: int,
     loudness: Callable[[float], float],
-    crf: int = 16,
-    preset: str = "veryfast",
 ) -> int:
     """Encodes `pictures` (height, width, 3) at a constant `rate` and returns how many there were.
 
@@ -33,7 +31,7 @@ def write_clip(
     """
     count = 0
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+        video = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         context = video.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709

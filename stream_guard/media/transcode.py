@@ -44,9 +44,9 @@ def transcode(
         return source.report, sink.report
 
 
-def ahead(source: Source, depth: int = DEPTH) -> Generator[Item, None, None]:
-    """`source.read()` on another thread, at most `depth` frames ahead. Closing the generator ends the thread."""
-    waiting: FrameQueue[Item] = FrameQueue(depth)
+def ahead(source: Source) -> Generator[Item, None, None]:
+    """`source.read()` on another thread, at most DEPTH frames ahead. Closing the generator ends the thread."""
+    waiting: FrameQueue[Item] = FrameQueue(DEPTH)
     failures: list[BaseException] = []
     begun = threading.Event()
 

@@ -21,7 +21,6 @@ from ..errors import UnknownNameError, UsageError
 from .base import Stage, StageOptions
 
 GROUP = "stream_guard.stages"
-DISTRIBUTION = "stream-guard"
 
 BUILT_IN = (
     ("faces", "stream_guard.stages.faces:FacesStage"),

@@ -19,7 +19,6 @@ def add_deltas(
     deltas: Tensor,
     strength: float = 1.0,
     epsilon: float = 8 / 255,
-    feather: float = FEATHER,
 ) -> tuple[list[bool], list[bool]]:
     """Add `deltas` (N, 3, G, G) to the regions of `boxes`, in place; for each face: was the delta usable, did it show.
 
@@ -37,7 +36,7 @@ def add_deltas(
     before = [samples.clone() for samples in planes.samples] if len(rounds) > 1 else None
     for members in rounds:
         chosen = torch.tensor(members, device=usable.device)
-        shown[chosen] |= _add(planes, [regions[i] for i in members], deltas[chosen], strength, limit, feather)
+        shown[chosen] |= _add(planes, [regions[i] for i in members], deltas[chosen], strength, limit)
     if before is not None:
         _hold(planes, before, limit)
     usable_there, shown_there = torch.stack([usable, shown]).tolist()
@@ -62,9 +61,7 @@ def _touch(a: Region, b: Region) -> bool:
     return a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1
 
 
-def _add(
-    planes: Planes, regions: Sequence[Region], deltas: Tensor, strength: float, limit: float, feather: float
-) -> Tensor:
+def _add(planes: Planes, regions: Sequence[Region], deltas: Tensor, strength: float, limit: float) -> Tensor:
     """One round: for each component gather, two products, add and put back. Which faces changed, (N,)."""
     torch = load_torch()
     shown = torch.zeros(len(regions), dtype=torch.bool, device=deltas.device)
@@ -75,8 +72,8 @@ def _add(
         cosited = component.sub_x > 0 and planes.layout.full_range is None
         longest = max(max(r.height >> component.sub_y, r.width >> component.sub_x) for r in regions)
         grid = coarse.shape[-1]
-        rows, down = _axis(bounds[:, :2], component.sub_y, False, samples.shape[0], grid, longest, feather)
-        columns, across = _axis(bounds[:, 2:], component.sub_x, cosited, samples.shape[1], grid, longest, feather)
+        rows, down = _axis(bounds[:, :2], component.sub_y, False, samples.shape[0], grid, longest)
+        columns, across = _axis(bounds[:, 2:], component.sub_x, cosited, samples.shape[1], grid, longest)
         reach = math.floor(limit * span + 0.5)
         change = (down @ coarse @ across.transpose(1, 2)).round().clamp(-reach, reach).to(torch.int32)
         shown |= (change != 0).flatten(1).any(1)
@@ -85,9 +82,7 @@ def _add(
     return shown
 
 
-def _axis(
-    bounds: Tensor, halvings: int, cosited: bool, extent: int, grid: int, longest: int, feather: float
-) -> tuple[Tensor, Tensor]:
+def _axis(bounds: Tensor, halvings: int, cosited: bool, extent: int, grid: int, longest: int) -> tuple[Tensor, Tensor]:
     """Along one axis, for each region: its samples in the picture (N, P) and their weights on the grid (N, P, G).
 
     As `upsampling.axis_weights`. A region with fewer than P samples in the picture names its last one again and again,
@@ -104,14 +99,13 @@ def _axis(
     cells = torch.arange(grid, device=bounds.device)
     distance = ((at * grid - 0.5).clamp(0, grid - 1)[:, :, None] - cells).abs() / reach[:, :, None]
     weights = (1 - distance).clamp(min=0)
-    weights = weights * (_fade(at, feather) / weights.sum(2))[:, :, None]
+    weights = weights * (_fade(at) / weights.sum(2))[:, :, None]
     return place, weights.to(torch.float32)
 
 
-def _fade(at: Tensor, feather: float) -> Tensor:
-    if feather <= 0:
-        return load_torch().ones_like(at)
-    t = (at.minimum(1 - at) / feather).clamp(0, 1)
+def _fade(at: Tensor) -> Tensor:
+    """As `upsampling.fade`, by FEATHER."""
+    t = (at.minimum(1 - at) / FEATHER).clamp(0, 1)
     return 0.5 - 0.5 * (math.pi * t).cos()
 
 
