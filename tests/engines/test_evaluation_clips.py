@@ -52,3 +52,18 @@ def test_a_clip_that_is_missing_is_said_before_the_others_are_measured(monkeypat
     with pytest.raises(SystemExit):
         clips.main([__file__, "missing.mp4", "--data", "p"])
     assert "there is no missing.mp4" in capsys.readouterr().err
+
+
+def test_a_person_is_seen_whom_a_network_learned_from_in_any_clip(monkeypatch, capsys, tmp_path):
+    """By the person, not by the clip, and by the packs' train split alone."""
+    for name in ("ann_clip1.mp4", "bob_clip2.mp4"):
+        (tmp_path / name).touch()
+    people = {"p": {"train": "bob", "test": "ann"}, "q": {"train": "eve", "test": "ann"}}
+    monkeypatch.setattr(
+        clips, "read_clips", lambda pack, splits: [SimpleNamespace(person=people[pack.name][s]) for s in splits]
+    )
+    monkeypatch.setattr(clips, "machine", dict)
+    generators = row(False, 10, 0.5)["generators"]
+    monkeypatch.setattr(clips, "examine", lambda clip, *rest: {"clip": clip.stem, "generators": generators})
+    clips.main([str(tmp_path / "ann_clip1.mp4"), str(tmp_path / "bob_clip2.mp4"), "--data", "p", "q"])
+    assert [one["seen"] for one in json.loads(capsys.readouterr().out)["rows"]] == [False, True]

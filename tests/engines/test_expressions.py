@@ -57,6 +57,44 @@ def test_a_face_at_rest_has_no_units(face):
     assert action_units(face).abs().max() < 1e-5
 
 
+SHIFTS = {
+    1: ((20, 21, 22, 23), 1, -0.14),
+    2: ((17, 18, 25, 26), 1, -0.14),
+    4: ((20, 21, 22, 23), 1, 0.14),
+    5: ((37, 38, 43, 44), 1, -0.06),
+    7: ((37, 38, 43, 44), 1, 0.03),
+    10: ((49, 50, 51), 1, -0.05),
+    12: ((58, 62), 1, -0.15),
+    15: ((58, 62), 1, 0.15),
+    20: ((62,), 0, 0.3),
+    23: ((50,), 1, 0.08),
+    25: ((63, 64, 65), 1, 0.06),
+}
+"""The landmarks that a unit moves, the axis (x to the right, y down), and by how many eye distances."""
+
+
+@pytest.mark.parametrize("unit", SHIFTS)
+def test_a_unit_is_what_its_name_says(face, unit):
+    """Brows that rise or fall, lids, lips and corners: pose alone could not tell, for it reads the same distances."""
+    which, axis, by = SHIFTS[unit]
+    moved = face.clone()
+    moved[:, which, axis] += by * 0.4  # the drawn face's eyes are so far apart
+    shown = dict(zip(UNITS, action_units(moved)[0].tolist(), strict=True))
+    assert shown[unit] > 0.3
+    assert max((value, other) for other, value in shown.items())[1] == unit
+
+
+def test_shut_lids_are_no_narrow_ones_and_an_open_jaw_is_more_than_parted_lips(face):
+    shut, wide = face.clone(), face.clone()
+    shut[:, (37, 38, 43, 44), 1] = shut[:, (41, 40, 47, 46), 1]
+    wide[:, (63, 64, 65), 1] += 0.6 * 0.4
+    lids, jaw = (dict(zip(UNITS, action_units(posed)[0].tolist(), strict=True)) for posed in (shut, wide))
+    assert lids[45] == pytest.approx(1)
+    assert lids[7] == pytest.approx(0, abs=1e-5)
+    assert jaw[25] == pytest.approx(1)
+    assert jaw[26] == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_the_posed_face_shows_what_was_asked(face, name):
     """The condition of a pair is what its target shows."""
