@@ -344,6 +344,16 @@ class TestRecording:
         assert len(times(record, "audio")) > 40
         assert not list(tmp_path.glob("r-*"))
 
+    def test_a_recording_that_others_took_away_is_said_to_be_lost(self, tmp_path: Path) -> None:
+        recording = places.Recording(str(tmp_path / "r.mkv"))
+        recording.open()
+        assert recording.done(clean=False) == "", "it was never made"
+        partial = Path(recording.open())
+        partial.touch()
+        partial.unlink()
+        with pytest.raises(SinkError, match="taken away while it was written"):
+            recording.done(clean=True)
+
     def test_a_recording_that_was_cut_off_waits_for_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where others free a little again and again, each attempt would leave a file of a picture or two."""
         free = 0

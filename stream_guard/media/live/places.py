@@ -161,7 +161,11 @@ class Recording(Place):
 
     def done(self, *, clean: bool) -> str:
         partial, self._partial = self._partial, ""
-        if not partial or not os.path.exists(partial):
+        if not partial:
+            return ""
+        if not os.path.exists(partial):
+            if clean:
+                raise SinkError(f"the recording {partial!r} was taken away while it was written, and is lost")
             return ""
         if not clean:
             if os.path.getsize(partial):
