@@ -61,6 +61,22 @@ def test_splits_are_disjoint_and_by_name(packed):
     assert all(pack.split_of(name) == split for split, group in zip(pack.SPLITS, names, strict=True) for name in group)
 
 
+def test_who_is_in_which_split_never_changes():
+    """What ships was trained and measured by it: another hash or limit puts people of the one into the other."""
+    edges = {name: pack.split_of(name) for name in ("00332", "00129", "00071", "00132")}
+    assert list(edges.values()) == ["train", "val", "val", "test"]
+
+
+def test_what_lies_beyond_the_picture_is_mirrored_on_the_side_where_it_lies():
+    picture = Image.fromarray(np.arange(0, 80, 10, dtype=np.uint8)[None, :] + np.arange(8, dtype=np.uint8)[:, None])
+    left = np.asarray(pack.cut(picture, Box(-2, 0, 6, 8), 8))
+    assert left[0].tolist() == [20, 10, 0, 10, 20, 30, 40, 50]
+    below = np.asarray(pack.cut(picture, Box(0, 3, 8, 11), 8))
+    assert below[:, 0].tolist() == [3, 4, 5, 6, 7, 6, 5, 4]
+    inside = np.asarray(pack.cut(picture, Box(1, 2, 5, 6), 4))
+    assert np.array_equal(inside, np.asarray(picture)[2:6, 1:5])
+
+
 def test_an_unreadable_image_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
     with pytest.raises(EngineError, match=r"broken\.jpg is not a readable image"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engines.data.clips import Clip
 from engines.disrupter import delivery, objective, train
-from engines.disrupter.network import SIZE, shrink
+from engines.disrupter.network import FLAT_SHARE, SIZE, oval, shrink, visibility_mask
 from engines.disrupter.visible import seen
 from tests.engines.test_data import packed
 from tests.engines.test_objective import Brightness, trainer
@@ -90,3 +90,29 @@ def test_every_other_frame_of_a_clip_is_learned_from(tmp_path: Path, monkeypatch
     found = train.clip_frames(tmp_path, 16, torch.device("cpu"))
     assert found.shape == (3, 3, 16, 16)
     assert found[:, 0, 8, 8].tolist() == [0, 20, 40]
+
+
+def test_a_platforms_blur_is_a_gaussian_of_its_sigma() -> None:
+    point = torch.zeros(1, 3, 33, 33)
+    point[..., 16, 16] = 1
+    soft, at = delivery.blurred(point, 1.2)[0, 2], torch.arange(33.0) - 16
+    assert float(soft.sum()) == pytest.approx(1, abs=1e-5)
+    for axis in (0, 1):
+        assert float((soft.sum(axis) * at.square()).sum()) == pytest.approx(1.44, rel=0.05)
+    even = torch.full((1, 3, 8, 8), 0.4)
+    assert torch.allclose(delivery.blurred(even, 1.2), even)
+
+
+def test_the_budgets_oval_is_higher_than_wide() -> None:
+    """A head is: the full budget reaches 0.6 of the half side up and down, 0.54 to either side."""
+    budget = oval(200)
+    across, down = (budget[100] == 1).float().sum() / 200, (budget[:, 100] == 1).float().sum() / 200
+    assert float(across) == pytest.approx(0.54, abs=0.01)
+    assert float(down) == pytest.approx(0.6, abs=0.01)
+    assert float((budget[:, 100] > 0).float().sum() / 200) == pytest.approx(0.85, abs=0.01)
+
+
+def test_an_even_face_hides_as_little_at_its_border_as_inside() -> None:
+    mask = visibility_mask(torch.full((1, 3, 32, 32), 0.9))
+    for plane, flat in zip(mask[0], FLAT_SHARE, strict=True):
+        assert torch.allclose(plane, torch.full_like(plane, flat), atol=5e-3)  # rounding leaves some texture
