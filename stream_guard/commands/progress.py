@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .console import say
+from .counting import LINE_EVERY_SECONDS
 from .terminal import console, on_terminal
 
 if TYPE_CHECKING:
     from ..outcome import Progress
-
-LINE_EVERY_SECONDS = 10.0
 
 Report = Callable[["Progress"], None]
 

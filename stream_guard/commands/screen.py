@@ -57,7 +57,7 @@ def _conclude(report: ScreenReport, as_json: bool) -> ExitCode:
             emit(line)
     if report.truncation:
         warn(f"{report.truncation}; what is there was judged")
-    if report.rejected:
+    if report.rejected and as_json:  # for a person it stands at the report's end
         say("rejected: " + "; ".join(report.causes))
     return ExitCode.REJECTED if report.rejected else ExitCode.DONE
 
