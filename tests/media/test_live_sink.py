@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import socket
@@ -163,6 +164,27 @@ class TestOutputs:
         held = [set(_named(tmp_path / f"{name}.m3u8")) for name in names]
         assert all(len(one) > 10 for one in held)
         assert sum(map(len, held)) == len(set.union(*held)) == len(list(tmp_path.iterdir())) - len(names)
+
+    def test_each_fmp4_segment_has_the_init_file_of_its_size(self, clip: Path, tmp_path: Path) -> None:
+        """As when the source comes back in another size: one file for all would make the first unreadable."""
+        playlist = tmp_path / "x.m3u8"
+        output = LiveOutput(str(playlist), options=(("hls_segment_type", "fmp4"),))
+        sizes = []
+        for size in ((160, 120), (96, 64), (160, 120)):
+            small = media.plain(tmp_path, size=size, suffix=".mkv")
+            with open_live(str(small), allow_files=True) as source, LiveSink(source, [output]) as sink:
+                wait_for(lambda sink=sink: state(sink) == "open", "the playlist to be open")
+                for frame in frames_of(source, 10):
+                    sink.write(frame)
+                sink.close(60, for_good=False)
+        init = b""
+        for line in playlist.read_text().splitlines():
+            if line.startswith("#EXT-X-MAP"):
+                init = (tmp_path / line.split('"')[1]).read_bytes()
+            elif not line.startswith("#"):
+                with av.open(io.BytesIO(init + (tmp_path / line).read_bytes())) as segment:
+                    sizes += [(frame.width, frame.height) for frame in segment.decode(video=0)]
+        assert sizes == [(160, 120)] * 10 + [(96, 64)] * 10 + [(160, 120)] * 10
 
     def test_formats_that_an_output_may_have(self) -> None:
         places.check_places([LiveOutput("/v/x.out", "hls"), LiveOutput("udp://h:1", "mpegts")], "")

@@ -74,7 +74,7 @@ class Place:
         own = {} if self._bridged else self._options
         made = {**live, **dict(MUXERS.get(self.format, ())), **own}
         if self.files is not None:
-            made = {**names_beside(self._path(), made), **made}
+            made = {**names_beside(self.files, made), **made}
         if self._ends:
             made["hls_flags"] += "+omit_endlist"
         if self._goes_on:
@@ -87,8 +87,8 @@ class Place:
             path = self._path()
             if self.format != "hls":
                 return _free(path)
-            self.files = HlsFiles(path)
             self._goes_on = path in _BEGUN or _unfinished(path)
+            self.files = HlsFiles(path, goes_on=self._goes_on)
             _BEGUN.add(path)
             return path
         if self._bridged:

@@ -15,17 +15,17 @@ WRITE = 2
 """The flag of FFmpeg (AVIO_FLAG_WRITE) with which a file is opened to be written."""
 
 
+MAP = "#EXT-X-MAP:URI="
 NUMBERED = re.compile("%[0-9]*[dv]")
 """What FFmpeg takes, anywhere in a playlist's path, for the place of a number; there is no way to write it plainly."""
 
 
-def names_beside(playlist: str, options: Mapping[str, str]) -> dict[str, str]:
-    """The muxer's options that name what lies beside the `playlist`, so that no other playlist there has these names.
+def names_beside(files: HlsFiles, options: Mapping[str, str]) -> dict[str, str]:
+    """The muxer's options that name what lies beside a playlist, so that no other playlist there has these names.
 
     By themselves cam10.ts is the eleventh segment of cam.m3u8 and the first of cam1.m3u8, and all have one init.mp4.
     """
-    stem = playlist.removesuffix(suffix_of(playlist))
-    made = {"hls_fmp4_init_filename": f"{os.path.basename(stem)}-init.mp4"}
+    stem, made = files.stem, {"hls_fmp4_init_filename": files.init}
     if "single_file" not in options.get("hls_flags", ""):
         ending = "m4s" if options.get("hls_segment_type") == "fmp4" else "ts"
         made["hls_segment_filename"] = f"{stem}-%d.{ending}"
@@ -39,9 +39,14 @@ class HlsFiles:
     left, with its numbers, to the players and to the muxer that carries it on.
     """
 
-    def __init__(self, playlist: str) -> None:
-        """`playlist` is the path that the muxer has; all else that it opens are segments."""
+    def __init__(self, playlist: str, *, goes_on: bool = False) -> None:
+        """`playlist` is the path that the muxer has, which `goes_on` from what lies there; all else are segments."""
         self._playlist = playlist
+        self.stem = playlist.removesuffix(suffix_of(playlist))
+        self._inits = _inits(playlist) if goes_on else {}
+        used = [int(number) for init in self._inits.values() for number in re.findall(r"-init-([0-9]+)\.mp4\Z", init)]
+        self.init = f"{os.path.basename(self.stem)}-init-{max(used, default=-1) + 1}.mp4"
+        """What fMP4 segments from now on begin with, of a name that no player knows: the picture's size is in there."""
         self.error: OSError | None = None
 
     def open(self, path: str, flags: int, options: Mapping[str, str]) -> IO[bytes]:
@@ -49,6 +54,26 @@ class HlsFiles:
         if not flags & WRITE:
             return _read(path)
         return _Playlist(path, self) if path.removesuffix(".tmp") == self._playlist else _Segment(path, self)
+
+    def mapped(self, whole: bytes) -> bytes:
+        """The muxer's playlist, which names its own init file for all, with each segment under that which it has."""
+        own = f'{MAP}"{self.init}"'
+        if not self._inits or own.encode() not in whole:
+            return whole
+        made: list[str] = []
+        tags: list[str] = []
+        last = ""
+        for line in whole.decode("utf-8", "surrogateescape").splitlines():
+            if line != own:
+                tags.append(line)
+            if line.startswith("#"):
+                continue
+            init = self._inits.get(line, self.init)
+            if init != last:
+                at = next((n for n, tag in enumerate(tags) if tag.startswith("#EXTINF")), 0)
+                tags.insert(at, f'{MAP}"{init}"')
+            made, tags, last = made + tags, [], init
+        return "".join(f"{line}\n" for line in made + tags).encode("utf-8", "surrogateescape")
 
     def failed(self, error: OSError) -> None:
         """Called by the files; a muxer that was told would open and close others in vain before it says so."""
@@ -89,7 +114,7 @@ class _Playlist(io.BytesIO):
     def close(self) -> None:
         if self.closed:
             return
-        whole = self.getvalue()
+        whole = self._files.mapped(self.getvalue())
         super().close()
         if self._files.error is not None:
             return
@@ -102,6 +127,21 @@ class _Playlist(io.BytesIO):
             self._files.failed(error)
             with contextlib.suppress(OSError):
                 os.unlink(begun)
+
+
+def _inits(playlist: str) -> dict[str, str]:
+    """Which init file each segment of a playlist has, by name; empty where it has none or cannot be read."""
+    found, init = {}, ""
+    try:
+        with open(playlist, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file.read().splitlines():
+                if line.startswith(MAP):
+                    init = line.removeprefix(MAP).split('"')[1]
+                elif init and not line.startswith("#"):
+                    found[line] = init
+    except OSError:
+        return {}
+    return found
 
 
 def _read(path: str) -> IO[bytes]:
