@@ -248,6 +248,12 @@ def _generator(name: str, settings: Any, data: Path | None) -> Blank:
     def finish() -> None:
         for part in parts.values():
             if isinstance(part, nn.Module):
-                part.load_state_dict(whole.network.state_dict(), strict=False)
+                part.load_state_dict(_holding(whole, part).state_dict(), strict=False)
 
     return Blank(parts, whole, finish)
+
+
+def _holding(whole: nn.Module, part: nn.Module) -> nn.Module:
+    """The module of `whole` that has all weights of `part` by their names: some stand in a wrapper, others do not."""
+    wanted = dict(part.named_parameters()).keys()
+    return next(module for module in whole.modules() if wanted <= dict(module.named_parameters()).keys())

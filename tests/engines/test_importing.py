@@ -26,18 +26,19 @@ pytestmark = [
 ]
 
 
-def test_a_shipped_generator_comes_back_as_a_target(tmp_path: Path) -> None:
-    assert main(["import", "stargan-probe", "--out", str(tmp_path / "run")]) == 0
-    target, card = target_of(tmp_path / "run"), find_engine("stargan-probe")
+@pytest.mark.parametrize("family", ["stargan", "ganimation", "cyclegan"])
+def test_a_shipped_generator_comes_back_as_a_target(tmp_path: Path, family: str) -> None:
+    assert main(["import", f"{family}-probe", "--out", str(tmp_path / "run")]) == 0
+    target, card = target_of(tmp_path / "run"), find_engine(f"{family}-probe")
     image = torch.rand(2, 3, 128, 128) * 2 - 1
-    condition = target.conditions[[0, 3]]
+    condition = target.conditions[[0, -1]]
     session = onnxruntime.InferenceSession(str(card.model_path))
     (expected,) = session.run(None, {"image": image.numpy(), "condition": condition.numpy()})
     np.testing.assert_allclose(target(image, condition).numpy(), expected, atol=2e-4)
     found = stored(tmp_path / "run")
-    assert (found.name, found.step) == ("stargan", card.results["steps"])
+    assert (found.name, found.step) == (family, card.results["steps"])
     assert found.seconds == pytest.approx(60 * card.results["training_minutes"], abs=5)
-    assert found.notes[0]["imported"]["stargan-probe"]["sha256"] == card.sha256
+    assert found.notes[0]["imported"][f"{family}-probe"]["sha256"] == card.sha256
 
 
 def test_norms_that_were_folded_come_back_and_can_be_trained_on(tmp_path: Path) -> None:
