@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def same_log() -> Iterator[None]:
     yield
     log.setLevel(level)
     log.handlers = handlers
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert [t.name for t in threading.enumerate() if t not in before] == []
 
 
 @pytest.fixture(scope="session")

@@ -85,3 +85,21 @@ def times(path: Path | str, kind: str) -> list[float]:
     with av.open(str(path)) as container:
         stream = next(s for s in container.streams if s.type == kind)
         return [float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None]
+
+
+def recorded(sink: LiveSink) -> int:
+    """The pictures that its recording has taken so far."""
+    assert sink._recording is not None
+    return sink._recording.pictures
+
+
+def write_all(sink: LiveSink, seen: list[Frame | CopiedPacket], offset: Fraction) -> None:
+    """Write items moved by `offset` seconds; packets are copies, because muxers and shifts change them."""
+    for item in seen:
+        if isinstance(item, Frame):
+            sink.write(replace(item, pts=item.pts + round(offset / item.time_base)))
+            continue
+        packet = av.Packet(bytes(item.packet))
+        packet.time_base, packet.duration = item.packet.time_base, item.packet.duration
+        packet.pts = packet.dts = (item.packet.pts or 0) + round(offset / Fraction(packet.time_base))
+        sink.write_packet(CopiedPacket(packet, item.stream))

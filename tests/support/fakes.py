@@ -30,6 +30,10 @@ def frame(index: int, level: int | None = None, **changes: Any) -> Frame:
     return replace(made, **changes)
 
 
+def frames(count: int = 12) -> list[Frame]:
+    return [frame(i) for i in range(count)]
+
+
 def mean_level(shown: Frame) -> float:
     """The mean luma of a frame, 0 to 255."""
     return float(shown.picture.to_ndarray(format="gray").mean())
@@ -221,3 +225,6 @@ def spec(stage: type[Stage], **options: Any) -> StageSpec:
 
 def pipeline(*specs: StageSpec, on_failure: str = "block", queue: int = 4) -> PipelineConfig:
     return PipelineConfig("test", specs, "", OnFailure(on_failure), queue)
+
+
+PROTECT = (spec(FindOne), spec(ProtectAll))
