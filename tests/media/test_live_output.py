@@ -192,7 +192,7 @@ def cast_mpeg(out: av.container.OutputContainer, format: str) -> dict[int, Strea
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    ("name", "written"), [("x.m3u8", "x-2.ts.tmp"), ("x.m3u8", "x.m3u8.tmp.new"), ("x.M3U8", "x.M3U8.tmp.new")]
+    ("name", "written"), [("x.m3u8", "x_2.ts.tmp"), ("x.m3u8", "x.m3u8.tmp.new"), ("x.M3U8", "x.M3U8.tmp.new")]
 )
 def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     tmp_path: Path, name: str, written: str
@@ -219,14 +219,14 @@ def test_a_playlist_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 
     run()
     playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST\n", ""))
-    assert listed() == ["x-0.ts", "x-1.ts"]
+    assert listed() == ["x_0.ts", "x_1.ts"]
     full.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         run()
-    assert listed() == ["x-0.ts", "x-1.ts"], "what players had"
+    assert listed() == ["x_0.ts", "x_1.ts"], "what players had"
     full.unlink(missing_ok=True)
-    (tmp_path / "x-2.ts").unlink(missing_ok=True)
+    (tmp_path / "x_2.ts").unlink(missing_ok=True)
     run()
-    assert listed() == ["x-0.ts", "x-1.ts", "x-2.ts", "x-3.ts"]
+    assert listed() == ["x_0.ts", "x_1.ts", "x_2.ts", "x_3.ts"]
     assert "#EXT-X-DISCONTINUITY" in playlist.read_text()
     assert min(path.stat().st_size for path in tmp_path.glob("x*.ts")) > RATE * SIDE * SIDE

@@ -89,7 +89,7 @@ class TestOutputs:
                     sink.write(frame)
                 sink.close(60, for_good=for_good)
             assert ("#EXT-X-ENDLIST" in playlist.read_text()) == for_good
-        assert [line for line in playlist.read_text().splitlines() if line.endswith(".ts")] == ["x-0.ts", "x-1.ts"]
+        assert [line for line in playlist.read_text().splitlines() if line.endswith(".ts")] == ["x_0.ts", "x_1.ts"]
 
     def test_rtmps(self, clip: Path, tmp_path: Path) -> None:
         """Through a TLS proxy before nginx, out and in again."""
@@ -137,7 +137,7 @@ class TestOutputs:
     def test_playlists_in_one_folder_share_no_file(self, clip: Path, tmp_path: Path, kind: str) -> None:
         """Names without a mark between stem and number do: x10.ts is of x.m3u8 and of x1.m3u8."""
         options = (("hls_segment_type", kind), ("hls_list_size", "0"))
-        names = ("x", "x1", "x-1")
+        names = ("x", "x1", "x_1")
         with fed(clip, [LiveOutput(str(tmp_path / f"{n}.m3u8"), options=options) for n in names], rate=2000) as sink:
             wait_for(lambda: sink.report.frames > 600, "twelve segments")
         held = [set(_named(tmp_path / f"{name}.m3u8")) for name in names]
@@ -177,4 +177,4 @@ def _named(playlist: Path) -> list[str]:
 
 def _newest(folder: Path) -> int:
     """The number of the newest segment; the older ones may be deleted between two looks."""
-    return max((int(path.stem[2:]) for path in folder.glob("x-*.ts")), default=-1)
+    return max((int(path.stem[2:]) for path in folder.glob("x_*.ts")), default=-1)

@@ -16,7 +16,7 @@ from ..containers import container_for, suffix_of
 from . import bridge
 from .contract import Dial, LiveOutput, as_named
 from .native import Wire, protocols
-from .playlist import NUMBERED, HlsFiles, names_beside
+from .playlist import NUMBERED, UNFIT, HlsFiles, names_beside
 from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
 
@@ -55,6 +55,10 @@ class Place:
         if self.playlist and NUMBERED.search(self.playlist):
             raise ConfigError(f"the playlist {self.shown} has %d or %v in its path, where FFmpeg would put a number")
         self._options, self._dial = dict(output.options), dial
+        for flag in UNFIT if self.playlist else ():
+            if flag in self._options.get("hls_flags", ""):
+                words = f"has {flag} in hls_flags, which cannot work here"
+                raise ConfigError(f"the playlist {self.shown} {words}; leave it out")
         self._goes_on = False
         self.for_good = True
         """Whether the stream is over with the end that comes: players of a playlist that ended never come back."""
@@ -88,7 +92,9 @@ class Place:
             if self.format != "hls":
                 return _free(path)
             self._goes_on = path in _BEGUN or _unfinished(path)
-            self.files = HlsFiles(path, goes_on=self._goes_on)
+            made = self.muxer_options
+            keeps = "delete_segments" not in made["hls_flags"] or made["hls_list_size"] == "0"
+            self.files = HlsFiles(path, goes_on=self._goes_on, keeps=keeps)
             _BEGUN.add(path)
             return path
         if self._bridged:

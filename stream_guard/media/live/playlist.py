@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import IO
+from urllib.parse import quote
 
 from ..containers import suffix_of
 
@@ -20,16 +21,20 @@ NUMBERED = re.compile("%[0-9]*[dv]")
 """What FFmpeg takes, anywhere in a playlist's path, for the place of a number; there is no way to write it plainly."""
 
 
+UNFIT = ("single_file", "second_level_segment")
+"""Flags that need other names than ours, or one file that is begun anew, and cut off, with each opening."""
+
+
 def names_beside(files: HlsFiles, options: Mapping[str, str]) -> dict[str, str]:
     """The muxer's options that name what lies beside a playlist, so that no other playlist there has these names.
 
     By themselves cam10.ts is the eleventh segment of cam.m3u8 and the first of cam1.m3u8, and all have one init.mp4.
+    Nor is it a name that a recording beside it gets, whose second piece is cam-2.ts.
     """
-    stem, made = files.stem, {"hls_fmp4_init_filename": files.init}
-    if "single_file" not in options.get("hls_flags", ""):
-        ending = "m4s" if options.get("hls_segment_type") == "fmp4" else "ts"
-        made["hls_segment_filename"] = f"{stem}-%d.{ending}"
-    return made
+    ending = "m4s" if options.get("hls_segment_type") == "fmp4" else "ts"
+    named = os.path.join(os.path.dirname(files.stem), f"{files.own}_%d.{ending}")
+    made = {"hls_fmp4_init_filename": files.init, "hls_segment_filename": named}
+    return made if files.number is None else {**made, "start_number": str(files.number)}
 
 
 class HlsFiles:
@@ -39,14 +44,25 @@ class HlsFiles:
     left, with its numbers, to the players and to the muxer that carries it on.
     """
 
-    def __init__(self, playlist: str, *, goes_on: bool = False) -> None:
-        """`playlist` is the path that the muxer has, which `goes_on` from what lies there; all else are segments."""
+    def __init__(self, playlist: str, *, goes_on: bool = False, keeps: bool = True) -> None:
+        """`playlist` is the path that the muxer has, which `goes_on` from what lies there; all else are segments.
+
+        Files of ours that no playlist lists any more are deleted unless it `keeps` what is old.
+        """
         self._playlist = playlist
         self.stem = playlist.removesuffix(suffix_of(playlist))
-        self._inits = _inits(playlist) if goes_on else {}
-        used = [int(number) for init in self._inits.values() for number in re.findall(r"-init-([0-9]+)\.mp4\Z", init)]
-        self.init = f"{os.path.basename(self.stem)}-init-{max(used, default=-1) + 1}.mp4"
+        self.own = quote(os.path.basename(self.stem), safe="", errors="surrogateescape").replace("%", "=")
+        """What names of files begin with: as it stands they are a URL's, where `#`, `?`, `:` and `%` mean something."""
+        segments, inits = _listed(playlist)
+        self._inits = {name: inits[name] for name in segments if name in inits} if goes_on else {}
+        used = [n for init in inits.values() if (n := self._number(init, "-init-")) is not None]
+        self.init = f"{self.own}-init-{max(used, default=-1) + 1}.mp4"
         """What fMP4 segments from now on begin with, of a name that no player knows: the picture's size is in there."""
+        known = [n for name in segments if (n := self._number(name, "_")) is not None]
+        self.number = None if goes_on or not known else max(known) + 1
+        """Of the first segment, where the playlist ended and begins anew: caches still hold the names from before."""
+        self._keeps, self._swept = keeps, False
+        self._gone: set[str] = set()  # init files that the playlist before this one did not name any more
         self.error: OSError | None = None
 
     def open(self, path: str, flags: int, options: Mapping[str, str]) -> IO[bytes]:
@@ -74,6 +90,38 @@ class HlsFiles:
                 tags.insert(at, f'{MAP}"{init}"')
             made, tags, last = made + tags, [], init
         return "".join(f"{line}\n" for line in made + tags).encode("utf-8", "surrogateescape")
+
+    def sweep(self, whole: bytes) -> None:
+        """Delete what is of no use once this playlist is to be had; players may hold the one before a little longer.
+
+        The muxer deletes the segments that it knows of itself: not those from before it, and no init file.
+        """
+        if self._keeps:
+            return
+        segments, inits = _named(whole.decode("utf-8", "surrogateescape"))
+        gone = set(self._inits.values()) - set(inits.values())
+        old, self._gone = self._gone & gone, gone
+        if not self._swept:
+            self._swept = True
+            old |= self._left_behind(segments, {*inits.values(), self.init})
+        for name in old:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(os.path.dirname(self._playlist), name))
+
+    def _left_behind(self, segments: list[str], inits: set[str]) -> set[str]:
+        """What runs before this one had no time to delete."""
+        first = min((n for name in segments if (n := self._number(name, "_")) is not None), default=0)
+        try:
+            beside = os.listdir(os.path.dirname(self._playlist))
+        except OSError:
+            return set()
+        old = {name for name in beside if (n := self._number(name, "_")) is not None and n < first}
+        return old | {name for name in beside if self._number(name, "-init-") is not None and name not in inits}
+
+    def _number(self, name: str, mark: str) -> int | None:
+        """That of a segment (mark `_`) or an init file (mark `-init-`) of ours; None for all other names."""
+        found = re.fullmatch(rf"{re.escape(self.own + mark)}([0-9]+)\.({'mp4' if 'init' in mark else 'ts|m4s'})", name)
+        return None if found is None else int(found[1])
 
     def failed(self, error: OSError) -> None:
         """Called by the files; a muxer that was told would open and close others in vain before it says so."""
@@ -123,25 +171,35 @@ class _Playlist(io.BytesIO):
             with open(begun, "wb") as file:
                 file.write(whole)
             os.replace(begun, self._path)
+            self._files.sweep(whole)
         except OSError as error:
             self._files.failed(error)
             with contextlib.suppress(OSError):
                 os.unlink(begun)
 
 
-def _inits(playlist: str) -> dict[str, str]:
-    """Which init file each segment of a playlist has, by name; empty where it has none or cannot be read."""
-    found, init = {}, ""
+def _listed(playlist: str) -> tuple[list[str], dict[str, str]]:
+    """As `_named`, of a file; nothing where it cannot be read."""
     try:
         with open(playlist, encoding="utf-8", errors="surrogateescape") as file:
-            for line in file.read().splitlines():
-                if line.startswith(MAP):
-                    init = line.removeprefix(MAP).split('"')[1]
-                elif init and not line.startswith("#"):
-                    found[line] = init
+            return _named(file.read())
     except OSError:
-        return {}
-    return found
+        return [], {}
+
+
+def _named(text: str) -> tuple[list[str], dict[str, str]]:
+    """A playlist's segments, and which init file each has; those that have none are not in there."""
+    segments: list[str] = []
+    inits: dict[str, str] = {}
+    init = ""
+    for line in text.splitlines():
+        if line.startswith(MAP):
+            init = line.removeprefix(MAP).split('"')[1]
+        elif line and not line.startswith("#"):
+            segments.append(line)
+            if init:
+                inits[line] = init
+    return segments, inits
 
 
 def _read(path: str) -> IO[bytes]:
