@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -47,14 +49,21 @@ def _options(
     set_up(debug)
 
 
-app.command("protect", epilog=EPILOG)(guarded(protect))
-app.command("audit", epilog=EPILOG)(guarded(audit))
-app.command("screen", epilog=EPILOG)(guarded(screen))
-app.command("demo", epilog=EPILOG)(guarded(demo))
-app.command("serve", epilog=EPILOG)(guarded(serve))
-app.command("stages")(guarded(stages))
-engines.command("list")(guarded(engines_list))
-engines.command("build", epilog=BUILD_EPILOG)(guarded(engines_build))
+def _add(group: typer.Typer, name: str, command: Callable[..., Any], epilog: str | None = None) -> None:
+    """Add a command whose help is its docstring, a paragraph a line: Typer keeps the breaks of all but the first."""
+    paragraphs = inspect.getdoc(command) or ""
+    told = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs.split("\n\n"))
+    group.command(name, help=told, epilog=epilog)(guarded(command))
+
+
+_add(app, "protect", protect, EPILOG)
+_add(app, "audit", audit, EPILOG)
+_add(app, "screen", screen, EPILOG)
+_add(app, "demo", demo, EPILOG)
+_add(app, "serve", serve, EPILOG)
+_add(app, "stages", stages)
+_add(engines, "list", engines_list)
+_add(engines, "build", engines_build, BUILD_EPILOG)
 app.add_typer(engines, name="engines")
 
 

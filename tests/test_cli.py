@@ -14,6 +14,8 @@ from pathlib import Path
 
 import av
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from stream_guard import __version__
@@ -329,6 +331,15 @@ def test_metrics_are_served_while_it_runs(here: Path) -> None:
     out, err = run.communicate(timeout=30)
     assert run.returncode == ExitCode.DONE, err
     assert json.loads(out)["frames_out"] == 40
+
+
+def test_help_is_broken_where_the_terminal_ends_alone() -> None:
+    """Typer keeps a docstring's own line breaks in every paragraph but the first."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    told = [command.help or "" for name, command in group.commands.items() if name != "engines"]
+    assert any("\n\n" in words for words in told)
+    assert not [words for words in told if "\n" in words.replace("\n\n", "")]
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
