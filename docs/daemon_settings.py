@@ -72,6 +72,8 @@ and column, and starts nothing.
   start), and the certificate of `http.tls` is given to connections from there on, so send one when it is renewed.
 - **The end**: SIGTERM and Ctrl-C drain within `drain_seconds`; a second one ends everything at once. The exit code is
   0, or 2 for a file or port that cannot be used, or 1 for all else, such as a job queue that another daemon holds.
+  The playlist of an HLS output says that it is at its end when its stream is taken away or has failed: with the
+  daemon only where the stream is none of the file's, which the next daemon carries on from there.
   Workers end with the daemon, also when that is killed. A disk that is full at the start, or gets so, holds up file
   jobs only: they are answered with 503, and go on when there is room.
 - **Restarts**: a worker that crashes, or is killed because it hangs or for its memory, is started again after

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..errors import ExitCode
 from ..live.ledger import LATE
 from ..live.spec import LivePhase
+from ..media.live import LiveOutput, end_playlists
 from ..metrics import Metrics
 from .admission import Load
 from .aggregate import Aggregate
@@ -25,6 +27,7 @@ from .redaction import redacted, scrubbed
 from .ring import Ring
 from .settings import StreamSettings
 from .supervisor import Handle
+from .urls import is_file
 
 Origin = Literal["config", "api", "hook"]
 LOADING_SECONDS, RUNNING_SECONDS = 900.0, 30.0
@@ -89,6 +92,7 @@ class Stream:
         self._restart_at: float | None = None
         self._stopping = False
         self._final = False
+        self._kept: Collection[str] = ()  # URLs of outputs that are carried on, now or by the next daemon
 
     @property
     def name(self) -> str:
@@ -126,11 +130,20 @@ class Stream:
         kept = {output.url for output in self.settings.outputs} & {output.url for output in successor.outputs}
         if kept and self.handle is not None:
             self.handle.send({"type": "followed"})
-        self.stop(within)
+        self.stop(within, kept)
 
-    def stop(self, within: float) -> None:
-        """Drain: the worker ends by itself within the time, or is killed."""
-        self._stopping, self._restart_at = True, None
+    def rest(self, within: float) -> None:
+        """Drain with the daemon; what stands in its file is carried on by the daemon that comes next."""
+        if self.origin != "config":
+            self.stop(within)
+        elif self._stopping:
+            self.stop(within, self._kept)
+        else:
+            self.make_way(self.settings, within)
+
+    def stop(self, within: float, kept: Collection[str] = ()) -> None:
+        """Drain: the worker ends by itself within the time, or is killed. `kept` are URLs of outputs that go on."""
+        self._stopping, self._restart_at, self._kept = True, None, kept
         if self.done:
             return
         if self.handle is None:
@@ -264,6 +277,10 @@ class Stream:
     def _end(self, phase: LivePhase) -> None:
         self.phase = phase
         self.ended_at = self.around.clock()
+        written = [o for o in self.settings.outputs if is_file(o.url) and o.url not in self._kept]
+        if written:  # on a thread of its own: a disk that hangs must not hold up the other streams
+            ended = [LiveOutput(o.url, o.format, tuple(o.options.items())) for o in written]
+            threading.Thread(target=_end_playlists, args=(self.name, ended), name="playlists", daemon=True).start()
         if self.status.get("phase") != phase.value:  # otherwise the worker told it
             self.tell("phase", phase.value, {"phase": phase.value})
 
@@ -272,6 +289,12 @@ class Stream:
         said = self._said or (last[-1] if last else "")
         happened = HAPPENED.get(ended.reason) or _exit_words(ended.code)
         return scrubbed(f"the worker {happened}" + (f": {said}" if said else ""), self.secrets())
+
+
+def _end_playlists(stream: str, outputs: list[LiveOutput]) -> None:
+    """Where the stream failed, or its worker was killed; a worker that drains has done it."""
+    for words in end_playlists(outputs):
+        log.warning("stream=%s %s", stream, words)
 
 
 HAPPENED = {

@@ -86,7 +86,7 @@ class Streams:
         with self._changed:
             self._successors.clear()
             for stream in self._streams.values():
-                stream.stop(within)
+                stream.rest(within)
             self._changed.wait_for(lambda: all(stream.done for stream in self._streams.values()), within + 5.0)
 
     def snapshot(self, name: str, kind: Literal["original", "protected", "difference"]) -> bytes:

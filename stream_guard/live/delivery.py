@@ -67,7 +67,7 @@ class Delivery:
         self._ended_recording: dict[str, Any] | None = None
         self.filled = 0
         self.followed = False
-        """Whether another stream to the same outputs follows at once: no playlist then says that it is at its end."""
+        """Whether another stream to the same outputs follows, or may: no playlist then says that it is at its end."""
 
     def run(self) -> None:
         """Until the queue ends. The sink is closed properly also when another thread fails; aborted on its own error.
@@ -77,7 +77,7 @@ class Delivery:
         try:
             self._loop()
         except AbortedError:
-            self._close()
+            self._close(for_good=not self.followed)
             raise
         except StreamGuardError:
             self._abort()

@@ -126,7 +126,10 @@ class LiveStream:
             self._drain_until = monotonic() + within_seconds
 
     def followed(self) -> None:
-        """To be said before `drain`: another stream to the same outputs follows at once, which players may wait for."""
+        """To be said before `drain`: another stream to the same outputs follows, which players may wait for.
+
+        So it is taken to be where this one fails: who knows that nobody starts it again says so with `end_playlists`.
+        """
         self._delivery.followed = True
 
     def status(self) -> LiveStatus:
@@ -281,6 +284,7 @@ class LiveStream:
         self._finished.set()
 
     def _wake(self) -> None:
+        self.followed()
         self._decoded.abort()
         self._processed.abort()
         self._reader.wake()

@@ -123,6 +123,38 @@ def test_a_playlist_that_another_stream_writes_is_refused(make: Make, tmp_path: 
     assert daemon.replace_stream(one).name == "one"
 
 
+def _playlists(folder: Path, *names: str) -> dict[str, Path]:
+    """Such as a worker left that was killed."""
+    made = {name: folder / f"{name}.m3u8" for name in names}
+    for path in made.values():
+        path.write_text("#EXTM3U\n")
+    return made
+
+
+def test_the_playlist_of_a_stream_that_is_not_started_again_is_ended(make: Make, tmp_path: Path) -> None:
+    """Of one that failed for good, and of one whose worker had to be killed: players would wait for ever."""
+    paths = _playlists(tmp_path, "fail", "exit", "deaf", "gone")
+    streams = [stream(word, word, outputs=[{"url": str(path)}], restarts=1) for word, path in paths.items()]
+    daemon = make(*streams, drain_seconds=0.5)
+    phase(daemon, "deaf", "running")
+    one = StreamSettings.model_validate({**streams[2], "outputs": [{"url": f"{tmp_path}/other.ts"}]})
+    daemon._streams.follow([one, *map(StreamSettings.model_validate, streams[:2])], 0.5)
+    for name, path in paths.items():
+        until(lambda path=path: "#EXT-X-ENDLIST" in path.read_text(), f"the end of the playlist of {name}")
+
+
+def test_the_playlist_of_a_stream_of_the_file_goes_on_with_the_next_daemon(make: Make, tmp_path: Path) -> None:
+    paths = _playlists(tmp_path, "one", "two")
+    one, two = (stream(name, outputs=[{"url": str(path)}]) for name, path in paths.items())
+    daemon = make(one, urls={"hosts": ["127.0.0.1"], "file_roots": [str(tmp_path)]})
+    daemon.start_stream(StreamSettings.model_validate(two))
+    phase(daemon, "one", "running")
+    phase(daemon, "two", "running")
+    daemon.drain()
+    until(lambda: "#EXT-X-ENDLIST" in paths["two"].read_text(), "the end of what the API started")
+    assert paths["one"].read_text() == "#EXTM3U\n"
+
+
 def test_a_publisher_who_comes_back_at_once_is_taken(make: Make) -> None:
     daemon = make()
     again = StreamSettings.model_validate(stream("one"))

@@ -11,7 +11,7 @@ import pytest
 
 from stream_guard.backoff import Backoff
 from stream_guard.config import OnFailure
-from stream_guard.errors import LimitError, SourceError
+from stream_guard.errors import LimitError, SourceError, StageError
 from stream_guard.live.spec import Limits, LivePhase, LiveSpec, OnGap
 from stream_guard.live.stream import LiveStream
 
@@ -142,6 +142,19 @@ def test_a_playlist_ends_with_the_stream_unless_another_carries_it_on(followed: 
             run.stream.followed()
         run.drain()
     assert [sink.for_good for sink in run.sinks.made] == [not followed]
+
+
+def test_a_playlist_does_not_end_with_a_fault() -> None:
+    """The worker is started again, and players wait for it; whoever starts it no more ends the playlist."""
+
+    def fault() -> None:
+        run.until(lambda status: status.frames_out == 3)
+        raise RuntimeError("a fault of ours")
+
+    with running([FakeConnection([*clip(3), fault])]) as run:
+        run.end()
+    assert isinstance(run.error, StageError)
+    assert [sink.for_good for sink in run.sinks.made] == [False]
 
 
 def test_another_size_opens_the_outputs_anew() -> None:

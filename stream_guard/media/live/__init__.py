@@ -2,7 +2,7 @@
 
 from .contract import AudioInfo, Dial, LiveOutput, LiveReader, LiveWriter, Tell, as_named
 from .mould import LIVE_ENCODER
-from .places import check_places, playlists
+from .places import check_places, end_playlists, playlists
 from .protocols import check_connects, file_path
 from .redact import cut_path, redact, redact_text, secret_parts
 from .sink import LiveSink
@@ -22,6 +22,7 @@ __all__ = [
     "check_connects",
     "check_places",
     "cut_path",
+    "end_playlists",
     "file_path",
     "open_live",
     "playlists",

@@ -79,7 +79,7 @@ class Place:
         made = {**live, **dict(MUXERS.get(self.format, ())), **own}
         if self.files is not None:
             made = {**names_beside(self.files, made), **made}
-        if self._ends:
+        if self.ends:
             made["hls_flags"] += "+omit_endlist"
         if self._goes_on:
             made["hls_flags"] += "+append_list+discont_start"
@@ -122,10 +122,10 @@ class Place:
         flow, self.flow = self.flow, None
         if flow is not None:
             flow.close()
-        return _ended(self._path()) if clean and self.for_good and self._ends else ""
+        return _ended(self._path()) if clean and self.for_good and self.ends else ""
 
     @property
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
         """Whether this is a playlist whose end is ours to write, since the muxer knows of no `for_good`."""
         return self.format == "hls" and "omit_endlist" not in self._options.get("hls_flags", "")
 
@@ -147,7 +147,7 @@ WIRE_OPTIONS = frozenset(
 class Recording(Place):
     """A file beside the outputs. It is written as NAME.partial and never replaces another one."""
 
-    _ends = False
+    ends = False
 
     def __init__(self, path: str) -> None:
         super().__init__(LiveOutput(path))
@@ -200,6 +200,12 @@ def check_places(outputs: Sequence[LiveOutput], record: str) -> None:
 def playlists(outputs: Sequence[LiveOutput]) -> list[str]:
     """The paths of those that are HLS: of two writers, each would replace the other's. Raises as `check_places`."""
     return [place.playlist for place in map(Place, outputs) if place.playlist]
+
+
+def end_playlists(outputs: Sequence[LiveOutput]) -> list[str]:
+    """Say in those that are HLS that nothing follows, where whoever wrote them did not; words on what failed."""
+    ours = [place for place in map(Place, outputs) if place.playlist and place.ends]
+    return [words for place in ours if _unfinished(place.playlist) and (words := _ended(place.playlist))]
 
 
 def _checked_format(output: LiveOutput) -> str:
