@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ..errors import StreamGuardError
+from ..errors import ConfigError, StreamGuardError
 from ..metrics import DAEMON_METRICS, Metrics, expose, families
 from .admission import Admission, AdmissionError, Load
 from .aggregate import Aggregate
@@ -87,6 +87,7 @@ class Daemon:
         """Take new settings over; False, and all stays as it is, where `load` raises."""
         try:
             settings = load()
+            self._check_apart(settings.streams)
         except StreamGuardError as exc:
             return self._not_reloaded(str(exc))
         except Exception as exc:  # a mistake of ours must not end the streams that run
@@ -215,6 +216,17 @@ class Daemon:
         for other in self._streams.beside(chosen.name) if wanted else ():
             if wanted & set(playlists_of(other)):
                 raise ConflictError(f"the stream {other.name!r} writes the same playlist; name another")
+
+    def _check_apart(self, streams: Sequence[StreamSettings]) -> None:
+        """Raises ConfigError where one of the file's would write a playlist of a stream of the API, or of a hook."""
+        names = {stream.name for stream in streams}
+        others = [other for other in self._streams.asked() if other.name not in names]
+        written = {path: other.name for other in others for path in playlists_of(other.settings)}
+        for stream in streams:
+            for path in playlists_of(stream):
+                if path in written:
+                    words = f"the stream {written[path]!r} that was started by request writes the playlist {path!r}"
+                    raise ConfigError(f"{words} of the stream {stream.name!r}; stop it, or name another")
 
     def _not_draining(self) -> None:
         if self._draining.is_set():

@@ -129,13 +129,16 @@ class Streams:
 
         They run on, as what the file does not name is not the file's to end, but nobody shall think them gone.
         """
-        with self._lock:
-            asked = [stream for stream in self._streams.values() if stream.origin != "config" and not stream.done]
-        for stream in asked:
+        for stream in self.asked():
             words = why(stream.settings)  # not under the lock: a name server may take its time
             if words:
                 told = f"not allowed any longer, and runs on until it is stopped or its worker ends: {words}"
                 stream.tell("configuration", told, level=logging.WARNING)
+
+    def asked(self) -> list[Stream]:
+        """The streams of the API and of hooks that have not ended."""
+        with self._lock:
+            return [stream for stream in self._streams.values() if stream.origin != "config" and not stream.done]
 
     def loads(self) -> list[Load]:
         """What each stream that has not ended takes."""

@@ -123,6 +123,23 @@ def test_a_playlist_that_another_stream_writes_is_refused(make: Make, tmp_path: 
     assert daemon.replace_stream(one).name == "one"
 
 
+def test_a_file_that_takes_the_playlist_of_a_stream_of_the_api_is_not_read(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it takes the stream's name, and so its place."""
+    daemon = make(urls={"hosts": ["127.0.0.1"], "file_roots": [str(tmp_path)]})
+    outputs = [{"url": f"{tmp_path}/x.m3u8"}]
+    daemon.start_stream(StreamSettings.model_validate(stream("one", outputs=outputs)))
+
+    def reload(name: str) -> bool:
+        written = StreamSettings.model_validate(stream(name, outputs=outputs))
+        return daemon.reload(lambda: daemon.settings.model_copy(update={"streams": (written,)}))
+
+    assert not reload("two")
+    assert "the stream 'one' that was started by request writes the playlist" in caplog.text
+    assert reload("one")
+
+
 def _playlists(folder: Path, *names: str) -> dict[str, Path]:
     """Such as a worker left that was killed."""
     made = {name: folder / f"{name}.m3u8" for name in names}
