@@ -39,8 +39,8 @@ class Watching:
                 self._unprotected = sum(unprotected.values())
 
     def _look_at_pressure(self) -> None:
-        if self._state.phase is LivePhase.GAP:
-            return  # what is known is of the connection before, and the trouble now is that the source is away
+        if self._state.phase in (LivePhase.GAP, LivePhase.DRAINING):
+            return  # what is known is of the connection before: the source is away, or nothing is read any more
         was, self._slow = self._slow, self._pressure.too_slow
         if self._slow:
             self._say("limit", "the machine is too slow for this stream: pictures are dropped before the stages")

@@ -169,12 +169,12 @@ def test_a_source_that_hung_and_sends_all_at_once_is_no_slow_machine(clock: Cloc
     assert pressure.too_slow, "what is forgotten is not taken off a second time"
 
 
-def test_a_source_that_is_away_is_not_called_a_slow_machine(clock: Clock) -> None:
+def test_a_source_that_is_away_or_left_is_not_called_a_slow_machine(clock: Clock) -> None:
     metrics, events = Metrics(), list[LiveEvent]()
     pressure, state = Pressure(clock), State(metrics, events.append)
     watching = Watching(metrics, Tally(metrics, OnFailure.BLOCK), state, pressure)
     fill(pressure, clock, every=1)
-    for phase, told in ((LivePhase.GAP, []), (LivePhase.RUNNING, ["limit"])):
+    for phase, told in ((LivePhase.GAP, []), (LivePhase.DRAINING, []), (LivePhase.RUNNING, ["limit"])):
         state.enter(phase)
         watching.look(None, None, {})
         assert [event.kind for event in events if event.kind != "phase"] == told
