@@ -169,15 +169,18 @@ def test_a_source_that_hung_and_sends_all_at_once_is_no_slow_machine(clock: Cloc
     assert pressure.too_slow, "what is forgotten is not taken off a second time"
 
 
-def test_a_source_that_is_away_or_left_is_not_called_a_slow_machine(clock: Clock) -> None:
+@pytest.mark.parametrize("quiet", [LivePhase.GAP, LivePhase.DRAINING])
+def test_a_source_that_is_away_or_left_is_not_called_a_slow_machine(clock: Clock, quiet: LivePhase) -> None:
     metrics, events = Metrics(), list[LiveEvent]()
     pressure, state = Pressure(clock), State(metrics, events.append)
     watching = Watching(metrics, Tally(metrics, OnFailure.BLOCK), state, pressure)
     fill(pressure, clock, every=1)
-    for phase, told in ((LivePhase.GAP, []), (LivePhase.DRAINING, []), (LivePhase.RUNNING, ["limit"])):
+    said = []
+    for phase in (LivePhase.GAP, quiet, LivePhase.RUNNING):
         state.enter(phase)
         watching.look(None, None, {})
-        assert [event.kind for event in events if event.kind != "phase"] == told
+        said.append([event.kind for event in events if event.kind != "phase"])
+    assert said == [[], [], ["limit"] if quiet is LivePhase.GAP else []], "nothing runs after a drain"
 
 
 def test_verdicts_are_news_when_they_change_and_not_too_often(clock: Clock) -> None:
