@@ -40,10 +40,6 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
-def drain_seconds(file: Path) -> float:
-    return load_settings(file, SECRETS).drain_seconds
-
-
 # --- systemd ----------------------------------------------------------------------------------------------------------
 
 
@@ -246,12 +242,20 @@ def daemon_container(workload: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_pod_has_time_to_drain_and_all_its_secrets() -> None:
+def test_a_pod_has_time_to_drain_and_all_its_secrets(tmp_path: Path) -> None:
     workload = of_kind("StatefulSet", list(manifests()))
     pod = workload["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > drain_seconds(KUBERNETES / "config.yaml")
-    given = {variable["name"] for variable in daemon_container(workload)["env"]}
-    assert set(re.findall(r"\$\{(\w+)\}", (KUBERNETES / "config.yaml").read_text())) <= given
+    (folder,) = (m["mountPath"] for m in daemon_container(workload)["volumeMounts"] if m["name"] == "secrets")
+    written = (KUBERNETES / "stream-guard.yaml").read_text()
+    for name, value in SECRETS.items():
+        assert f"--from-literal={name}=" in written
+        (tmp_path / name).write_text(value)
+    config = tmp_path / "config.yaml"
+    config.write_text((KUBERNETES / "config.yaml").read_text().replace(f"{folder}/", f"{tmp_path}/"))
+    settings = load_settings(config, {})
+    assert [token.sha256 for token in settings.http.tokens] == ["0" * 64, "1" * 64]
+    assert (settings.hooks["nginx"].secret, settings.hooks["nginx"].publish_token) == ("a", "b")
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_seconds
     for container in pod["containers"]:
         locked = container["securityContext"]
         assert locked["readOnlyRootFilesystem"]
