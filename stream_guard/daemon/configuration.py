@@ -49,7 +49,10 @@ def load_settings(path: Path | None, environment: Mapping[str, str], *, again: b
         raise ConfigError(f"{document.mark(())}: a configuration is a mapping, such as http: {{port: 8642}}")
     with_environment(document, environment, mistakes)
     variables = expanded(document, environment, mistakes)
-    written = validated(DaemonSettings, document, mistakes)
+    missing = {mistake.split(": ")[0] for mistake in mistakes}
+    shown: list[str] = []
+    written = validated(DaemonSettings, document, shown)
+    mistakes += [mistake for mistake in shown if mistake.split(": ")[0] not in missing]  # nothing is wrong twice
     if written is None or mistakes:
         raise ConfigError("\n".join(mistakes))
     settings = _layered(written)

@@ -183,6 +183,8 @@ def test_a_tokens_sum_comes_from_a_file_and_a_token_in_its_place_is_not_shown(tm
     text = f"http: {{tokens: [{{name: one, role: read, sha256_file: {tmp_path}/sum}}]}}\n"
     (tmp_path / "sum").write_text("5" * 64 + "\n")
     assert load(tmp_path, text).http.tokens[0].sha256 == "5" * 64
+    (told,) = mistakes(tmp_path, text.replace("/sum", "/none"))
+    assert told.endswith("cannot read 'none': No such file or directory")
     (tmp_path / "sum").write_text("the-token-itself")
     (told,) = mistakes(tmp_path, text)
     assert told.startswith("guard.yaml:1:41: http.tokens[0].sha256: a value that is not shown")
