@@ -108,16 +108,21 @@ class AutoEncoder(nn.Module):
 
 
 def train_autoencoder(clean: Crops, seed: int, steps: int = AUTOENCODER_STEPS) -> AutoEncoder:
-    """An auto-encoder of clean crops with a little noise at its input, as MagNet's."""
+    """An auto-encoder of clean crops with a little noise at its input, as MagNet's.
+
+    The rate falls to nothing: at a constant one the last steps alone decide whether it gives 19 or 26 dB.
+    """
     torch.manual_seed(seed)
     network, images = AutoEncoder(), to_unit(clean)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in _counted(steps, "auto-encoder"):
         batch = images[torch.randint(len(images), (8,))]
         loss = F.mse_loss(network((batch + 0.02 * torch.randn_like(batch)).clamp(0, 1)), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        rate.step()
     return network.eval()
 
 
