@@ -15,7 +15,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
     {"__init__", "types", "errors"},
-    {"resources", "document", "queues", "backoff", "metrics", "allocator", "tracing", "torch_gate", "scratch"},
+    {
+        "resources",
+        "document",
+        "queues",
+        "backoff",
+        "metrics",
+        "allocator",
+        "tracing",
+        "torch_gate",
+        "scratch",
+        "wording",
+    },
     {"media", "inference", "otlp"},
     {"magdr"},
     {"stages"},

@@ -15,6 +15,7 @@ from ..media.orientation import upright
 from ..stages.base import Stage
 from ..stages.registry import discover
 from ..types import Face, Frame, Orientation, head_region
+from ..wording import counted
 from .examine import Examination, Purify, Version, with_faces
 from .gallery import Gallery
 from .pairing import Pairing, tolerance
@@ -139,7 +140,11 @@ def _resized(examination: Examination) -> list[str]:
     """A sentence on moments that were left out; MediaError where nothing else is left."""
     if not examination.resized:
         return []
-    words = f"{examination.resized} pictures are of another size than their partners"
+    words = counted(
+        examination.resized,
+        "picture is of another size than its partner",
+        "pictures are of another size than their partners",
+    )
     if not examination.frames:
         raise MediaError(
             f"nothing could be compared: {words}; give the original that the protected video was made from"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..wording import counted
 from .result import AuditResult
 
 EVIDENCE = "What they do is evidence about these networks, not a promise about others."
@@ -54,7 +55,7 @@ def _verdict(figures: Any) -> Verdict:
         return Verdict(f"{figures['title']}: nothing to measure", "No face was found in the sampled frames.", None)
     low, high = figures["ci95"]
     detail = (
-        f"{figures['pairs']} edits tried; 95 % interval {100 * low:.0f} to {100 * high:.0f} %; "
+        f"{counted(figures['pairs'], 'edit')} tried; 95 % interval {100 * low:.0f} to {100 * high:.0f} %; "
         f"aim {share(figures['target'])}; mean L2 {figures['l2_mean']:.3f}, an edit counts from {figures['threshold']}."
     )
     if control := figures.get("control"):

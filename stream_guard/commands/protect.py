@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode
+from ..wording import counted
 from .bits import bits_per_second
 from .console import emit_json, say, warn
 from .progress import reporting
@@ -177,8 +178,9 @@ def _conclude(report: RunReport, output: Path, *, keep_partial: bool, as_json: b
 def summary(report: RunReport, output: Path) -> str:
     """A run in a line for a person."""
     return (
-        f"{output}: {report.frames_out} pictures, {report.protected_faces} of {report.faces} faces protected, "
-        f"{report.frames_without_face} pictures without a face; {report.seconds:.1f} s, {report.fps:.1f} fps"
+        f"{output}: {counted(report.frames_out, 'picture')}, "
+        f"{report.protected_faces} of {counted(report.faces, 'face')} protected, "
+        f"{counted(report.frames_without_face, 'picture')} without a face; {report.seconds:.1f} s, {report.fps:.1f} fps"
     )
 
 
@@ -188,13 +190,17 @@ def shortcomings(report: RunReport) -> list[str]:
     if report.faces == 0:
         found.append("no face was found in any picture, so nothing was changed")
     for reason, count in report.unprotected_frames.items():
-        found.append(f"{count} pictures left with an unprotected face ({reason}): --on-failure pass allows it")
+        found.append(
+            f"{counted(count, 'picture')} left with an unprotected face ({reason}): --on-failure pass allows it"
+        )
     for reason, count in report.blocked_frames.items():
-        found.append(f"{count} pictures were replaced (--on-failure {report.on_failure}): {reason}")
-    damage = (("corrupt_packets", "damaged packets"), ("corrupt_frames", "damaged pictures"))
-    damaged = [f"{report.source[key]} {words}" for key, words in damage if report.source.get(key)]
+        found.append(
+            f"{counted(count, 'picture was', 'pictures were')} replaced (--on-failure {report.on_failure}): {reason}"
+        )
+    damage = (("corrupt_packets", "damaged packet"), ("corrupt_frames", "damaged picture"))
+    damaged = [counted(report.source[key], words) for key, words in damage if report.source.get(key)]
     if damaged:
-        found.append(f"the input has {' and '.join(damaged)}; they were concealed as the decoder does")
+        found.append(f"the input has {' and '.join(damaged)}, concealed as the decoder does")
     return found + _odd_pictures(report) + _odd_packets(report)
 
 
@@ -209,8 +215,11 @@ def _odd_pictures(report: RunReport) -> list[str]:
         )
     if report.source.get("pts_repaired"):
         found.append(
-            f"{report.source['pts_repaired']} pictures had a time that was not after the one before; they follow it at "
-            "once, so they are hardly seen"
+            counted(
+                report.source["pts_repaired"],
+                "picture had a time that was not after the one before; it follows it at once and is hardly seen",
+                "pictures had a time that was not after the one before; they follow it at once and are hardly seen",
+            )
         )
     return found
 
@@ -218,7 +227,13 @@ def _odd_pictures(report: RunReport) -> list[str]:
 def _odd_packets(report: RunReport) -> list[str]:
     found = []
     if report.sink.get("dts_repaired"):
-        found.append(f"{report.sink['dts_repaired']} copied packets had a repeated time and were repaired")
+        found.append(
+            counted(
+                report.sink["dts_repaired"],
+                "copied packet had a repeated time and was repaired",
+                "copied packets had a repeated time and were repaired",
+            )
+        )
     if report.sink.get("sound_left_out_seconds"):
         found.append(
             f"{report.sink['sound_left_out_seconds']:.2f} s of sound before time zero are left out: the output's "
@@ -226,7 +241,10 @@ def _odd_packets(report: RunReport) -> list[str]:
         )
     if report.sink.get("packets_refused"):
         found.append(
-            f"{report.sink['packets_refused']} packets of sound, subtitles or data are left out: they have no time or "
-            "are damaged"
+            counted(
+                report.sink["packets_refused"],
+                "packet of sound, subtitles or data is left out: it has no time or is damaged",
+                "packets of sound, subtitles or data are left out: they have no time or are damaged",
+            )
         )
     return found

@@ -46,12 +46,13 @@ def serve(
         return ExitCode.DONE
     try:
         from ..daemon.configuration import load_settings
+        from ..daemon.serving import held
         from ..daemon.serving import serve as run
     except ModuleNotFoundError as exc:
         raise _lacking(exc) from exc
     if check:
         settings = load_settings(config, os.environ)
-        say(f"{config or 'the defaults'}: good; {len(settings.streams)} streams, {len(settings.hooks)} hooks")
+        say(f"{config or 'the defaults'}: good; {held(settings)}")
         return ExitCode.DONE
     with stopping(STOPS) as stop, _hung_up() as again:
         _log_lines()

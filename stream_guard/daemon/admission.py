@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
+from ..wording import counted
 from .control import RefusedError
 from .proc import Machine, machine
 from .settings import AdmissionSettings
@@ -74,7 +75,10 @@ class Admission:
         most = self.settings.max_streams
         if most and len(present) >= most:
             raise AdmissionError(
-                "streams", f"{len(present)} streams run and admission.max_streams is {most}; stop one or raise it", 30
+                "streams",
+                f"{counted(len(present), 'stream runs', 'streams run')} and admission.max_streams is {most}; "
+                "stop one or raise it",
+                30,
             )
         settled = [load for load in present if load.seconds >= SETTLED_SECONDS]
         self._check_cpu(present, _mean([load.cpus for load in settled], GUESSED_CPUS))

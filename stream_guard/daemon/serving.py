@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..wording import counted
 from .api import Server, create_app, serve_app
 from .configuration import load_settings
 from .daemon import Daemon
@@ -23,6 +24,11 @@ LOOK_SECONDS = 1.0
 """How often the file is looked at, and the longest that a signal waits."""
 
 log = logging.getLogger(__name__)
+
+
+def held(settings: DaemonSettings) -> str:
+    """What a configuration has, in a few words."""
+    return f"{counted(len(settings.streams), 'stream')}, {counted(len(settings.hooks), 'hook')}"
 
 
 class FileWatch:
@@ -101,7 +107,7 @@ def _serve(
     try:
         server.start()
         daemon.start()
-        say(f"listening on {server.url}; {len(settings.streams)} streams, {len(settings.hooks)} hooks")
+        say(f"listening on {server.url}; {held(settings)}")
         while not stop.wait(LOOK_SECONDS):
             asked = again.is_set()
             if asked and watch is not None:

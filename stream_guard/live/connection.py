@@ -18,6 +18,7 @@ from ..media.live import LiveReader
 from ..metrics import Metrics
 from ..queues import FrameQueue
 from ..types import Frame
+from ..wording import counted
 from .ledger import DISORDERED, LATE, Ledger
 from .pressure import Pressure
 from .spec import LivePhase, LiveSpec
@@ -223,8 +224,8 @@ class Reader:
         wait = self._waits.next()
         if self._waits.used_up:
             raise SourceError(
-                f"the source gave no picture in {self._waits.attempts} attempts in a row, and backoff.attempts allows "
-                f"no more; the last one: {self._state.error}"
+                f"the source gave no picture in {counted(self._waits.attempts, 'attempt')} in a row, "
+                f"and backoff.attempts allows no more; the last one: {self._state.error}"
             )
         self._halt.wait(wait)
 

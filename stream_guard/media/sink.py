@@ -11,6 +11,7 @@ import av
 
 from ..errors import ConfigError, SinkError
 from ..types import Frame
+from ..wording import counted
 from .atomic import AtomicFile
 from .carry import Carrier, file_tags, video_tags
 from .containers import Container, container_for
@@ -156,7 +157,9 @@ class FileSink:
         if chapters and container.chapters:
             self._out.set_chapters(chapters)
         elif chapters:
-            self.report.warnings.append(f"{len(chapters)} chapters are left out: {container.format} holds none")
+            self.report.warnings.append(
+                f"{counted(len(chapters), 'chapter is', 'chapters are')} left out: {container.format} holds none"
+            )
         if self._out.metadata and not container.tags:
             names = ", ".join(sorted(self._out.metadata))
             self.report.warnings.append(f"the file's tags ({names}) are left out: {container.format} holds none")

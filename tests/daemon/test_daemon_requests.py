@@ -133,7 +133,7 @@ def asked_by(daemon: Daemon, name: str) -> dict[str, Any]:
 
 def test_a_full_daemon_refuses_with_a_reason(make: Make) -> None:
     daemon = make(stream("one"), admission={"max_streams": 1, "cpu_headroom": 0, "memory_headroom": 0})
-    with pytest.raises(RefusedError, match=r"1 streams run and admission\.max_streams is 1"):
+    with pytest.raises(RefusedError, match=r"1 stream runs and admission\.max_streams is 1"):
         daemon.start_stream(StreamSettings.model_validate(stream("two")))
     assert samples(daemon)['stream_guard_admissions_refused_total{reason="streams"}'] == 1
     daemon.admission = admission.Admission(

@@ -236,7 +236,7 @@ def test_a_damaged_segment_is_made_anew(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     second.write_bytes(bytes(data))
     assert cut.run() == 0, cut.error
-    assert any("going on after 1 whole segments" in note for note in cut.notes), cut.notes
+    assert any("going on after 1 whole segment," in note for note in cut.notes), cut.notes
     same(whole, cut)
 
 

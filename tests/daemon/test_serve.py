@@ -163,7 +163,7 @@ def run(*arguments: str, **environment: str) -> tuple[int, str]:
 
 def test_check_tells_good_from_bad(folder: Path) -> None:
     code, said = run("--check", STREAM_GUARD_CONFIG=str(config(folder, "one")))
-    assert (code, said) == (0, f"stream-guard: {folder}/guard.yaml: good; 1 streams, 0 hooks\n")
+    assert (code, said) == (0, f"stream-guard: {folder}/guard.yaml: good; 1 stream, 0 hooks\n")
     code, said = run("--check", "--config", str(config(folder, more="drain_second: 3\nlog_level: loud\n")))
     assert code == 2
     assert "guard.yaml:5:1: unknown key 'drain_second'; did you mean 'drain_seconds'?" in said

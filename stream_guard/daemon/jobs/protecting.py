@@ -30,6 +30,7 @@ from ...protect import protect_file
 from ...stills import still_guard
 from ...tracing import OFF, Tracing
 from ...types import Frame
+from ...wording import counted
 from ..settings import JobSettings
 from ..specs import unprotecting
 from .counts import Counts
@@ -183,7 +184,7 @@ class Protecting:
             return None
         place = Place.from_json(done[-1].record["next"]["place"]) if done else None
         if place is not None:
-            self._note(f"going on after {len(done)} whole segments, at picture {place.index}")
+            self._note(f"going on after {counted(len(done), 'whole segment')}, at picture {place.index}")
         source = open_segments(self.settings.source, self._seconds, place, self._stop)
         try:
             return self._run(source, place.index if place is not None else 0)
