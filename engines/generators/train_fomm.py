@@ -223,6 +223,8 @@ def material(s: Settings, data: Path, device: torch.device) -> tuple[Pairs, Driv
     """What a pack has for training, and the driving frames that the run keeps."""
     trained, held_out = clips.read_clips(data, ["train"]), clips.read_clips(data, ["test"])
     guard = Guard(Protector(), s.protected) if s.protected else None
+    if guard is not None:
+        print("the pack's pictures are protected first; the minutes count from the first step on", flush=True)
     stills = _stills(data, "train", s.size, device, guard)
     moving = Pool.of_clips(trained, s.size, device, guard) if trained else None
     if moving is None and stills is None:

@@ -17,6 +17,7 @@ from ..live.ledger import LATE
 from ..live.spec import LivePhase
 from ..media.live import LiveOutput, end_playlists
 from ..metrics import Metrics
+from ..wording import counted
 from .admission import Load
 from .aggregate import Aggregate
 from .control import StreamState
@@ -255,7 +256,9 @@ class Stream:
         if len(self._recent) >= settings.restarts:
             self.around.metrics["streams_given_up"].inc()
             tried = (
-                f"{len(self._recent)} restarts within {settings.restart_window:g} s" if self._recent else "restarts: 0"
+                f"{counted(len(self._recent), 'restart')} within {settings.restart_window:g} s"
+                if self._recent
+                else "restarts: 0"
             )
             self._fail(f"{words}; given up ({tried})")
             return

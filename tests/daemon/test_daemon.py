@@ -63,7 +63,7 @@ def test_a_worker_that_keeps_dying_is_given_up_loudly(
     daemon = make(stream("one", word, restarts=1, **changes), stream("beside"))
     state = phase(daemon, "one", "failed")
     assert state.error.count(words) == 1, "the last end alone is told, not those before it"
-    assert "given up (1 restarts within 300 s)" in state.error
+    assert "given up (1 restart within 300 s)" in state.error
     assert restarts(daemon, reason) == 1
     assert samples(daemon)["stream_guard_streams_given_up_total"] == 1
     assert samples(daemon)['stream_guard_streams{phase="failed"}'] == 1
