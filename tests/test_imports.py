@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "stream_guard"
+TESTS = Path(__file__).resolve().parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LADDER = (
@@ -139,3 +140,15 @@ def test_nothing_of_a_gpu_is_imported_before_it_is_wanted() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_tests_lend_one_another_nothing() -> None:
+    """What several of them use is in tests/support, or a fixture in a conftest: a test file can be split at will."""
+    lent = []
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                words = ast.unparse(node).replace(",", " ").replace(".", " ").split()
+                if any(word.startswith("test_") for word in words):
+                    lent.append(f"{path.relative_to(TESTS)}: {ast.unparse(node)}")
+    assert not lent

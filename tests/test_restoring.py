@@ -9,18 +9,7 @@ import av
 from typer.testing import CliRunner
 
 from stream_guard.cli import app
-
-from .test_screen import clip, screening
-
-
-def restoring(folder: Path, mode: str) -> Path:
-    """The tests' own pipeline of screening, with this mode of magdr and quick searches."""
-    path = screening(folder)
-    text = path.read_text(encoding="utf-8").replace(
-        "every: 5", f"every: 5\n      mode: {mode}\n      restore_looks: 10"
-    )
-    path.write_text(text, encoding="utf-8")
-    return path
+from tests.support.screening import clip, restoring
 
 
 def test_a_pipeline_that_restores_writes_the_file_and_says_that_nothing_is_protected(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 import threading
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,11 +16,10 @@ from stream_guard.errors import ConfigError, SourceError, StoppedError
 from stream_guard.metrics import Metrics
 from stream_guard.screen import _Track, judge, screen_file
 from stream_guard.types import Verdict
+from tests.support.screening import clip, screening
 
 from .support import troubles
-from .support.magdr_engines import write_engines
-from .support.media import X264, plain
-from .support.scenes import frames
+from .support.media import plain
 
 REJECT = {"detect": ("fake",), "magdr": ("perturbed", "unknown")}
 
@@ -130,41 +127,6 @@ class TestSchema:
         with pytest.raises(ConfigError, match=words) as caught:
             check(read_document(self.pipeline(tmp_path, reject)))
         assert "p.yaml" in str(caught.value)
-
-
-def screening(folder: Path) -> Path:
-    """A pipeline with engines of its own."""
-    made = write_engines(folder / "engines")
-    path = folder / "screen.yaml"
-    path.write_text(
-        f"""
-name: mine
-stages:
-  - faces: {{size: 320}}
-  - magdr:
-      parser: {made["parser"]}
-      probes: [{made["probe"]}]
-      calibration: {made["calibration"]}
-      every: 5
-reject: {{magdr: [perturbed, unknown]}}
-""",
-        encoding="utf-8",
-    )
-    return path
-
-
-def clip(path: Path, rough: float) -> Path:
-    """A second of a head before a backdrop, 320 px wide, with noise of this strength."""
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=25, options={**X264, "crf": "4"})
-        stream.width, stream.height, stream.pix_fmt = 320, 256, "yuv420p"
-        for frame in frames(25, lambda index: [(80, 30)], size=(320, 256)):
-            rgb = frame.picture.to_ndarray(format="rgb24")
-            noisy = (rgb + rng.normal(0, rough, (*rgb.shape[:2], 1))).clip(0, 255).astype(np.uint8)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24").reformat(format="yuv420p")))
-        out.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(scope="module")

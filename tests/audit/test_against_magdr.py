@@ -18,10 +18,10 @@ from stream_guard.magdr.calibration import load_calibration
 from stream_guard.magdr.detector import Detector
 from stream_guard.magdr.engines import open_editor, open_parser
 from stream_guard.magdr.purifier import Purifier, open_purifier
+from tests.support.audited import LOSSLESS, StillFace, perturbed
 
 from ..support import media
 from ..support.magdr_engines import PROBE, write_engines
-from .test_audit import LOSSLESS, StillFace, perturbed
 
 
 @pytest.fixture(scope="module")

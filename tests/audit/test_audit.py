@@ -12,58 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from stream_guard.audit import run as run_module
 from stream_guard.audit.probes import Probe, load_probes
 from stream_guard.audit.report import render, report_file
 from stream_guard.audit.result import AuditResult
 from stream_guard.audit.run import AuditOptions, audit
-from stream_guard.commands import audit as command
-from stream_guard.commands.console import guarded
 from stream_guard.errors import MediaError, OutputRefusedError
-from stream_guard.media import EncoderSettings, FileSink, open_source, pixels, transcode
-from stream_guard.stages.base import Stage
-from stream_guard.types import Box, Face, Frame, head_region
+from stream_guard.media import EncoderSettings, transcode
+from stream_guard.types import head_region
 from tests.support import media
+from tests.support.audited import FACE, LOSSLESS, NoFace, StillFace, perturbed, run
 from tests.support.probes import NAME, TITLE, write_probe
 
-FACE = Box(60, 40, 100, 90)
-LOSSLESS = EncoderSettings(codec="libx264", preset="ultrafast", options={"qp": "0"}, threads=1)
 LOSSY = EncoderSettings(codec="libx264", preset="ultrafast", crf=30, threads=1)
-
-
-class StillFace(Stage):
-    """The same face in every frame."""
-
-    name, description = "still", "one face that never moves"
-
-    def process(self, frame: Frame) -> Iterable[Frame]:
-        yield replace(frame, faces=(Face(1, FACE, 1.0),), faces_known=True)
-
-
-class NoFace(Stage):
-    name, description = "none", "no face at all"
-
-    def process(self, frame: Frame) -> Iterable[Frame]:
-        yield replace(frame, faces_known=True)
-
-
-def perturbed(
-    original: Path, path: Path, settings: EncoderSettings, *, skip: int | None = None, levels: int = 12
-) -> Path:
-    """The original with the head region made brighter by `levels`; frame `skip` is left out."""
-    delta = np.zeros((3, 8, 8), np.float32)
-    delta[0] = levels / 255
-    with open_source(str(original)) as source, FileSink(str(path), source, settings) as sink:
-        for item in source.read():
-            if not isinstance(item, Frame):
-                sink.write_packet(item)
-            elif item.index != skip:
-                pixels.add_perturbation(item.picture, head_region(FACE), delta, epsilon=levels / 255, feather=0.0)
-                sink.write(item)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -232,19 +194,10 @@ def test_a_report_is_refused_before_the_work_and_leaves_nothing_after_an_error(t
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("report.html", "mine")]
 
 
-APP = typer.Typer()
-APP.command()(guarded(command.audit))
-
-
 @pytest.fixture
 def still_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command with faces that need no detector."""
     monkeypatch.setattr(run_module, "audit", lambda *a, **k: audit(*a, faces=StillFace(), **k))
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    done = CliRunner().invoke(APP, [str(a) for a in arguments])
-    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.mark.usefixtures("still_faces", "probe")

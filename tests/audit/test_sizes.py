@@ -15,8 +15,8 @@ from stream_guard.audit.words import warnings
 from stream_guard.errors import UsageError
 from stream_guard.media import open_source, pixels
 from stream_guard.types import Frame, head_region
-from tests.audit.test_audit import FACE, LOSSLESS, NoFace, StillFace, perturbed, run
 from tests.support import media
+from tests.support.audited import FACE, LOSSLESS, NoFace, StillFace, perturbed, run
 
 HALF = (80, 60)
 

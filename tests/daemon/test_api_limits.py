@@ -7,11 +7,9 @@ import gc
 import json
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 
 import httpx
 import pytest
@@ -21,6 +19,7 @@ from stream_guard.daemon.control import StreamState
 from stream_guard.daemon.settings import DaemonSettings, Http, Tls
 from stream_guard.errors import ConfigError, UsageError
 from tests.daemon.api_server import Running, running, wait_until
+from tests.support.certificates import certified
 from tests.support.control_fake import FakeControl
 
 JSON = {"Content-Type": "application/json"}
@@ -262,16 +261,6 @@ def test_a_certificate_that_is_none_is_said_in_words(tmp_path: Path) -> None:
         tls = Tls(certificate=str(tmp_path / path), key=str(tmp_path / path))
         with pytest.raises(ConfigError, match=rf"http\.tls: the certificate '.*{path}' with the key '.*{path}'"):
             serve_app(create_app(FakeControl(), DaemonSettings()), Http(port=0, tls=tls)).start()
-
-
-def certified(folder: Path) -> tuple[Path, Path]:
-    """A new certificate for localhost, and its key."""
-    if which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out {certificate}"
-    subprocess.run([*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    return certificate, key
 
 
 def test_a_renewed_certificate_is_given_without_a_restart(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stream_guard.daemon.settings import OutputSettings, StreamSettings, Urls
 from stream_guard.errors import MediaError, SinkError, SourceError
 from stream_guard.media import LiveOutput, open_live
 from stream_guard.media.live.places import Place
-from tests.daemon.test_gate import INSIDE, Names, answering, write_clip, write_playlist
+from tests.support.gated import INSIDE, Names, answering, write_clip, write_playlist
 from tests.support.servers import web_server
 
 NETWORK = Urls(hosts=("127.0.0.0/8",))

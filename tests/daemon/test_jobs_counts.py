@@ -18,8 +18,7 @@ from stream_guard.daemon.jobs.counts import Counts
 from stream_guard.daemon.jobs.work import run_job
 from stream_guard.metrics import Metrics, families
 from tests.support import jobs, media, troubles
-
-from .test_jobs_resume import Attempts, same, with_b_frames
+from tests.support.attempts import Attempts, same, with_b_frames
 
 FRAMES = 70
 Sums = Counter[tuple[str, ...]]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support import jobs
+from tests.support.attempts import Attempts
 from tests.support.media import SAME_BITS, Clip, write
 
 from .support import children, is_alive, until
-from .test_jobs_resume import Attempts
 
 DAEMON = Path(__file__).with_name("job_daemon.py")
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,8 @@ import pytest
 from stream_guard.errors import SourceError, StoppedError
 from stream_guard.media.segment import Place, checksum, open_segments
 from tests.support import troubles
+from tests.support.attempts import OPEN_GOP, with_b_frames
 from tests.support.media import Clip, vfr, write
-
-from .test_jobs_resume import OPEN_GOP, with_b_frames
 
 SECONDS = 0.4
 Seen = list[tuple[int, int, int, int | None]]

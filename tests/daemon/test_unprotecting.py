@@ -19,9 +19,8 @@ from stream_guard.daemon.live_worker import run_live
 from stream_guard.daemon.settings import JobSettings, StreamSettings, Urls
 from stream_guard.daemon.specs import unprotecting
 from stream_guard.errors import ConfigError
+from tests.support.screening import clip, restoring, screening
 from tests.support.servers import web_server
-from tests.test_restoring import restoring
-from tests.test_screen import clip, screening
 
 LOOKED_AT = ("stream_guard_faces", "stream_guard_unprotected_frames", "stream_guard_blocked_frames")
 Said = list[dict[str, Any]]

@@ -17,7 +17,7 @@ from stream_guard.daemon.configuration import load_settings
 from stream_guard.daemon.settings import DaemonSettings, Tls
 from stream_guard.metrics import DAEMON_METRICS
 from tests.daemon.api_server import TOKENS, running
-from tests.daemon.test_api_limits import certified
+from tests.support.certificates import certified
 from tests.support.servers import RTMP_MODULE, program
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,7 @@ from engines.generators import train_cyclegan as cyclegan
 from engines.generators import train_ganimation as ganimation
 from engines.generators import train_stargan as stargan
 from engines.generators.ganimation import compose
-from tests.engines.test_data import packed
-from tests.engines.test_expressions import face
-from tests.engines.test_train_generators import SMALL, faces
-
-__all__ = ["face", "faces", "packed"]
+from tests.support.targets import SMALL
 
 CPU = torch.device("cpu")
 

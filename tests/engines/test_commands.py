@@ -22,9 +22,6 @@ from engines.settings import with_changes
 from engines.training import Run
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.inference.card import load_card
-from tests.engines.test_data import packed
-
-__all__ = ["packed"]
 
 SLIM = ["--set", "conv_dim=4", "--set", "size=64", "--set", "adversary_dim=4", "--set", "batch=2"]
 

@@ -16,24 +16,6 @@ from stream_guard.errors import EngineError
 from stream_guard.types import Box
 
 
-@pytest.fixture
-def packed(tmp_path):
-    rng = np.random.default_rng(0)
-    rows = []
-    for k in range(12):
-        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize(
-            (120, 100), Image.Resampling.BICUBIC
-        )
-        coarse.save(tmp_path / f"{k}.png")
-        mask = None
-        if k % 2:
-            mask = tmp_path / f"{k}.mask.png"
-            Image.fromarray(np.full((100, 120), k, np.uint8)).save(mask)
-        rows.append((tmp_path / f"{k}.png", mask, Box(40, 30, 80, 80)))
-    facts = pack.build(rows, tmp_path / "faces.pack", size=64)
-    return tmp_path / "faces.pack", facts
-
-
 def test_a_pack_returns_what_was_packed(packed):
     path, facts = packed
     heads = pack.read(path)

@@ -16,11 +16,15 @@ from engines.detectors.detector import FAKE, REAL, Detector
 from engines.detectors.learner import MEAN, Best, running_mean
 from engines.detectors.pictures import Pictures, heads_and_fakes
 from engines.generators.target import Target
-from tests.engines.test_detectors_training import data, tinted
-
-__all__ = ["data"]
+from tests.support.packs import with_deepfakes
+from tests.support.targets import tinted
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return with_deepfakes(tmp_path_factory.mktemp("pack"))
 
 
 def learner_of(path: Path, **changes: float) -> train_detector.DetectorTrainer:

@@ -8,11 +8,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
 from engines.__main__ import main
-from engines.data import pack
 from engines.detectors import command, deepfakes, degrade, learner, measure, train_detector
 from engines.detectors.blending import FAINTEST, faint, self_blended
 from engines.detectors.calibration import calibration_error, temperature
@@ -20,51 +17,15 @@ from engines.detectors.detector import FAKE, REAL
 from engines.detectors.pictures import Pictures, edited
 from engines.detectors.registry import TRAINERS, detector_of, trainer
 from engines.generators import train_stargan as stargan
-from engines.generators.target import Target
 from engines.training import Run, stored
 from stream_guard.errors import EngineError, UsageError
-from stream_guard.types import Box
-
-
-class Tinted(nn.Module):
-    """An edit that nobody can miss: green and blue are halved."""
-
-    def forward(self, image, condition):
-        return image * torch.tensor([1.0, 0.5, 0.5])[:, None, None] - torch.tensor([0.0, 0.5, 0.5])[:, None, None]
-
-
-def tinted() -> Target:
-    return Target(Tinted(), "tint", torch.zeros(2, 1), ["a", "b"], 64)
-
-
-def _head(k: int) -> np.ndarray:
-    rng = np.random.default_rng(k)
-    return np.repeat(np.repeat(rng.integers(40, 200, (18, 18, 1), np.uint8), 16, 0), 16, 1).repeat(3, 2)
+from tests.support.packs import blocks, with_deepfakes
+from tests.support.targets import tinted
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A pack with four people in each split, and a deepfake beside its original, in training and in the test."""
-    folder = tmp_path_factory.mktemp("pack")
-    rows, counts = [], dict.fromkeys(pack.SPLITS, 0)
-    k = 0
-    while min(counts.values()) < 4:
-        split = pack.split_of(f"p{k}")
-        if counts[split] < 4:
-            Image.fromarray(_head(k)).save(folder / f"p{k}.png")
-            rows.append((folder / f"p{k}.png", None, Box(80, 60, 208, 228)))
-            counts[split] += 1
-        k += 1
-    encoded = [pack.encode_image(Image.fromarray(_head(k)[:192, :192]), "JPEG") for k in range(8)]
-    extra = {
-        "deepfake_jpeg": np.frombuffer(b"".join(encoded), np.uint8),
-        "deepfake_jpeg_end": np.cumsum([len(b) for b in encoded]),
-        "deepfake_of": np.arange(4).repeat(2),
-        "deepfake_names": np.array(["c23_videos_519_515", "c23_videos_519", "other_fake", "other"]),
-        "deepfake_fake": np.array([1, 0, 1, 0], np.uint8),
-    }
-    pack.build(rows, folder / "faces.pack", extra=extra)
-    return folder / "faces.pack"
+    return with_deepfakes(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture(autouse=True)
@@ -303,7 +264,7 @@ def test_frames_of_real_deepfakes(shared, tmp_path):
 
 
 def test_real_videos_are_protected_too_where_their_faces_are_judged(data):
-    frames = np.stack([_head(k)[:192, :192] for k in range(3)])
+    frames = np.stack([blocks(k)[:192, :192] for k in range(3)])
     clips = [deepfakes.DeepfakeClip(name, False, frames, px) for name, px in (("large", 120), ("small", 60))]
     found = measure.protected_pairs(Pictures(data, ["test"], torch.device("cpu")), 2, clips)
     assert set(found) == {"stills", "frames of real videos"}

@@ -12,28 +12,13 @@ from engines.data.heads import HEAD_SHARE, crop_theta
 from engines.disrupter import delivery, objective
 from engines.disrupter.budget import head_rms, rms_of_psnr
 from engines.disrupter.network import FLAT_SHARE, GRID, SIZE, Disrupter, oval, shrink, visibility_mask
-from engines.generators.target import Target
 from engines.magdr.purified import PurifiedTarget
 from stream_guard.errors import UsageError
 from stream_guard.media import pixels
 from stream_guard.media.loopback import to_yuv420
 from stream_guard.media.upsampling import axis_weights
 from stream_guard.types import Box
-
-
-class Amplifier(nn.Module):
-    """A stand-in for a generator: easy to disrupt."""
-
-    def __init__(self, gain=8.0):
-        super().__init__()
-        self.gain = gain
-
-    def forward(self, x, c):
-        return torch.tanh(self.gain * x + c.mean(1)[:, None, None, None])
-
-
-def amplifier(gain=8.0, size=64):
-    return Target(Amplifier(gain), "toy", torch.tensor([[0.0], [0.2]]), ["none", "some"], size)
+from tests.support.targets import Amplifier, amplifier
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from engines.data.clips import Clip
 from engines.disrupter import delivery, objective, train
 from engines.disrupter.network import FLAT_SHARE, SIZE, oval, shrink, visibility_mask
 from engines.disrupter.visible import seen
-from tests.engines.test_data import packed
-from tests.engines.test_objective import Brightness, trainer
-
-__all__ = ["packed"]
+from tests.support.targets import Brightness, trainer
 
 
 def test_detectors_that_are_asked_rarely_weigh_as_much_more(packed: tuple[Path, object]) -> None:

@@ -12,7 +12,7 @@ from stream_guard.errors import EngineError
 from stream_guard.inference import find_engine
 from stream_guard.talking_head import portrait
 from stream_guard.types import Box
-from tests.engines.test_disrupter import amplifier
+from tests.support.targets import amplifier
 
 
 def test_a_folder_without_faces_is_refused_in_words(tmp_path):

@@ -36,22 +36,6 @@ EXPRESSIONS = {
 }
 
 
-@pytest.fixture
-def face():
-    """(1, 66, 2) in [-1, 1]: a drawn, symmetrical face at rest, eyes 0.4 apart."""
-    jaw = [(-np.cos(a), 0.25 + 1.4 * np.sin(a)) for a in np.linspace(0, np.pi, 17)]
-    brow = [(0.25 + 0.13 * k, -0.385 + 0.03 * (k - 2) ** 2) for k in range(5)]
-    nose = [(0, -0.05 + 0.2 * k) for k in range(4)] + [((k - 2) * 0.1, 0.62) for k in range(5)]
-    eye = [(0.3, 0.0), (0.43, -0.057), (0.57, -0.057), (0.7, 0.0), (0.57, 0.057), (0.43, 0.057)]
-    upper = [(-0.25, 0.84), (-0.1, 0.81), (0, 0.82), (0.1, 0.81), (0.25, 0.84)]
-    lower = [(0.25, 1.0), (0.1, 1.04), (0, 1.05), (-0.1, 1.04), (-0.25, 1.0)]
-    inner = [(-0.4, 0.91), (-0.15, 0.92), (0, 0.92), (0.15, 0.92), (0.4, 0.91)]
-    inner += [(0.15, 0.94), (0, 0.94), (-0.15, 0.94)]
-    left_eye = [(-x, y) for x, y in (eye[3], eye[2], eye[1], eye[0], eye[5], eye[4])]
-    points = [*jaw, *((-x, y) for x, y in brow[::-1]), *brow, *nose, *left_eye, *eye, *upper, *lower, *inner]
-    return torch.tensor(points, dtype=torch.float32)[None] * 0.4
-
-
 def test_a_face_at_rest_has_no_units(face):
     assert face.shape == (1, POINTS, 2)
     assert action_units(face).abs().max() < 1e-5

@@ -26,8 +26,7 @@ from stream_guard.magdr.views import METRICS
 from stream_guard.stages.faces import FacesStage
 from stream_guard.types import Box, Face, Frame
 from tests.support import media
-
-ASKED = Asked("a" * 64, "b" * 64, ("Male",), 3, 0)
+from tests.support.targets import ASKED
 
 
 def evidence(rng: np.random.Generator, loud: float) -> Evidence:
@@ -196,7 +195,7 @@ class TestCalibrate:
         return seen
 
     def arguments(self, folder: Path, **others: Any) -> argparse.Namespace:
-        from .test_parser import heads_with_masks
+        from tests.support.packs import heads_with_masks
 
         wanted = {"train": 2, "clean": 5, "validation": 1, "clips": [], "seed": 0, **others}
         return argparse.Namespace(data=heads_with_masks(folder), **wanted)

@@ -15,11 +15,9 @@ from engines.data.origin import DRAWN
 from engines.generators.target import Target
 from engines.magdr import adaptive, faces
 from engines.magdr.adaptive import straight_through, through_operations
-from engines.magdr.fit import Asked
 from stream_guard.errors import UsageError
 from stream_guard.magdr.operations import consistency
-
-ASKED = Asked("a" * 64, "b" * 64, ("Male",), 3, 0)
+from tests.support.targets import ASKED
 
 
 class Tint(nn.Module):
@@ -27,12 +25,6 @@ class Tint(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         return torch.tanh(3 * image + condition[:, :1, None, None])
-
-
-@pytest.fixture
-def people() -> faces.Split:
-    images = torch.rand(5, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
-    return faces.Split([f"p{k}" for k in range(5)], images, size=64)
 
 
 @pytest.fixture
@@ -99,7 +91,7 @@ class TestFaces:
         assert abs(got[:, :16]).mean() < 2
 
     def test_too_many_people_are_refused(self, tmp_path: Path) -> None:
-        from .test_parser import heads_with_masks
+        from tests.support.packs import heads_with_masks
 
         data = heads_with_masks(tmp_path)
         assert len(faces.split(data, ["train"], 4, 0).names) == 4
@@ -109,7 +101,7 @@ class TestFaces:
     def test_kinds_of_picture_take_turns_and_those_named_stay_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from .test_parser import heads_with_masks
+        from tests.support.packs import heads_with_masks
 
         heads = pack.read(heads_with_masks(tmp_path), ["train"])
         heads = [replace(head, origin="rare" if k < 3 else "many") for k, head in enumerate(heads)]
@@ -124,7 +116,7 @@ class TestFaces:
             faces.split(tmp_path, ["train"], len(heads), 0, without=rare[:1])
 
     def test_faces_that_a_network_drew_can_be_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from .test_parser import heads_with_masks
+        from tests.support.packs import heads_with_masks
 
         data = heads_with_masks(tmp_path)
         heads = [replace(head, origin=DRAWN if k % 2 else "") for k, head in enumerate(pack.read(data, ["train"]))]

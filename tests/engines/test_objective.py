@@ -17,28 +17,12 @@ from engines.generators.target import Target
 from engines.settings import with_changes
 from engines.training import Run
 from stream_guard.errors import UsageError
-from tests.engines.test_data import packed
-from tests.engines.test_disrupter import amplifier
-
-__all__ = ["packed"]
-
-
-class Brightness(nn.Module):
-    """A detector that takes bright images for real."""
-
-    def forward(self, image):
-        score = 2 * image.mean((1, 2, 3))
-        return torch.stack([-score, score], 1)
+from tests.support.targets import Brightness, amplifier, trainer
 
 
 class Copy(nn.Module):
     def forward(self, x, c):
         return x
-
-
-def trainer(data, targets=None, detectors=None, **changes):
-    settings = Settings(**{"width": 8, "batch": 2, "detect_every": 1, "codec_share": 0.0} | changes)
-    return DisrupterTrainer(settings, data, targets or {"a": amplifier()}, detectors or {}, torch.device("cpu"))
 
 
 def test_frames_of_clips_are_heads_too(packed, monkeypatch):

@@ -19,6 +19,7 @@ from engines.training import Run
 from stream_guard.errors import EngineError
 from stream_guard.magdr.regions import BISENET_CLASSES, CLASSES
 from stream_guard.types import Box
+from tests.support.packs import heads_with_masks
 
 SMALL = Settings(width=4, batch=2)
 
@@ -97,22 +98,6 @@ def test_iou_of_a_confusion_matrix_leaves_out_classes_that_do_not_occur():
     assert iou(counts) == {"mean": round((0.75 + 0.5) / 2, 4), "background": 0.75, "skin": 0.5}
     with pytest.raises(EngineError, match="no masks"):
         iou(torch.zeros(19, 19, dtype=torch.long))
-
-
-def heads_with_masks(folder: Path) -> Path:
-    """A pack of faces that are a disc on a ground, with masks that say so; every name falls into a split."""
-    rows = []
-    for k in range(40):
-        rgb = np.random.default_rng(k).integers(90, 120, (96, 96, 3), dtype=np.uint8)
-        y, x = np.mgrid[:96, :96]
-        disc = (x - 48) ** 2 + (y - 48) ** 2 < 30**2
-        rgb[disc] += np.uint8(100)
-        (folder / "i").mkdir(exist_ok=True)
-        Image.fromarray(rgb).save(folder / "i" / f"p{k}.png")
-        Image.fromarray(disc.astype(np.uint8)).save(folder / "i" / f"m{k}.png")
-        rows.append((folder / "i" / f"p{k}.png", folder / "i" / f"m{k}.png", Box(20, 20, 76, 76)))
-    pack.build(rows, folder / "faces.pack", size=96)
-    return folder / "faces.pack"
 
 
 def test_training_learns_resumes_and_is_measured_on_others(tmp_path: Path):

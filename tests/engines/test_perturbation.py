@@ -27,9 +27,8 @@ from stream_guard.errors import UsageError
 from stream_guard.inference.card import load_card
 from stream_guard.magdr.calibration import InputCalibration
 from stream_guard.magdr.inputs import value
-
-from .test_magdr import ASKED, people  # noqa: F401 - a fixture
-from .test_parser import heads_with_masks
+from tests.support.packs import heads_with_masks
+from tests.support.targets import ASKED
 
 CPU = torch.device("cpu")
 
@@ -218,7 +217,7 @@ def _signed(head: Tensor, mirrored: bool) -> Tensor:
     return (head.flip(2) if mirrored else head).float() / 127.5 - 1
 
 
-def test_an_attack_that_knows_it_lowers_its_log_odds(people, target: Target) -> None:  # noqa: F811
+def test_an_attack_that_knows_it_lowers_its_log_odds(people, target: Target) -> None:
     """The stand-in calls fine patterns perturbed, which is what the attack draws unless it evades."""
 
     def odds(images: Tensor) -> Tensor:

@@ -9,9 +9,6 @@ import torch
 from engines.data.heads import Heads
 from engines.data.pack import Head
 from engines.data.replacement import LEAST_CONTRAST, Donor, donor_of, most_ordinary, outline, replaced, tinted
-from tests.engines.test_expressions import face
-
-__all__ = ["face"]
 
 SIZE = 96
 

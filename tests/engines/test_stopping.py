@@ -13,10 +13,7 @@ from engines.__main__ import main
 from engines.disrupter import train as disrupter
 from engines.training import Run, stored
 from stream_guard.commands.stopping import Interrupted
-from tests.engines.test_data import packed
-from tests.engines.test_disrupter import amplifier
-
-__all__ = ["packed"]
+from tests.support.targets import amplifier
 
 ENGINES = Path(__file__).parents[2] / "engines"
 

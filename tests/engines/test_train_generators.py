@@ -8,9 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from engines.data import pack
 from engines.data.action_units import UNITS
 from engines.export import PARITY_ATOL, to_onnx
 from engines.generators import train_cyclegan as cyclegan
@@ -18,30 +16,11 @@ from engines.generators import train_ganimation as ganimation
 from engines.generators.families import target_of
 from engines.generators.ganimation import Generator
 from stream_guard.errors import EngineError, UsageError
-from stream_guard.types import Box
-from tests.engines.test_data import packed
-from tests.engines.test_expressions import face
-
-__all__ = ["face", "packed"]
+from tests.support.targets import SMALL
 
 CPU = torch.device("cpu")
-SMALL = {"ganimation": ganimation.Settings(conv_dim=4, size=64, adversary_dim=4, batch=2)}
 SMALL["cyclegan"] = cyclegan.Settings(ngf=4, ndf=4, blocks=1, size=64, warm_batch=2, warm_steps=2)
 MODULES = {"ganimation": ganimation, "cyclegan": cyclegan}
-
-
-@pytest.fixture
-def faces(tmp_path, face):
-    """A pack of twelve heads, all with the drawn face's landmarks."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for k in range(12):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((120, 120), Image.Resampling.BICUBIC).save(tmp_path / f"{k}.png")
-        rows.append((tmp_path / f"{k}.png", None, Box(40, 30, 80, 80)))
-    points = ((face[0] * 0.7 + 1) / 2).numpy()
-    pack.build(rows, tmp_path / "faces.pack", 96, finder=lambda rgb, box: points)
-    return tmp_path / "faces.pack"
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -21,10 +21,7 @@ from engines.generators.families import FAMILIES
 from engines.generators.target import Target
 from engines.training import Run, draw_on, load_part, pick_device, stored
 from stream_guard.errors import EngineError, UsageError
-from tests.engines.test_data import packed
-from tests.engines.test_disrupter import amplifier
-
-__all__ = ["packed"]
+from tests.support.targets import amplifier
 
 
 def _parts():

@@ -18,9 +18,9 @@ from stream_guard.magdr.operations import CATEGORIES, LAYERS, Method, consistenc
 from stream_guard.magdr.reconstructor import FIRST, PATCHES, Search, blended, by_learning, patch_mask, restore
 from stream_guard.magdr.regions import NAMES, TARGETS
 from stream_guard.types import Box
+from tests.support.heads import head
 
 from ..support.magdr_engines import write_engines
-from .test_shipped import head
 
 SIDE = 128
 GOLDEN = [8.813, 7.342, 5.971, 11.048, 4.776, 5.926, 5.356, 4.249]

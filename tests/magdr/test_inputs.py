@@ -17,8 +17,8 @@ from stream_guard.magdr.inputs import InputDetector, open_inputs, with_inputs
 from stream_guard.magdr.panel import open_panel
 from stream_guard.stages.magdr import MagdrOptions, MagdrStage
 from stream_guard.stages.reasons import ENGINE_FAILED
+from tests.support.judged import framed, soft, verdicts
 
-from ..stages.test_magdr import framed, soft, verdicts
 from ..support.magdr_engines import SIZE, write_engines, write_inputs
 
 

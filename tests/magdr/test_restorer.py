@@ -49,7 +49,7 @@ def test_a_zoo_without_one_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_one_that_ships_leaves_a_clean_face_nearly_alone() -> None:
-    from .test_shipped import head
+    from tests.support.heads import head
 
     restorer = open_restorer("onnxruntime")
     assert restorer is not None

@@ -12,17 +12,12 @@ import pytest
 from av.stream import Disposition
 
 from stream_guard.errors import UsageError
-from stream_guard.media import EncoderSettings, SinkReport, losses, open_source, transcode
+from stream_guard.media import EncoderSettings, losses, open_source, transcode
 from stream_guard.media.carry import video_tags
 from stream_guard.media.containers import container_for
 from tests.media.reading import read
 from tests.support import media, troubles
-
-QUICK = EncoderSettings(preset="ultrafast", threads=1)
-
-
-def carried(source: Path, target: Path, **more: object) -> SinkReport:
-    return transcode(str(source), str(target), QUICK, **more)[1]  # type: ignore[arg-type]
+from tests.support.carried import QUICK, carried
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

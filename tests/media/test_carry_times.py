@@ -13,8 +13,8 @@ from stream_guard.media import SinkReport
 from stream_guard.media.spans import UNTIL_NEXT_SECONDS
 from stream_guard.media.tracks import CopyTrack
 from tests.media.reading import read
-from tests.media.test_carry import carried
 from tests.support import media, troubles
+from tests.support.carried import carried
 
 
 def test_a_repeated_decoding_time_is_repaired_and_counted(tmp_path: Path) -> None:

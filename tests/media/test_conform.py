@@ -14,27 +14,9 @@ from av.video.reformatter import ColorRange
 from stream_guard.media import EncoderSettings, LiveSink, open_live, open_source, transcode
 from stream_guard.types import Frame
 from tests.support import media, troubles
+from tests.support.tagged import BLUE, HEIGHT, RED, WIDTH, clip, luma
 
 FINE = EncoderSettings(preset="ultrafast", options={"qp": "4"}, threads=1)
-HEIGHT, WIDTH = 120, 160
-RED, BLUE = (180, 40, 40), (40, 60, 180)
-
-
-LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
-"""Kr and Kb of H.273's matrices. PyAV's own conversion knows fewer of them in its older series."""
-
-
-def luma(matrix: int) -> tuple[float, float]:
-    return LUMA[{6: 5, 2: 1}.get(matrix, matrix)]
-
-
-def samples(colour: tuple[int, int, int], matrix: int, full: bool) -> list[int]:
-    """Y, Cb and Cr in 8 bits, by H.273."""
-    (kr, kb), (r, g, b) = luma(matrix), np.array(colour) / 255
-    y = kr * r + (1 - kr - kb) * g + kb * b
-    chroma = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
-    ranges = (255, 0, 255) if full else (219, 16, 224)
-    return [round(ranges[0] * y + ranges[1]), *(round(ranges[2] * c + 128) for c in chroma)]
 
 
 def colour_at(picture: av.VideoFrame, x: int, row: int, matrix: int, full: bool) -> list[int]:
@@ -45,28 +27,6 @@ def colour_at(picture: av.VideoFrame, x: int, row: int, matrix: int, full: bool)
     cb, cr = ((int(p[row // 2, x // 2]) - 128) / ranges[2] for p in planes[1:])
     r, b = y + (2 - 2 * kr) * cr, y + (2 - 2 * kb) * cb
     return [round(255 * c) for c in (r, (y - kr * r - kb * b) / (1 - kr - kb), b)]
-
-
-def clip(
-    path: Path, matrix: int = 1, full: bool = False, curve: int = 1, size: tuple[int, int] = (WIDTH, HEIGHT)
-) -> bytes:
-    """Eight pictures, red above blue, as a transport stream with these tags."""
-    made = av.VideoFrame(*size, "yuv420p")
-    for plane, red, blue in zip(made.planes, *(samples(c, matrix, full) for c in (RED, BLUE)), strict=True):
-        half = plane.buffer_size // 2
-        plane.update(bytes([red]) * half + bytes([blue]) * (plane.buffer_size - half))
-    made.color_range, made.colorspace = 1 + full, matrix
-    with av.open(str(path), "w", format="mpegts") as out:
-        stream = out.add_stream("libx264", rate=25, options={"qp": "4", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        context = stream.codec_context
-        context.color_range, context.colorspace = 1 + full, matrix
-        context.color_primaries, context.color_trc = 1, curve
-        for k in range(8):
-            made.pts = k
-            out.mux(stream.encode(made))
-        out.mux(stream.encode(None))
-    return path.read_bytes()
 
 
 def shown(path: Path) -> list[tuple[list[int], ...]]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -19,23 +17,15 @@ from stream_guard.magdr.reconstructor import Learned, Recipe
 from stream_guard.media import pixels
 from stream_guard.stages import magdr, reasons
 from stream_guard.stages.magdr import LABELS, UNKNOWN_REASONS, MagdrOptions, MagdrStage
-from stream_guard.types import Box, Face, Frame, Verdict
+from stream_guard.types import Box, Face, Frame
+from tests.support.judged import FACE, SIZE, framed, soft, verdicts
 
 from ..support.magdr_engines import write_engines
 
-SIZE = (320, 256)
-FACE = Box(100, 60, 200, 180)
 INNER = Box(120, 90, 180, 150)
 BT709, BT601, BT2020 = 1, 5, 9
 LIMITED, FULL = 1, 2
 """As FFmpeg numbers them."""
-
-
-def soft(index: int = 0) -> np.ndarray:
-    """A smooth picture with a little grain: no operation changes it much, and it is no drawing."""
-    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
-    rgb = 110 + 40 * np.sin(x / 40)[..., None] + 20 * np.cos(y / 50)[..., None] + np.zeros(3)
-    return (rgb + np.random.default_rng(index).normal(0, 1.5, rgb.shape)).clip(0, 255).astype(np.uint8)
 
 
 def rough(index: int = 0) -> np.ndarray:
@@ -44,24 +34,12 @@ def rough(index: int = 0) -> np.ndarray:
     return (soft(index) + noise).clip(0, 255).astype(np.uint8)
 
 
-def framed(
-    rgb: np.ndarray, index: int = 0, boxes: tuple[Box, ...] = (FACE,), format: str = "yuv444p", **changes: Any
-) -> Frame:
-    picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=format)
-    faces = tuple(Face(k + 1, box, 0.9) for k, box in enumerate(boxes))
-    return Frame(picture, index, Fraction(1, 25), index, faces=faces, faces_known=changes.get("faces_known", True))
-
-
 def opened(folder: Path, faces: bool = True, **options: Any) -> MagdrStage:
     made = write_engines(folder, faces=faces)
     values = {"parser": str(made["parser"]), "probes": [str(made["probe"])], "calibration": str(made["calibration"])}
     stage = MagdrStage(MagdrOptions(**{**values, "backend": "onnxruntime", **options}))
     stage.open()
     return stage
-
-
-def verdicts(stage: MagdrStage, *frames: Frame) -> list[Verdict]:
-    return [verdict for frame in frames for out in stage.process(frame) for verdict in out.verdicts]
 
 
 class Alarmed:
