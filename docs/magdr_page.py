@@ -109,9 +109,9 @@ LIMITS = """## What is not the paper, and what is weak
   them it may find nothing. The small input classifier is the paper's kind of baseline, trained on the calibration's
   96 people: in 8 bits it finds all against StarGAN and CycleGAN (and calls six or seven of 131 clean faces
   perturbed), after the codec few or next to none, and against First Order Motion nothing. It showed what our detector
-  lacked, an eye for what a blur takes from a picture: with a network on that residue beside its ResNet the recall on 48 photographs
-  under PGD against First Order Motion rose from 94 to 100 %, against CycleGAN from 62 to 94 %, and after the codec
-  from 90 to 94 and from 40 to 62 %.
+  lacked, an eye for what a blur takes from a picture: with a network on that residue beside its ResNet the recall on
+  48 photographs under PGD against First Order Motion rose from 94 to 100 %, against CycleGAN from 62 to 94 %, and after
+  the codec from 90 to 94 and from 40 to 62 %.
 - Reached of what was asked (F1 .97), on all 131 photographs of strangers, in 8 bits: .974 under PGD and .978 under
   C&W on edits, .992 and .985 on reenactment; after H.264 crf 23 .95 and .98, .98 and .96, where smooth, dark or small
   pictures hide it. Under the adaptive attack, from ten iterations on, 1.00 where it knows the operations (asked .85).
