@@ -242,7 +242,7 @@ def test_a_restorer_learns_to_undo_what_the_target_notices(
 ) -> None:
     monkeypatch.setattr(train_restorer, "target_of", lambda folder, pack: target)
     monkeypatch.setattr(train_restorer, "noted", lambda folder: {"name": "stargan", "steps": 1, "settings": {}})
-    monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 60, 1.0)))
+    monkeypatch.setattr(Run, "progress", property(lambda run: min(run.step / 40, 1.0)))
     stripes = 0.1 * torch.sign(torch.sin(torch.arange(128) / 4)).expand(1, 3, 128, 128)
     monkeypatch.setattr(Perturbing, "_attack", lambda self, heads, aim, rng: stripes.expand(len(heads), -1, -1, -1))
     settings = train_restorer.Settings(width=8, lr=3e-3, half=half)
