@@ -19,6 +19,7 @@ from .native import Wire, protocols
 from .playlist import NUMBERED, UNFIT, HlsFiles, names_beside
 from .protocols import MUXERS, file_path, outgoing, scheme_of
 from .redact import is_path, redact
+from .trial import refused
 
 OPEN_SECONDS = 10.0
 WRITE_SECONDS = 10.0
@@ -59,6 +60,7 @@ class Place:
             if flag in self._options.get("hls_flags", ""):
                 words = f"has {flag} in hls_flags, which cannot work here"
                 raise ConfigError(f"the playlist {self.shown} {words}; leave it out")
+        self._check_values()
         self._goes_on = False
         self.for_good = True
         """Whether the stream is over with the end that comes: players of a playlist that ended never come back."""
@@ -128,6 +130,13 @@ class Place:
     def ends(self) -> bool:
         """Whether this is a playlist whose end is ours to write, since the muxer knows of no `for_good`."""
         return self.format == "hls" and "omit_endlist" not in self._options.get("hls_flags", "")
+
+    def _check_values(self) -> None:
+        """A muxer says no more than `Invalid argument`, and each time that the output is opened."""
+        found = refused(self.format, {} if self._bridged else self._options)
+        if found is not None:
+            words = f"has {found[0]}: {found[1]!r}, a value that FFmpeg's muxer {self.format} does not take"
+            raise ConfigError(f"the output {self.shown} {words}; `ffmpeg -h muxer={self.format}` lists those it takes")
 
     def _path(self) -> str:
         """Absolute, so that no name is taken for a protocol; with `file:` HLS would not find what to delete."""
