@@ -89,6 +89,31 @@ SAFE_OPTIONS = frozenset(
 )
 """FFmpeg options that neither name a file, a host nor a protocol, nor make us listen: but RTMP's `timeout` would."""
 
+NUMBERS = frozenset(
+    {
+        "analyzeduration",
+        "buffer_size",
+        "fifo_size",
+        "latency",
+        "live_start_index",
+        "max_delay",
+        "pbkeylen",
+        "pkt_size",
+        "probesize",
+        "reconnect_delay_max",
+        "reorder_queue_size",
+        "rtmp_buffer",
+        "rw_timeout",
+        "stimeout",
+        "thread_queue_size",
+        "timeout",
+        "ttl",
+    }
+)
+"""Those of protocols and demuxers that are numbers: else FFmpeg says `Invalid argument` of the URL, at each attempt."""
+_NUMBER = re.compile(r"[+-]?(0x[0-9a-fA-F]+|[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?)([yzafpnumcdhkKMGTPEZY]i?)?B?")
+"""As FFmpeg reads them, with SI prefixes (`5M`, `64Ki`); its arithmetic is left out."""
+
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9]*)://"
     r"((?P<user>[A-Za-z0-9._~!$&'()*+,;=%:-]*)@)?"
@@ -173,11 +198,14 @@ def check_options(options: Mapping[str, str], purpose: Purpose, url: str = "") -
     """FFmpeg's options of `url` as they came, if all are harmless. Raises ConfigError naming the first that is not."""
     if purpose == "source":
         check_connects(url, options)
-    for name in options:
+    for name, value in options.items():
         if name not in SAFE_OPTIONS:
             raise ConfigError(
                 f"the {purpose} option {name!r} may not be set from outside; allowed: {', '.join(sorted(SAFE_OPTIONS))}"
             )
+        if name in NUMBERS and not _NUMBER.fullmatch(value):
+            words = "it takes a number (a time is in FFmpeg's unit, mostly microseconds: 5000000 is 5 s)"
+            raise ConfigError(f"the {purpose} option {name} is {value!r}; {words}")
     return dict(options)
 
 

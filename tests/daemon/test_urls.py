@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_guard.daemon.settings import Urls
-from stream_guard.daemon.urls import SAFE_OPTIONS, check_options, check_url
+from stream_guard.daemon.urls import NUMBERS, SAFE_OPTIONS, check_options, check_url
 from stream_guard.errors import ConfigError
 
 PUBLIC = "93.184.215.14"
@@ -282,6 +282,15 @@ def test_options_that_lead_elsewhere_are_refused() -> None:
         assert name not in SAFE_OPTIONS
         with pytest.raises(ConfigError, match=f"'{name}' may not be set"):
             check_options({name: "x"}, "output")
+
+
+def test_a_number_that_ffmpeg_would_not_read_is_refused() -> None:
+    for value in ("5s", "five", "", "5 000", "1,5", "5Mb"):
+        with pytest.raises(ConfigError, match=rf"the source option rw_timeout is '{value}'; it takes a number"):
+            check_options({"rw_timeout": value}, "source")
+    for value in ("5000000", "5M", "64Ki", "1e6", "-1", "0x10", "1.5", "5MB"):
+        assert check_options({"probesize": value}, "source") == {"probesize": value}
+    assert NUMBERS <= SAFE_OPTIONS
 
 
 def test_rtmp_is_not_told_to_listen() -> None:
