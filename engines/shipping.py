@@ -12,6 +12,7 @@ from torch import nn
 
 from stream_guard.errors import UsageError
 from stream_guard.inference.card import CARD_NAME, load_card
+from stream_guard.stages.classifier import CROP
 
 from .adopting import of_others
 from .card_words import against, command, generators, learned_from, origin, sources
@@ -163,7 +164,7 @@ def _ship_detector(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             + ("" if shipped else " (evaluation only)"),
             "evaluation_only": not shipped,
             "default": shipped,
-            "crop": 1.3,
+            "crop": CROP,
             "data": sources(found) + TALKING_AND_SWAPPED,
             "command": command(settings_kind(found.name)(), found),
             "notes": f"Real faces against the edits of {generators(found, 'fakes')}; says little of "

@@ -73,7 +73,7 @@ def measured(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
 def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:
     out: list[tuple[str, Any]] = [("calibration_error_crf23", row["together"]["calibration_error"])]
     for fakes in row["fakes"]:
-        name = fakes["generator"] + ("" if fakes["seen"] else "_never_seen")
+        name = fakes["generator"] + ("_never_seen" if fakes["seen"] is False else "")
         found = fakes["by_delivery"]["h264 crf 23"]
         out += [(f"{key}_{name}_crf23", found[key]) for key in ("accuracy", "auroc", "f1")]
     for found in row.get("protection", []):

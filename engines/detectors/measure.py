@@ -1,8 +1,9 @@
 """What a trained detector is worth, on people whom neither it nor any generator was trained on; figures as JSON.
 
 Reals are the test split's head crops, fakes the generators' edits of the same crops, each condition in turn, both
-after the same delivery. As research has it the positive class of precision, recall and F1 is *real*: precision =
-real_pass / (real_pass + fake_pass), recall = real_pass / reals. Intervals are 95 %, by person.
+after the same delivery, of which the detector gets what the stage `detect` cuts out. As research has it the positive
+class of precision, recall and F1 is *real*: precision = real_pass / (real_pass + fake_pass), recall = real_pass /
+reals. Intervals are 95 %, by person.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stream_guard.audit.interval import share_interval
+from stream_guard.stages.classifier import CROP
 
 from ..data.heads import HEAD_SHARE, crop, crop_theta
 from ..generators.families import target_of
@@ -27,6 +29,7 @@ from .degrade import Path, blur, resize
 from .detector import Detector
 from .pictures import BATCH, Pictures, heads_and_fakes, with_edits
 from .registry import detector_of
+from .seen import SHARE, seen
 
 SIDE = 192
 DELIVERIES = {
@@ -72,7 +75,8 @@ def report(
     rows = []
     for run in runs:
         found, detector = stored(run), detector_of(run).to(at)
-        trained = sorted({name for note in found.notes for name in note.get("fakes", {})})
+        taught = [note["fakes"] for note in found.notes if "fakes" in note]  # a run that was imported does not know
+        trained = sorted({name for fakes in taught for name in fakes})
         rows.append(
             {
                 "detector": run.name,
@@ -84,7 +88,8 @@ def report(
                 "trained_on": trained,
                 "temperature": round(detector.temperature.item(), 4),
                 "fakes": [
-                    against(detector, *made[name]) | {"generator": name, "seen": name in trained} for name in targets
+                    against(detector, *made[name]) | {"generator": name, "seen": name in trained if taught else None}
+                    for name in targets
                 ],
                 "together": together(detector, made),
                 "deepfake_videos": [of_clip(detector, clip) for clip in clips],
@@ -94,7 +99,7 @@ def report(
                 ],
             }
         )
-    return {"people": len(next(iter(made.values()))[0]) if made else 0, "head_px": SIDE, "rows": rows}
+    return {"people": len(next(iter(made.values()))[0]) if made else 0, "head_px": SIDE, "crop": CROP, "rows": rows}
 
 
 def against(detector: Detector, real: Tensor, fake: Tensor) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def together(detector: Detector, made: Mapping[str, tuple[Tensor, Tensor]]) -> d
 @torch.no_grad()
 def passing(detector: Detector, rgb: Tensor, way: Path) -> np.ndarray:
     """(N,): p_real of pictures (N, 3, S, S) in [0, 1] after a delivery."""
-    parts = [detector.p_real(way(rgb[k : k + BATCH]) * 2 - 1) for k in range(0, len(rgb), BATCH)]
+    parts = [detector.p_real(seen(way(rgb[k : k + BATCH])) * 2 - 1) for k in range(0, len(rgb), BATCH)]
     return torch.cat(parts).cpu().numpy()
 
 
@@ -215,7 +220,7 @@ def of_protected(detector: Detector, kind: str, before: Tensor, after: Tensor) -
 def of_clip(detector: Detector, clip: deepfakes.DeepfakeClip) -> dict[str, Any]:
     """Frames of a real deepfake or of its original, as they came."""
     frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float().to(detector.mean.device) / 255
-    heads = crop(frames, crop_theta(len(frames), HEAD_SHARE, 0.0, None), 128).clamp(0, 1)
+    heads = crop(frames, crop_theta(len(frames), HEAD_SHARE * SHARE, 0.0, None), 128).clamp(0, 1)
     p_real = detector.p_real(heads * 2 - 1).cpu().numpy()
     return {
         "clip": clip.name,

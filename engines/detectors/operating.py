@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .degrade import Path
 from .detector import REAL, Detector
+from .seen import seen
 
 BATCH = 32
 
@@ -27,7 +28,7 @@ def equal_error(reals: Tensor, fakes: Tensor) -> float:
 @torch.no_grad()
 def logits(detector: Detector, rgb: Tensor, way: Path) -> Tensor:
     """(N,): the logit of `real` for pictures (N, 3, S, S) in [0, 1] after a delivery."""
-    return torch.cat([detector.logit_real(way(part) * 2 - 1) for part in rgb.split(BATCH)])
+    return torch.cat([detector.logit_real(seen(way(part)) * 2 - 1) for part in rgb.split(BATCH)])
 
 
 @torch.no_grad()

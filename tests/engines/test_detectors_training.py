@@ -92,6 +92,10 @@ def test_a_run_resumes_is_loaded_and_reported(data, generator, tmp_path):
     row = json.loads(json.dumps(made))["rows"][0]
     assert row["trained_on"] == ["stargan-x"]
     assert row["fakes"][0]["seen"] is True
+    found = torch.load(tmp_path / "r" / "state.pt", weights_only=True)
+    torch.save({**found, "notes": json.dumps([{"imported": {}}])}, tmp_path / "r" / "state.pt")
+    assert measure.report([tmp_path / "r"], data, [generator], faces=1)["rows"][0]["fakes"][0]["seen"] is None
+    torch.save(found, tmp_path / "r" / "state.pt")
     assert {clip["split"] for clip in row["deepfake_videos"]} == {"train", "test"}
     with pytest.raises(UsageError, match="batch was 8, now 32"):
         kind.train(data, tmp_path / "r", 0.0, True, "cpu", kind.Settings(width=0.125, size=64), [generator])
