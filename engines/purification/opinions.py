@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stream_guard.stages.classifier import CROP
 from stream_guard.stages.detect import FAKE, LOW_CONFIDENCE, REAL, UNKNOWN, DetectOptions
 from stream_guard.stages.reasons import TOO_SMALL
 
@@ -18,7 +19,7 @@ from ..detectors.degrade import resize
 from ..progress import Progress
 from .judges import Asked
 from .prior import FAST, PAPER, EarlyStop, Fixed, Judge, Settings, Stop, purify
-from .tracks import CROP, Track
+from .tracks import Track
 
 REAL_FROM, FAKE_TO = 0.5, 0.25
 """p_real behind the prior: the paper's two thresholds. What lies between them stays unknown."""

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from stream_guard.media import open_source, pixels
 from stream_guard.media.orientation import orientation_of, upright
+from stream_guard.stages.classifier import CROP
 from stream_guard.stages.faces import FacesOptions, FacesStage
 from stream_guard.types import Frame, centred_region
 
-CROP = 1.3
 EVERY = 4
 """Pictures from one crop of a face to the next, at first."""
 KEPT = 64

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from stream_guard.errors import EngineError
+from stream_guard.stages.classifier import CROP
 from stream_guard.types import GUARD_SCALE
 
 from ...data import clips, pack
@@ -31,8 +32,6 @@ from ...generators.target import Target
 from ...training import stored
 from ...writing import unreadable, whole
 
-CROP = 1.3
-"""Sides of the face's box in a crop, as FaceForensics++ has it."""
 MARGIN = 9 / 8
 BATCH = 16
 ROUNDS = 3

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from stream_guard.stages.classifier import CROP
+
 from ...detectors.operating import move
 from ...export import OPSET, to_onnx, write_card
 from ...shipping import ZOO, check_free
-from .data import CROP
 from .defence import Defence
 
 SHARES = ("accuracy", "auroc", "recall_fake", "recall_real")

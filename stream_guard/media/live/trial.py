@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Mapping
 
 import av
@@ -24,8 +25,8 @@ def refused(format: str, options: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _begins(format: str, options: Mapping[str, str]) -> bool:
-    # With `io_open` a muxer that opens files by itself, as HLS does, writes none either.
-    place = "trial.m3u8" if format == "hls" else io.BytesIO()
+    # With `io_open` a muxer that opens files by itself, as HLS does, writes none; where it renames one there is none.
+    place = f"{os.devnull}/trial.m3u8" if format == "hls" else io.BytesIO()
     try:
         out = av.open(place, "w", format=format, container_options=dict(options), io_open=lambda *_: io.BytesIO())
         stream = out.add_stream(out.default_video_codec, rate=25)
