@@ -154,7 +154,8 @@ def _export(export: argparse.ArgumentParser) -> None:
 def _import(unship: argparse.ArgumentParser) -> None:
     unship.add_argument("name", metavar="ENGINE", help="a name in the zoo (stream-guard engines list), or a folder")
     unship.add_argument("--out", type=Path, help="run folder (default runs/ENGINE)")
-    unship.add_argument("--data", type=Path, help="a pack with clips: First Order Motion takes driving frames from it")
+    words = "a pack: driving frames for First Order Motion; faces for batch norms, to train on"
+    unship.add_argument("--data", type=Path, help=words)
     unship.set_defaults(run=commands.unship)
 
 

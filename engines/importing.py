@@ -1,7 +1,7 @@
 """From the zoo back to a run folder: `python -m engines import`, the way back of `export`.
 
 So the networks that ship can be measured, attacked and trained on without the hours that made them. An exporter folds
-a batch norm into the convolution before it; it comes back as a norm with the statistics of the example's pictures.
+a batch norm into the convolution before it; it comes back as a norm with the statistics of a pack's heads, or of noise.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from stream_guard.errors import EngineError, UsageError
 from stream_guard.inference.card import Card
 
+from .data import pack
+from .data.heads import HEAD_SHARE, crop, crop_theta
 from .detectors.architectures import ARCHITECTURES, architecture
 from .detectors.learner import Best
 from .detectors.registry import settings_kind
@@ -30,10 +32,11 @@ from .export import PARITY_ATOL, parity
 from .generators.families import FAMILIES
 from .magdr import train_perturbation, train_restorer
 from .magdr.restorer import Restorer
+from .norms import settle
 from .packing import PACKED
 from .parser import train_parser
 from .parser.network import FaceParser, Parsing
-from .training import ADOPTED, Run, as_settings
+from .training import ADOPTED, IMPORTED, Run, as_settings
 
 EXAMPLES = 8
 UNNAMED = "onnx::"
@@ -54,13 +57,14 @@ class Blank:
 def unship(card: Card, out: Path, data: Path | None = None) -> Run:
     """Write the network of a zoo card as a run in `out`: for --targets, --fakes, --start, evaluate and export.
 
-    `data` is a pack, of which First Order Motion takes its driving frames. Such a run has weights and no optimiser.
+    `data` is a pack: First Order Motion takes its driving frames from it, and norms their statistics. Such a run has
+    weights and no optimiser.
     Raises UsageError where the card tells of no run, EngineError where the weights do not give the ONNX model's output.
     """
     name, settings = _made_by(card)
     blank = _filled(card, name, settings, data)
     blank.finish()
-    notes: dict[str, Any] = {"imported": {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
+    notes: dict[str, Any] = {IMPORTED: {card.name: {"name": name, "steps": _steps(card), "sha256": card.sha256}}}
     if "checkpoint_file" in card.results:
         notes[ADOPTED] = {key: card.results[f"checkpoint_{key}"] for key in ("file", "sha256")}
     run = Run(out, dict(settings.__dict__), 0, _steps(card), _seconds(card), name=name, notes=notes)
@@ -76,16 +80,20 @@ def network(card: Card) -> nn.Module:
 def _filled(card: Card, name: str, settings: Any, data: Path | None) -> Blank:
     blank = _blank(name, settings, data)
     example = _example(card)
-    fill(blank.whole, card.model_path, tuple(example.values()))
+    pictures = tuple((example | _faces(card, data)).values()) if data else None
+    fill(blank.whole, card.model_path, tuple(example.values()), pictures)
     found = parity(blank.whole, example, card.model_path)
     if found > PARITY_ATOL:
         raise EngineError(f"{card.name}: its weights give another output than its ONNX model (by {found:.1e})")
     return blank
 
 
-def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
+def fill(
+    whole: nn.Module, model: Path, example: tuple[Tensor, ...], pictures: tuple[Tensor, ...] | None = None
+) -> None:
     """Put the weights of an ONNX model into the network that it was exported from, in place.
 
+    Norms take their statistics from `pictures`: a network that is to be trained on wants real ones.
     Raises EngineError where the two have another number of folded norms.
     """
     graph = onnx.load(model).graph
@@ -108,7 +116,7 @@ def fill(whole: nn.Module, model: Path, example: tuple[Tensor, ...]) -> None:
         if weight.shape != convolution.weight.shape:
             raise EngineError(f"{model}: {node.name} has weights {tuple(weight.shape)}, not of this network")
         _unfold(convolution, norm, weight, bias)
-    _settle([norm for _, norm in folds], whole, example)
+    settle([norm for _, norm in folds], lambda: whole(*(pictures or example)))
 
 
 def _names(stored: Iterable[str], own: Iterable[str]) -> dict[str, str]:
@@ -156,27 +164,6 @@ def _unfold(convolution: nn.Module, norm: nn.BatchNorm2d, weight: Tensor, bias: 
             norm.bias.zero_()
 
 
-def _settle(norms: list[nn.BatchNorm2d], whole: nn.Module, example: tuple[Tensor, ...]) -> None:
-    """Give each identity the statistics of what passes it, and the inverse as its weights: the same in eval mode.
-
-    In train mode an identity would whiten what passes; such a norm leaves it much as it was.
-    """
-    seen: dict[nn.BatchNorm2d, Tensor] = {}
-
-    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, nn.BatchNorm2d)
-        seen[module] = inputs[0]
-
-    _run(whole, example, [norm.register_forward_pre_hook(look) for norm in norms])
-    with torch.no_grad():
-        for norm, x in seen.items():
-            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-            norm.running_var.copy_(var)  # type: ignore[union-attr]
-            norm.weight.copy_((var + norm.eps).sqrt())
-            norm.bias.add_(mean)
-
-
 def _run(whole: nn.Module, example: tuple[Tensor, ...], hooks: list[Any]) -> None:
     try:
         with torch.no_grad():
@@ -218,6 +205,20 @@ def _example(card: Card) -> dict[str, Tensor]:
             values = np.resize(np.array(card.conditions.rows, np.float32), values.shape)
         example[spec.name] = torch.from_numpy(values)
     return example
+
+
+def _faces(card: Card, data: Path) -> dict[str, Tensor]:
+    """Heads of the pack's train split for each input that is a picture, by name."""
+    heads = [head.rgb for head in pack.read(data, ["train"])[:EXAMPLES]]
+    if len(heads) < EXAMPLES:
+        return {}
+    whole = torch.from_numpy(np.stack(heads)).permute(0, 3, 1, 2) / 255
+    found = {}
+    for spec in card.inputs:
+        if len(spec.shape) == 4:
+            (low, high), side = spec.range or (0.0, 1.0), int(spec.shape[-1])
+            found[spec.name] = low + (high - low) * crop(whole, crop_theta(EXAMPLES, HEAD_SHARE, 0.0, None), side)
+    return found
 
 
 def _blank(name: str, settings: Any, data: Path | None) -> Blank:

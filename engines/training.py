@@ -27,6 +27,8 @@ UNNAMED = "stargan"
 
 ADOPTED = "adopted"
 """The note of a run whose weights were published by others (`python -m engines adopt`): `file` and `sha256`."""
+IMPORTED = "imported"
+"""The note of a run whose weights come from the zoo (`python -m engines import`), by the engine's name."""
 
 DEVICES = ("cpu", "cuda")
 

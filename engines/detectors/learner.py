@@ -17,13 +17,14 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from stream_guard.errors import EngineError, UsageError
 
+from ..norms import settle
 from ..settings import sized
-from ..training import Run, draw_on, load_part, settings_of, stored
+from ..training import IMPORTED, Run, draw_on, load_part, settings_of, stored
 from .architectures import architecture
 from .calibration import temperature
 from .detector import Detector
@@ -36,6 +37,8 @@ GROUP = 8
 VAL_GROUPS = 24
 WARM_UP = 400
 """Steps in which the learning rate rises: fewer undo much of what a run began with."""
+SETTLED_ON = 16
+"""Groups on which norms are settled."""
 CHECKS = 8
 """How many times in a call the val split is looked at."""
 MEAN = 0.998
@@ -157,7 +160,15 @@ class Learner(ABC):
             found.append(copy.deepcopy(self.detector.state_dict()))
         mean = {key: torch.stack([f[key].float() for f in found]).mean(0).to(v.dtype) for key, v in found[0].items()}
         self.detector.load_state_dict(mean)
-        self.mean.module.load_state_dict(mean)
+        if any(IMPORTED in note for folder in folders for note in stored(folder).notes):
+            self.settle()
+        self.mean.module.load_state_dict(self.detector.state_dict())
+
+    def settle(self) -> None:
+        """Norms that come from the zoo have not the statistics of what is learned from: an exporter folds them away."""
+        pictures = torch.cat([self.made()[0] for _ in range(SETTLED_ON)])
+        norms = [m for m in self.detector.modules() if isinstance(m, nn.BatchNorm2d)]
+        settle(norms, lambda: self.detector.eval()(pictures))
 
     def batch(self) -> tuple[Tensor, Tensor]:
         return self.memory.batch(self.rng)

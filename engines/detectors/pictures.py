@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class Pictures:
     Each kind is (N, 3, S, S) uint8; kinds that the pack has not are left out.
     """
 
-    def __init__(self, data: Path, splits: Sequence[str], device: torch.device) -> None:
+    def __init__(self, data: Path, splits: Sequence[str], device: torch.device, even: bool = False) -> None:
+        """`even`: random stills of each of the pack's origins as often, however many each has."""
         self.device = device
         self.protector = Protector()
         heads = pack.read(data, splits)
@@ -34,6 +36,8 @@ class Pictures:
             raise EngineError(f"{data} has no face in the split {', '.join(splits)}: pack more images")
         self.names = [head.name for head in heads]
         self.stills = self._tensor(np.stack([head.rgb for head in heads]))
+        origins = Counter(head.origin for head in heads)
+        self.chances = torch.tensor([1.0 / origins[head.origin] for head in heads]) if even else None
         frames = [clip.frames for clip in clips.read_clips(data, splits)]
         self.frames = self._tensor(np.concatenate(frames)) if frames else None
         found = deepfakes.read(data, splits)
@@ -49,10 +53,20 @@ class Pictures:
         With probability `protected` all of them are protected by the zoo's disrupter first.
         """
         from_clips = float(torch.rand(1, generator=rng)) < frames
-        source = self.frames if from_clips and self.frames is not None else self.stills
+        if from_clips and self.frames is not None:
+            source, index = self.frames, torch.randint(len(self.frames), (n,), generator=rng)
+        else:
+            source, index = self.stills, self.random_stills(n, rng)
+        chosen = source[index.to(source.device)]
         if protected and float(torch.rand(1, generator=rng)) < protected:
-            source = self.protector(source[torch.randint(len(source), (n,), generator=rng).to(source.device)])
-        return random_crops(source, n, size, rng)
+            chosen = self.protector(chosen)
+        return random_crops(chosen, size, rng)
+
+    def random_stills(self, n: int, rng: torch.Generator) -> Tensor:
+        """Indices (n,) of stills, with repetition."""
+        if self.chances is None:
+            return torch.randint(len(self.stills), (n,), generator=rng)
+        return torch.multinomial(self.chances, n, replacement=True, generator=rng)
 
     def pairs(self, n: int, target: Target, rng: torch.Generator, protected: float = 0.0) -> Tensor:
         """(2 n, 3, S, S) in [0, 1]: n reals, then the target's edits of the very same crops, 8 bits."""
@@ -61,8 +75,7 @@ class Pictures:
 
     def laundered_pairs(self, n: int, target: Target, rng: torch.Generator) -> Tensor:
         """As `pairs`, of stills, but reals and edits are both protected by the zoo's disrupter afterwards."""
-        chosen = torch.randint(len(self.stills), (n,), generator=rng)
-        guards = self.stills[chosen.to(self.device)]
+        guards = self.stills[self.random_stills(n, rng).to(self.device)]
         fakes = with_edits(guards, target, target.sample(n, rng).to(self.device))
         theta = crop_theta(n, HEAD_SHARE, 0.12, rng, flip=True)
         done = [self.protector(part).float() / 255 for part in (guards, fakes)]
@@ -72,7 +85,8 @@ class Pictures:
         """(2 n, 3, size, size): n frames of originals, then n of deepfakes of the same people; None without any."""
         if self.deepfakes is None:
             return None
-        return torch.cat([random_crops(part, n, size, rng) for part in self.deepfakes])
+        drawn = [part[torch.randint(len(part), (n,), generator=rng).to(part.device)] for part in self.deepfakes]
+        return torch.cat([random_crops(part, size, rng) for part in drawn])
 
 
 def with_edits(guards: Tensor, target: Target, condition: Tensor) -> Tensor:
@@ -83,10 +97,10 @@ def with_edits(guards: Tensor, target: Target, condition: Tensor) -> Tensor:
     return (changed.clamp(0, 1) * 255).round().byte()
 
 
-def random_crops(source: Tensor, n: int, size: int, rng: torch.Generator) -> Tensor:
-    index = torch.randint(len(source), (n,), generator=rng)
-    theta = crop_theta(n, HEAD_SHARE, 0.12, rng, flip=True)
-    return crop(source[index.to(source.device)].float() / 255, theta, size).clamp(0, 1)
+def random_crops(guards: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """Guard regions (N, 3, S, S) uint8 to a random head crop of each, (N, 3, size, size) in [0, 1]."""
+    theta = crop_theta(len(guards), HEAD_SHARE, 0.12, rng, flip=True)
+    return crop(guards.float() / 255, theta, size).clamp(0, 1)
 
 
 @torch.no_grad()

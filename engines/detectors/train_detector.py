@@ -51,6 +51,8 @@ class Settings(learner.Settings):
     """share of pairs whose faces were protected by the zoo's disrupter first: the real one must still pass as real"""
     laundered: float = 0.0
     """share of groups of edits in which reals and fakes are protected afterwards: that must not make a fake pass"""
+    even: bool = False
+    """stills of each of the pack's origins as often, however many each has"""
 
 
 class DetectorTrainer(Learner):
@@ -60,7 +62,7 @@ class DetectorTrainer(Learner):
         super().__init__(architecture(name).detector(settings.width, settings.size), settings, device)
         self.s = settings
         self.targets = [target.to(device) for target in targets]
-        self.pictures, self.others = Pictures(data, ["train"], device), Pictures(data, ["val"], device)
+        self.pictures, self.others = (Pictures(data, [split], device, settings.even) for split in ("train", "val"))
 
     def group(
         self, pictures: Pictures, rng: torch.Generator, deepfakes: float, blended: float, protected: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_reals_come_first_in_every_kind_of_group(
     rgb, labels = own.made()
     assert labels.tolist() == [REAL] * 4 + [FAKE] * 4
     assert (rgb[:4, 1].mean((1, 2)) > rgb[4:, 1].mean((1, 2)) + 0.05).all()
+
+
+def test_stills_of_each_origin_come_as_often_where_that_is_asked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack may have three times as many of one kind: the few were hardly learned."""
+    heads = pack.read(data, ["train"])
+    rows = [replace(heads[0], origin="few"), *(replace(heads[0], origin="many") for _ in range(9))]
+    monkeypatch.setattr(pack, "read", lambda *_: rows)
+    drawn = [
+        Pictures(data, ["train"], CPU, even).random_stills(4000, torch.Generator().manual_seed(0))
+        for even in (False, True)
+    ]
+    assert [float((found == 0).float().mean()) for found in drawn] == pytest.approx([0.1, 0.5], abs=0.03)
+    assert set(drawn[1].tolist()) == set(range(10))
+    own = learner_of(data, even=True)
+    assert own.pictures.chances is not None
+    assert own.others.chances is not None
 
 
 def test_an_original_is_no_deepfake(data: Path) -> None:

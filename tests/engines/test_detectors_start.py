@@ -12,7 +12,7 @@ import torch
 from engines.detectors import learner, widening
 from engines.detectors.architectures import architecture
 from engines.detectors.detector import Detector
-from engines.training import Run, load_part
+from engines.training import IMPORTED, Run, load_part
 from stream_guard.errors import EngineError
 
 
@@ -101,6 +101,32 @@ def test_of_several_runs_it_begins_with_the_mean(tmp_path: Path) -> None:
             both = [part.network.state_dict()[name] for part in (first, second)]
             torch.testing.assert_close(value.float(), (both[0].float() + both[1].float()) / 2)
     assert float(trainer.detector.temperature) == 1.0
+
+
+class Bright(Idle):
+    """Learns from pictures that no norm has seen."""
+
+    def made(self) -> learner.Group:
+        pictures = 0.8 + 0.2 * torch.rand(learner.GROUP, 3, 32, 32, generator=self.rng)
+        return pictures, torch.zeros(learner.GROUP, dtype=torch.long)
+
+
+def test_norms_of_a_network_out_of_the_zoo_are_settled_on_what_is_learned_from(tmp_path: Path) -> None:
+    """With other statistics its first step in train mode was another network's, and undid what it knew."""
+    torch.manual_seed(3)
+    best = learner.Best(architecture("resnet18").detector(0.0625, 32))
+    best.published()
+    settings = learner.Settings(width=0.0625, size=32)
+    Run(tmp_path / "a", asdict(settings), 0.0, name="resnet18", notes={IMPORTED: {}}).save({"best": best})
+    trainer = Bright(architecture("resnet18").detector(0.0625, 32), settings, torch.device("cpu"))
+    trainer.start([tmp_path / "a"])
+    pictures = torch.cat([trainer.made()[0] for _ in range(8)])
+    with torch.no_grad():
+        told = best.detector.eval()(pictures)
+        unsettled = (best.detector.train()(pictures) - told).abs().mean()
+        torch.testing.assert_close(trainer.detector.eval()(pictures), told, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(trainer.mean.module.eval()(pictures), told, atol=1e-4, rtol=1e-4)
+        assert (trainer.detector.train()(pictures) - told).abs().mean() < 0.3 * unsettled
 
 
 def test_a_run_that_was_stopped_before_its_first_look_at_val_has_no_best_weights(tmp_path: Path) -> None:

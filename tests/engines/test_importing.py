@@ -8,10 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from engines import importing
 from engines.__main__ import main
+from engines.data import pack
 from engines.detectors.registry import detector_of
 from engines.disrupter import train as disrupter
 from engines.export import to_onnx, write_card
@@ -19,6 +21,7 @@ from engines.generators.families import target_of
 from engines.training import Run, stored
 from stream_guard.errors import EngineError
 from stream_guard.inference import find_engine
+from stream_guard.types import Box
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*instance_norm.*"),
@@ -53,6 +56,30 @@ def test_norms_that_were_folded_come_back_and_can_be_trained_on(tmp_path: Path) 
     norms = [m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 20 + 4, "of the ResNet-18, and of the small network beside it"
     np.testing.assert_allclose(detector.train()(image).detach().numpy(), expected, atol=0.02)
+
+
+def test_norms_are_settled_on_a_packs_heads_where_there_is_one(tmp_path: Path) -> None:
+    """Statistics of noise are those of no picture: in train mode the network knew nothing of faces any more."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(20):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize(
+            (160, 160), Image.Resampling.BICUBIC
+        )
+        coarse.save(tmp_path / f"{k}.png")
+        rows.append((tmp_path / f"{k}.png", None, Box(40, 40, 120, 120)))
+    pack.build(rows, tmp_path / "faces.pack", size=128)
+    card = find_engine("detector")
+    apart = []
+    for data in (None, tmp_path / "faces.pack"):
+        importing.unship(card, tmp_path / str(data is None), data)
+        detector = detector_of(tmp_path / str(data is None))
+        image = importing._faces(card, tmp_path / "faces.pack")["image"]
+        assert image.shape == (importing.EXAMPLES, 3, 128, 128)
+        assert image.min() < -0.5
+        assert image.max() > 0.5
+        with torch.no_grad():
+            apart.append(float((detector.eval()(image) - detector.train()(image)).abs().mean()))
+    assert apart[1] < 0.02 < 0.5 < apart[0]
 
 
 def test_the_disrupter_comes_back(tmp_path: Path) -> None:
