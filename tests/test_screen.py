@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_guard.cli import app
+from stream_guard.commands import counting
 from stream_guard.config import Override, check, load_pipeline
 from stream_guard.document import read_document
 from stream_guard.errors import ConfigError, SourceError, StoppedError
@@ -189,6 +190,15 @@ class TestFiles:
         assert "rejected" not in err, "said once"
         assert any(line.startswith("magdr    face") and " perturbed " in line for line in out.splitlines())
         assert out.splitlines()[-1].startswith("rejected: magdr")
+
+    @pytest.mark.parametrize(("options", "told"), [((), True), (("--quiet",), False), (("-q",), False)])
+    def test_where_it_stands_is_not_told_to_who_wants_it_quiet(
+        self, made: dict[str, Path], options: tuple[str, ...], told: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(counting, "LINE_EVERY_SECONDS", 0.0)
+        _, out, err = command(made["nobody"], "--pipeline", made["pipeline"], *options)
+        assert ("screening: 12 of about 12 pictures" in err) == told
+        assert out.startswith("magdr ")
 
     def test_nobody_in_the_picture_is_no_pass(self, made: dict[str, Path]) -> None:
         code, out, _ = command(made["nobody"], "--pipeline", made["pipeline"], "--json")

@@ -73,6 +73,10 @@ def audit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing report.", rich_help_panel=RESULT)
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="No progress; the figures and warnings still.", rich_help_panel=RESULT),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the figures as JSON and nothing else.", rich_help_panel=RESULT)
     ] = False,
@@ -117,7 +121,7 @@ def audit(
             backend=backend,
             report=report,
             overwrite=overwrite,
-            quiet=as_json,
+            quiet=quiet or as_json,
             against=against,
         )
     if as_json:

@@ -24,6 +24,7 @@ def screen(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Any stage option.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the report and warnings still.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> ExitCode:
     """Judge every face of a video: real or fake, clean or perturbed. Ends with code 3 when the policy rejects it.
@@ -42,7 +43,7 @@ def screen(
     config = load_pipeline(pipeline, [*overrides, *(parse_set(text) for text in settings or [])], registry)
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
-        count = stack.enter_context(counting("screening", as_json))
+        count = stack.enter_context(counting("screening", quiet or as_json))
         report = screen_file(
             source, config, stop=stop, on_progress=lambda p: count(p.frames, p.total_frames or p.frames)
         )

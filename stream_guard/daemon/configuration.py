@@ -22,9 +22,10 @@ from .hooks.messages import Place
 from .hooks.patterns import stream_settings
 from .layering import expanded, hook_stream, with_defaults, with_environment
 from .mistakes import validated
+from .options import check_options
 from .settings import DaemonSettings, HookSettings, StreamSettings, Urls
 from .specs import live_spec, pipeline_config, unprotecting
-from .urls import Purpose, check_options, check_scheme, check_url, is_file
+from .urls import Purpose, check_scheme, check_url, is_file
 
 T = TypeVar("T")
 RESERVED = frozenset({OTHER, OWNER})

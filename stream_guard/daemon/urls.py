@@ -16,7 +16,6 @@ from typing import Literal
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ConfigError
-from ..media.live import check_connects
 from ..media.live import file_path as file_path  # others take it from here, with the rest of the grammar
 from .addresses import Resolver, check_host, parse_host
 from .files import check_file
@@ -41,78 +40,6 @@ PROTOCOLS: Mapping[str, tuple[int, tuple[str, ...]]] = {
 
 PLAYLIST = ("http", "https", "httpproxy", "tls", "tcp", "crypto")
 """An HLS source: `crypto` decrypts its segments, which FFmpeg reads as `crypto+https:`."""
-
-SAFE_OPTIONS = frozenset(
-    {
-        "analyzeduration",
-        "buffer_size",
-        "fflags",
-        "fifo_size",
-        "flags",
-        "flvflags",
-        "hls_flags",
-        "hls_list_size",
-        "hls_segment_type",
-        "hls_time",
-        "latency",
-        "live_start_index",
-        "max_delay",
-        "movflags",
-        "mpegts_flags",
-        "mpegts_original_network_id",
-        "mpegts_service_id",
-        "mpegts_start_pid",
-        "mpegts_transport_stream_id",
-        "muxdelay",
-        "muxpreload",
-        "overrun_nonfatal",
-        "passphrase",
-        "pbkeylen",
-        "pkt_size",
-        "probesize",
-        "reconnect",
-        "reconnect_delay_max",
-        "reconnect_streamed",
-        "reorder_queue_size",
-        "rtmp_buffer",
-        "rtmp_live",
-        "rtsp_transport",
-        "rw_timeout",
-        "stimeout",
-        "streamid",
-        "thread_queue_size",
-        "timeout",
-        "tls_verify",
-        "ttl",
-        "user_agent",
-    }
-)
-"""FFmpeg options that neither name a file, a host nor a protocol, nor make us listen: but RTMP's `timeout` would."""
-
-NUMBERS = frozenset(
-    {
-        "analyzeduration",
-        "buffer_size",
-        "fifo_size",
-        "latency",
-        "live_start_index",
-        "max_delay",
-        "pbkeylen",
-        "pkt_size",
-        "probesize",
-        "reconnect_delay_max",
-        "reorder_queue_size",
-        "rtmp_buffer",
-        "rw_timeout",
-        "stimeout",
-        "thread_queue_size",
-        "timeout",
-        "ttl",
-    }
-)
-"""Those of protocols and demuxers that are numbers: else FFmpeg says `Invalid argument` of the URL, at each attempt."""
-_NUMBER = re.compile(r"[+-]?(0x[0-9a-fA-F]+|[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?)([yzafpnumcdhkKMGTPEZY]i?)?B?")
-"""As FFmpeg reads them, with SI prefixes (`5M`, `64Ki`); its arithmetic is left out."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9]*)://"
@@ -192,21 +119,6 @@ def check_scheme(scheme: str) -> None:
             f"urls.schemes: {scheme[:16]!r} is none that can be opened; allowed, in small letters: "
             f"{', '.join(PROTOCOLS)} (files are allowed by urls.file_roots)"
         )
-
-
-def check_options(options: Mapping[str, str], purpose: Purpose, url: str = "") -> dict[str, str]:
-    """FFmpeg's options of `url` as they came, if all are harmless. Raises ConfigError naming the first that is not."""
-    if purpose == "source":
-        check_connects(url, options)
-    for name, value in options.items():
-        if name not in SAFE_OPTIONS:
-            raise ConfigError(
-                f"the {purpose} option {name!r} may not be set from outside; allowed: {', '.join(sorted(SAFE_OPTIONS))}"
-            )
-        if name in NUMBERS and not _NUMBER.fullmatch(value):
-            words = "it takes a number (a time is in FFmpeg's unit, mostly microseconds: 5000000 is 5 s)"
-            raise ConfigError(f"the {purpose} option {name} is {value!r}; {words}")
-    return dict(options)
 
 
 def _parts(url: str, purpose: Purpose) -> dict[str, str]:

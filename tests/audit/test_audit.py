@@ -18,6 +18,7 @@ from stream_guard.audit.probes import Probe, load_probes
 from stream_guard.audit.report import render, report_file
 from stream_guard.audit.result import AuditResult
 from stream_guard.audit.run import AuditOptions, audit
+from stream_guard.commands import counting
 from stream_guard.errors import MediaError, OutputRefusedError
 from stream_guard.media import EncoderSettings, transcode
 from stream_guard.types import head_region
@@ -205,6 +206,18 @@ def test_the_command_prints_json_alone(original: Path, protected: Path, folder: 
     code, out, _ = run(original, protected, "--generator", folder / NAME, "--every", 10, "--json")
     assert code == 0
     assert json.loads(out)["generators"][NAME]["pairs"] == 4
+
+
+@pytest.mark.usefixtures("still_faces", "probe")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_not_told_to_who_wants_it_quiet(
+    original: Path, protected: Path, folder: Path, quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "LINE_EVERY_SECONDS", 0.0)
+    words = (original, protected, "--generator", folder / NAME, "--every", 10, *(["--quiet"] if quiet else []))
+    code, out, err = run(*words)
+    assert (code, "auditing:" in err) == (0, not quiet)
+    assert "surrogate" in out
 
 
 @pytest.mark.usefixtures("still_faces", "probe")
