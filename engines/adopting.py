@@ -54,7 +54,7 @@ FILL: dict[str, Callable[[dict[str, Any], Path], LoadReport | dict[str, LoadRepo
 
 def adoptable() -> list[str]:
     """The networks whose published layout is known."""
-    return sorted([*FAMILIES, *(name for name in ARCHITECTURES if name != "resnet18_residue")])
+    return sorted([*FAMILIES, *(name for name in ARCHITECTURES if not name.startswith("resnet18_residue"))])
 
 
 def adopt(name: str, checkpoint: Path, out: Path, data: Path | None = None, changes: Sequence[str] = ()) -> str:

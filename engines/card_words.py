@@ -9,8 +9,10 @@ from .training import ADOPTED, Stored
 
 def command(defaults: Any, found: Stored) -> str:
     """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
-    words = ["python -m engines train", found.name, "--data PACK", f"--minutes {max(1, round(found.seconds / 60))}"]
     last = found.notes[-1] if found.notes else {}
+    joined = last.get("joined_seconds", 0.0)
+    minutes = max(0 if joined else 1, round((found.seconds - joined) / 60))
+    words = ["python -m engines train", found.name, "--data PACK", f"--minutes {minutes}"]
     for kind in ("targets", "detectors", "fakes", "purify", "start"):
         if names := list(last.get(kind, {})):
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))

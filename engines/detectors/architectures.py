@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from stream_guard.errors import UsageError
 
 from ..generators.checkpoint import LoadReport, load_into, read_state_dict
-from . import dfb_mesonet, keras, mesonet, multi_attention, residue, resnet, vgg, xception
+from . import dfb_mesonet, keras, mesonet, multi_attention, pair, residue, resnet, vgg, xception
 from .detector import HALF, IMAGENET, UNIT, Detector, Statistics
+
+PAIRED = {"resnet18_residue_pair": "resnet18_residue"}
+"""Of what a pair is one."""
 
 Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -87,6 +90,13 @@ ARCHITECTURES: dict[str, Architecture] = {
             224,
             IMAGENET,
             layout=resnet.layout,
+        ),
+        Architecture(
+            "resnet18_residue_pair",
+            "two of resnet18_residue that began apart",
+            lambda width, size: pair.Pair(lambda: residue.ResidueResNet(width)),
+            224,
+            IMAGENET,
         ),
         Architecture(
             "resnet50",

@@ -25,7 +25,7 @@ from stream_guard.errors import EngineError, UsageError
 from ..norms import settle
 from ..settings import sized
 from ..training import IMPORTED, Run, draw_on, load_part, settings_of, stored
-from .architectures import architecture
+from .architectures import PAIRED, architecture
 from .calibration import temperature
 from .detector import Detector
 from .memory import Memory
@@ -119,7 +119,7 @@ class Learner(ABC):
     """A detector that learns from the groups that `made` gives and is judged on those of `held_out`."""
 
     def __init__(self, detector: Detector, settings: Settings, device: torch.device) -> None:
-        self.device, self.half = device, settings.half or device.type == "cuda"
+        self.device, self.half, self.width = device, settings.half or device.type == "cuda", settings.width
         self.seed, self.rng = settings.seed, torch.Generator().manual_seed(settings.seed)
         # Several times as fast on a processor.
         self.detector = detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,25 +150,37 @@ class Learner(ABC):
         """Begin with the best weights of other runs of the same network, of this width or a whole part of it.
 
         Of several, each begun with the one before, the mean (model soups, Wortsman et al., ICML 2022,
-        https://arxiv.org/abs/2203.05482): it errs less than any where they overfit apart.
+        https://arxiv.org/abs/2203.05482): it errs less than any where they overfit apart. A pair may begin with two
+        runs of what it is a pair of.
         """
         draw_on(self.rng, self.seed, folders)
-        found = []
-        for folder in folders:
-            load_part(folder, "best", _Weights(self.detector))  # type: ignore[arg-type]  # loads like a module
-            check_chosen(folder)
-            found.append(copy.deepcopy(self.detector.state_dict()))
-        mean = {key: torch.stack([f[key].float() for f in found]).mean(0).to(v.dtype) for key, v in found[0].items()}
-        self.detector.load_state_dict(mean)
-        if any(IMPORTED in note for folder in folders for note in stored(folder).notes):
-            self.settle()
+        if joins(self.detector.name, folders):
+            for place, folder in zip((self._network.first, self._network.second), folders, strict=True):
+                place.load_state_dict(self._weights(folder, PAIRED[self.detector.name]).network.state_dict())
+        else:
+            found = [self._weights(folder, self.detector.name).state_dict() for folder in folders]
+            self.detector.load_state_dict(
+                {key: torch.stack([f[key].float() for f in found]).mean(0).to(v.dtype) for key, v in found[0].items()}
+            )
         self.mean.module.load_state_dict(self.detector.state_dict())
 
-    def settle(self) -> None:
-        """Norms that come from the zoo have not the statistics of what is learned from: an exporter folds them away."""
-        pictures = torch.cat([self.made()[0] for _ in range(SETTLED_ON)])
-        norms = [m for m in self.detector.modules() if isinstance(m, nn.BatchNorm2d)]
-        settle(norms, lambda: self.detector.eval()(pictures))
+    @property
+    def _network(self) -> Any:
+        return self.detector.network
+
+    def _weights(self, folder: Path, name: str) -> Detector:
+        """The best weights of a run as a network `name` of this learner's width and size; norms out of the zoo settled.
+
+        Those have not the statistics of what is learned from: an exporter folds them away.
+        """
+        detector = architecture(name).detector(self.width, self.detector.size).to(self.device).eval()
+        load_part(folder, "best", _Weights(detector))  # type: ignore[arg-type]  # loads like a module
+        check_chosen(folder)
+        if any(IMPORTED in note for note in stored(folder).notes):
+            pictures = torch.cat([self.made()[0] for _ in range(SETTLED_ON)])
+            norms = [m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)]
+            settle(norms, lambda: detector(pictures))
+        return detector
 
     def batch(self) -> tuple[Tensor, Tensor]:
         return self.memory.batch(self.rng)
@@ -211,6 +223,18 @@ class Learner(ABC):
     def calibrate(self) -> None:
         self.best.detector.temperature.fill_(1.0)
         self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector)))
+
+
+def joins(name: str, folders: Sequence[Path]) -> bool:
+    """Whether the detector `name` is a pair that takes each half from one of these runs.
+
+    Raises UsageError where there are not two.
+    """
+    if name not in PAIRED or all(stored(folder).name == name for folder in folders):
+        return False
+    if len(folders) != 2:
+        raise UsageError(f"{name} begins with two runs of {PAIRED[name]}, or with its own; --start has {len(folders)}")
+    return True
 
 
 def running_mean(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:

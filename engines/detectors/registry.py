@@ -88,6 +88,7 @@ TRAINERS: dict[str, Trainer] = {
     for trainer in (
         Trainer("resnet18", ResNet18Settings),
         Trainer("resnet18_residue", ResNet18Settings),
+        Trainer("resnet18_residue_pair", ResNet18Settings),
         Trainer("xception", XceptionSettings),
         Trainer("resnet50", ResNet50Settings),
         Trainer("vgg16", VGG16Settings),

@@ -20,7 +20,7 @@ from stream_guard.errors import UsageError
 from ..data.origin import described
 from ..generators.families import target_of
 from ..generators.target import Target
-from ..training import Run, noted, pick_device, seed_everything
+from ..training import Run, noted, pick_device, seed_everything, stored
 from . import learner, operating
 from .architectures import architecture
 from .blending import faint, self_blended
@@ -133,7 +133,13 @@ def train(
     notes: dict[str, Any] = {"fakes": {folder.name: noted(folder) for folder in fakes}, "data": described(data)}
     if settings.protected or settings.laundered:
         notes["protected_by"] = trainer.pictures.protector.about()
+    step, seconds = 0, 0.0
     if start:
         trainer.start(start)
         notes["start"] = {folder.name: noted(folder) for folder in start}
-    return learner.fit(trainer, Run.of(out, settings, minutes, name, notes), settings, resume)
+        if learner.joins(name, start):  # what its halves learned is all that it knows
+            step = sum(stored(folder).step for folder in start)
+            seconds = notes["joined_seconds"] = sum(stored(folder).seconds for folder in start)
+    run = Run.of(out, settings, minutes, name, notes)
+    run.step, run.seconds = step, seconds
+    return learner.fit(trainer, run, settings, resume)
