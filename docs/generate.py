@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import daemon_settings
+import engine_costs
 import evidence
 import fooling
 import http_api
@@ -90,7 +91,7 @@ line and column. Options on the command line (`--set faces.every=4`, `--engine`,
 `--on-failure`) apply on top of the file and are checked in the same way.
 
 {parts}
-## A stage of one's own
+{engine_costs.section()}## A stage of one's own
 
 Subclass `stream_guard.stages.base.Stage`: a `name`, a `description`, and one required method, `process`. It gets the
 frames in order and returns those that are ready, each once and in order; a stage that holds some back returns them

@@ -23,7 +23,7 @@ def command(defaults: Any, found: Stored) -> str:
 def learned_from(found: Stored, ours: str) -> str:
     """The stills that the run noted, and what `ours` says after its first semicolon; runs of before noted none."""
     noted = found.notes[-1].get("data") if found.notes else None
-    return f"{noted}; {ours.partition('; ')[2]}" if noted else ours
+    return f"{noted}; of these the {ours.partition('; ')[2]}" if noted else ours
 
 
 def sources(found: Stored) -> str:

@@ -49,7 +49,7 @@ DATA = (
 )
 
 TALKING_AND_SWAPPED = (
-    "; train split, by a hash of the name; where the pack has them, frames of talking heads, and of one "
+    "; of these the train split, by a hash of the name; where the pack has them, frames of talking heads, and of one "
     "FaceForensics++ deepfake and its original (research only); faces blended with themselves"
 )
 
@@ -197,7 +197,7 @@ def _ship_perturbation(run: Path, found: Stored, zoo_name: str, note: str) -> Pa
             "default": zoo_name == train_perturbation.NAME,
             "paper": "After Metzen et al.: On Detecting Adversarial Perturbations, ICLR 2017; here a slim ResNet-18 "
             "and a small network on the picture's high-pass residue",
-            "data": sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "data": sources(found) + "; of these the train split, by a hash of the name; frames of talking heads",
             "command": command(train_perturbation.Settings(), found),
             "notes": "Told clean heads from the same heads under PGD and C&W against "
             f"{generators(found, 'targets')} and under our own disrupter, in 8 bits and after H.264 and JPEG. Whoever "
@@ -225,7 +225,7 @@ def _ship_restorer(run: Path, found: Stored, zoo_name: str, note: str) -> Path:
             "title": f"Restorer of perturbed heads, {_millions(network)} M parameters",
             "default": zoo_name == train_restorer.NAME,
             "paper": "After Liao et al.: High-Level Representation Guided Denoiser, CVPR 2018; a slim U-Net of our own",
-            "data": sources(found) + "; train split, by a hash of the name; frames of talking heads",
+            "data": sources(found) + "; of these the train split, by a hash of the name; frames of talking heads",
             "command": command(train_restorer.Settings(), found),
             "notes": f"Learned to undo PGD and C&W against {generators(found, 'targets')}, in 8 bits and after H.264 "
             f"and JPEG; says little of others. {note}".strip(),

@@ -29,6 +29,7 @@ from .architectures import PAIRED, architecture
 from .calibration import temperature
 from .detector import Detector
 from .memory import Memory
+from .pair import Pair
 from .residue import BESIDE
 from .widening import widened
 
@@ -155,7 +156,8 @@ class Learner(ABC):
         """
         draw_on(self.rng, self.seed, folders)
         if joins(self.detector.name, folders):
-            for place, folder in zip((self._network.first, self._network.second), folders, strict=True):
+            pair = cast(Pair, self.detector.network)
+            for place, folder in zip((pair.first, pair.second), folders, strict=True):
                 place.load_state_dict(self._weights(folder, PAIRED[self.detector.name]).network.state_dict())
         else:
             found = [self._weights(folder, self.detector.name).state_dict() for folder in folders]
@@ -163,10 +165,6 @@ class Learner(ABC):
                 {key: torch.stack([f[key].float() for f in found]).mean(0).to(v.dtype) for key, v in found[0].items()}
             )
         self.mean.module.load_state_dict(self.detector.state_dict())
-
-    @property
-    def _network(self) -> Any:
-        return self.detector.network
 
     def _weights(self, folder: Path, name: str) -> Detector:
         """The best weights of a run as a network `name` of this learner's width and size; norms out of the zoo settled.
