@@ -14,8 +14,9 @@ WORDS = """## What a look takes
 
 Milliseconds a face (median of {repeats} turns, all in one run in turns; {model}, {cpus} cores; `{command}`). `detect`
 and `magdr` look at each face on every so many pictures (`every`), `disrupt` holds a perturbation for `hold`; so a
-stream pays a part of it a picture. `stage detect` is a whole look: {stage}. The last column: against the disrupter, on
-ONNX Runtime with one thread.
+stream pays a part of it a picture. `stage detect` is a whole look: {stage}. The
+machine is shared, and took up to twice as long as when other tables were measured: compare within this one. The last
+column: against the disrupter, on ONNX Runtime with one thread.
 """
 COLUMNS = (("onnxruntime", 1, 1), ("onnxruntime", 2, 1), ("openvino", 1, 1), ("openvino", 2, 1), ("openvino", 2, 8))
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -27,7 +28,7 @@ def section(document: dict[str, Any] | None = None) -> str:
     if document is None and not path.is_file():
         return ""
     made = document or json.loads(path.read_text(encoding="utf-8"))
-    found = {(r["engine"], r["backend"], r["threads"], r["faces_at_once"]): r for r in made["rows"]}
+    found = _by_side(made)
     heading = ["network", "MB", *map(_title, COLUMNS), "against the disrupter"]
     rows = [_row(name, made["engines"], found) for name in dict.fromkeys(r["engine"] for r in made["rows"])]
     words = WORDS.format(
@@ -38,6 +39,18 @@ def section(document: dict[str, Any] | None = None) -> str:
         stage=made["stage"].removeprefix("one look of `detect` at "),
     )
     return f"{words}\n{table(heading, rows)}\n"
+
+
+def span(name: str, other: str, document: dict[str, Any] | None = None) -> str:
+    """How `name` compares with `other`, over all that was timed: `52 to 68 %`."""
+    found = _by_side(document or json.loads((RESULTS / "engines.json").read_text(encoding="utf-8")))
+    sides = [(found[key], found[(other, *key[1:])]) for key in found if key[0] == name]
+    shares = [100 * one["milliseconds_a_face"] / beside["milliseconds_a_face"] for one, beside in sides]
+    return f"{min(shares):.0f} to {max(shares):.0f} %"
+
+
+def _by_side(made: dict[str, Any]) -> dict[tuple[str, str, int, int], Any]:
+    return {(r["engine"], r["backend"], r["threads"], r["faces_at_once"]): r for r in made["rows"]}
 
 
 def _title(column: tuple[str, int, int]) -> str:

@@ -67,11 +67,12 @@ VIDEOS = """On videos of people that neither of the two learned from; a face is 
 def pages(note: str) -> dict[Path, str]:
     fooled = _load("fooling_detectors")
     pictures = {fooling_prior.FIGURE6: fooling_prior.figure6(fooled)} if fooled and fooled.get("figure6") else {}
-    return {HERE / "detectors.md": page(_load("detectors"), fooled, note), **pictures}
+    text = page(_load("detectors"), fooled, note, _load("detectors_int8"))
+    return {HERE / "detectors.md": text, **pictures}
 
 
-def page(detectors: Row | None, fooled: Row | None, note: str = "") -> str:
-    parts = [INTRODUCTION.format(note=note), *fooling_default.section(detectors)]
+def page(detectors: Row | None, fooled: Row | None, note: str = "", int8: Row | None = None) -> str:
+    parts = [INTRODUCTION.format(note=note), *fooling_default.section(detectors, int8)]
     if fooled is None:
         parts.append("## Under attack\n\nNot run yet: `python -m engines evaluate detection`.\n")
     else:

@@ -10,8 +10,9 @@ from .training import ADOPTED, Stored
 def command(defaults: Any, found: Stored) -> str:
     """The command that makes such a run, in one go: folders by name, the settings that are not the defaults."""
     last = found.notes[-1] if found.notes else {}
-    joined = last.get("joined_seconds", 0.0)
-    minutes = max(0 if joined else 1, round((found.seconds - joined) / 60))
+    minutes = max(1, round((found.seconds - last.get("joined_seconds", 0.0)) / 60))
+    if "joined_seconds" in last and found.step == sum(begun["steps"] for begun in last["start"].values()):
+        minutes = 0  # it was joined, and its threshold set
     words = ["python -m engines train", found.name, "--data PACK", f"--minutes {minutes}"]
     for kind in ("targets", "detectors", "fakes", "purify", "start"):
         if names := list(last.get(kind, {})):

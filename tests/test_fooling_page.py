@@ -152,12 +152,17 @@ def test_what_was_left_out_is_left_out(fooling: Any) -> None:
 def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
     found = {
         "accuracy": 0.91, "accuracy_ci95": [0.88, 0.94], "auroc": 0.97, "fakes_passed": 0.05, "calibration_error": 0.03,
+        "recall": 0.96,
     }  # fmt: skip
     cell = {"unprotected": 0.9, "protected": 0.895, "difference_points": -0.5, "answers_that_differ": 0.02}
     clips = [("a", True, "test", 0.75), ("b", False, "test", 1.0), ("c", True, "train", 0.0)]
     row = {
         "network": "resnet18", "parameters": 700000, "settings": {"size": 128}, "steps": 9, "minutes": 3.0,
-        "fakes": [{"generator": "stargan", "seen": True, "by_delivery": {"8 bits": found}}],
+        "fakes": [
+            {"generator": "stargan", "seen": True, "by_delivery": {"8 bits": found}},
+            {"generator": "cyclegan", "seen": False, "by_delivery": {"8 bits": found | {"fakes_passed": 0.27}}},
+        ],
+        "together": {"generators": ["stargan"], "by_delivery": {"h264 crf 23": found | {"accuracy": 0.93}}},
         "deepfake_videos": [
             {"clip": c, "fake": f, "split": s, "passed_as_real": p} for c, f, s, p in clips
         ],
@@ -165,12 +170,28 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
             {"clip": "s", "frames": 8, "passed_as_real": 0.25, "p_real_mean": 0.3, "face_px": 70},
             {"clip": "t", "frames": 8, "passed_as_real": 0.75, "p_real_mean": 0.7, "face_px": 180},
         ],
-        "protection": [{"of": "stills", "count": 5, "passed_as_real": {"8 bits": cell}}],
+        "protection": [
+            {"of": "stills", "count": 5, "passed_as_real": {"8 bits": cell, "jpeg": cell | {"difference_points": 1}}},
+            {"of": "fakes of stargan", "count": 5, "passed_as_real": {"8 bits": cell | {"difference_points": 2.0}}},
+            {"of": "fakes of cyclegan", "count": 5, "passed_as_real": {"8 bits": cell | {"difference_points": 8.25}}},
+        ],
     }  # fmt: skip
-    text = fooling.page(json.loads(json.dumps({"command": "x", "rows": [row]})), None)
+    made = json.loads(json.dumps({"command": "x", "rows": [row]}))
+    text = fooling.page(made, None)
+    assert "8-bit integers" not in text
     assert "62% of the frames are judged rightly" in text
     assert "-0.5 points" in text
+    assert "never saw,\n93.0% after H.264 crf 23 (all" in text
+    assert "27 to 27 % pass, by delivery" in text
+    assert "held out it passes 1 of 1." in text
+    assert "-0.5 to +1.0 points more of the reals pass, and +2.0 to +2.0 points more" in text
+    assert "+8.2 to +8.2 points of others" in text
     assert "2 real videos of other people (some show the same one) 50% pass as real" in text
     assert "of 1 of them most frames do" in text
     assert "at least 98 px wide, so that the stage judges them, most frames pass in 1 of 1" in text
     assert "91.0% (88.0% to 94.0%)" in text
+    found |= {"accuracy": 0.905, "recall": 0.95}
+    small = json.loads(json.dumps({"command": "y", "rows": [row]}))
+    text = fooling.page(made, None, int8=small)
+    assert "| stargan | 8 bits | 91.0% | 90.5% | 0.970 | 0.970 | 96.0% | 95.0% |" in text
+    assert "`y`" in text

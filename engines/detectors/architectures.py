@@ -93,7 +93,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture(
             "resnet18_residue_pair",
-            "two of resnet18_residue that began apart",
+            "two ResNet-18, each with a small network on the picture's high-pass residue, averaged",
             lambda width, size: pair.Pair(lambda: residue.ResidueResNet(width)),
             224,
             IMAGENET,

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+from stream_guard.errors import UsageError
+from stream_guard.inference import find_engine
+
 from ..arguments import add_threads
 from ..data.detect import still_detector
 from ..evaluation.machine import machine
@@ -21,11 +24,13 @@ from . import deepfakes
 from .measure import report
 
 RESULTS = Path(__file__).resolve().parents[1] / "evaluation" / "results" / "detectors.json"
+RESULTS_INT8 = RESULTS.with_name("detectors_int8.json")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     folders: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "DIR"}
     parser.add_argument("--detectors", **folders, help="run folders of detectors")
+    parser.add_argument("--engine", help="an engine that is measured in place of the one run of --detectors")
     parser.add_argument("--fakes", **folders, help="run folders of generators, seen in training or not")
     parser.add_argument("--data", type=Path, required=True, help="a data pack: faces of its test split")
     parser.add_argument(
@@ -39,13 +44,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and write the JSON."""
+    if arguments.engine and len(arguments.detectors) > 1:
+        raise UsageError("--engine takes the place of one run: name one with --detectors")
+    card = find_engine(arguments.engine, "detector") if arguments.engine else None
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     start, device = time.monotonic(), str(pick_device(arguments.device))
     videos = deepfakes.real_videos(arguments.videos, still_detector()) if arguments.videos else []
-    made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces, videos)
+    made = report(arguments.detectors, arguments.data, arguments.fakes, device, arguments.faces, videos, card)
     for row, folder in zip(made["rows"], arguments.detectors, strict=True):
-        row["run_sha256"] = _sha256(folder / "state.pt")
+        row |= {"engine_sha256": card.sha256} if card else {"run_sha256": _sha256(folder / "state.pt")}
     places = {arguments.data: "PACK", arguments.out: "OUT"}
     places |= {p: f"runs/{p.name}" for p in (*arguments.detectors, *arguments.fakes)}
     places |= {p: f"videos/{p.name}" for p in arguments.videos}
@@ -65,13 +73,23 @@ def measured(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
     """What the committed figures say of the run in `folder`, flattened for its card; empty unless they are of it."""
     if not results.exists():
         return {}
-    sha256 = _sha256(folder / "state.pt")
-    rows = [r for r in json.loads(results.read_text(encoding="utf-8"))["rows"] if r.get("run_sha256") == sha256]
-    return {key: value for row in rows[:1] for key, value in _flat(row)}
+    return _found("run_sha256", _sha256(folder / "state.pt"), results)
+
+
+def of_engine(sha256: str, results: Path = RESULTS_INT8) -> dict[str, Any]:
+    """The same of an engine's file."""
+    return _found("engine_sha256", sha256, results) if results.exists() else {}
+
+
+def _found(key: str, sha256: str, results: Path) -> dict[str, Any]:
+    rows = [row for row in json.loads(results.read_text(encoding="utf-8"))["rows"] if row.get(key) == sha256]
+    return {name: value for row in rows[:1] for name, value in _flat(row)}
 
 
 def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = [("calibration_error_crf23", row["together"]["calibration_error"])]
+    of_all = row["together"]["by_delivery"]["h264 crf 23"]
+    out: list[tuple[str, Any]] = [(f"{key}_together_crf23", of_all[key]) for key in ("accuracy", "auroc")]
+    out.append(("calibration_error_crf23", of_all["calibration_error"]))
     for fakes in row["fakes"]:
         name = fakes["generator"] + ("_never_seen" if fakes["seen"] is False else "")
         found = fakes["by_delivery"]["h264 crf 23"]

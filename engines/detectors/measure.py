@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stream_guard.audit.interval import share_interval
+from stream_guard.inference import Card
 from stream_guard.stages.classifier import CROP
 
 from ..data.heads import HEAD_SHARE, crop, crop_theta
@@ -30,6 +31,10 @@ from .detector import Detector
 from .pictures import BATCH, Pictures, heads_and_fakes, with_edits
 from .registry import detector_of
 from .seen import SHARE, seen
+from .shipped import shipped
+
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]
+"""p_real (N,) of reals and (N,) of fakes, by delivery."""
 
 SIDE = 192
 DELIVERIES = {
@@ -60,10 +65,12 @@ def report(
     device: str = "cpu",
     faces: int = 0,
     videos: Sequence[deepfakes.DeepfakeClip] = (),
+    card: Card | None = None,
 ) -> dict[str, Any]:
     """Figures of every detector in `runs` against every generator in `fakes`, on at most `faces` people (0: all).
 
-    `videos` are real ones of people it was not trained on.
+    `videos` are real ones of people it was not trained on. `card`: an engine that answers in place of the runs'
+    networks.
     """
     at = torch.device(device)
     pictures = Pictures(data, ["test"], at)
@@ -74,24 +81,27 @@ def report(
     guarded |= {f"fakes of {name}": laundered_pairs(pictures, target, faces) for name, target in targets.items()}
     rows = []
     for run in runs:
-        found, detector = stored(run), detector_of(run).to(at)
+        found, detector = stored(run), (shipped(card) if card else detector_of(run)).to(at)
+        parameters = sum(p.numel() for p in detector_of(run).network.parameters())
         taught = [note["fakes"] for note in found.notes if "fakes" in note]  # a run that was imported does not know
         trained = sorted({name for fakes in taught for name in fakes})
+        scores = {name: scored(detector, *pair) for name, pair in made.items()}
         rows.append(
             {
-                "detector": run.name,
+                "detector": card.name if card else run.name,
                 "network": found.name,
                 "settings": found.settings,
                 "steps": found.step,
                 "minutes": round(found.seconds / 60, 1),
-                "parameters": sum(p.numel() for p in detector.network.parameters()),
+                "parameters": parameters,
                 "trained_on": trained,
-                "temperature": round(detector.temperature.item(), 4),
+                "temperature": round(detector.temperature.item(), 4),  # an engine's is in its file
                 "fakes": [
-                    against(detector, *made[name]) | {"generator": name, "seen": name in trained if taught else None}
+                    against(detector, *made[name], scores[name])
+                    | {"generator": name, "seen": name in trained if taught else None}
                     for name in targets
                 ],
-                "together": together(detector, made),
+                "together": together({n: found for n, found in scores.items() if n in trained} or scores),
                 "deepfake_videos": [of_clip(detector, clip) for clip in clips],
                 "real_videos": [of_clip(detector, clip) for clip in videos],
                 "protection": [
@@ -102,13 +112,15 @@ def report(
     return {"people": len(next(iter(made.values()))[0]) if made else 0, "head_px": SIDE, "crop": CROP, "rows": rows}
 
 
-def against(detector: Detector, real: Tensor, fake: Tensor) -> dict[str, Any]:
+def scored(detector: Detector, real: Tensor, fake: Tensor) -> Scores:
+    """p_real of reals and of fakes after every delivery."""
+    return {name: (passing(detector, real, way), passing(detector, fake, way)) for name, way in DELIVERIES.items()}
+
+
+def against(detector: Detector, real: Tensor, fake: Tensor, scores: Scores) -> dict[str, Any]:
     """Figures by delivery, and the shares passed as real when sharpness changes."""
     return {
-        "by_delivery": {
-            name: figures(passing(detector, real, way), passing(detector, fake, way))
-            for name, way in DELIVERIES.items()
-        },
+        "by_delivery": {name: figures(*pair) for name, pair in scores.items()},
         "passed_by_sharpness": {
             name: {
                 kind: round(float((passing(detector, change(rgb), DELIVERIES["8 bits"]) > 0.5).mean()), 4)
@@ -119,12 +131,14 @@ def against(detector: Detector, real: Tensor, fake: Tensor) -> dict[str, Any]:
     }
 
 
-def together(detector: Detector, made: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    """Every generator's fakes at once, each weighing alike, after H.264 at crf 23."""
-    way = DELIVERIES["h264 crf 23"]
-    pairs = [(passing(detector, real, way), passing(detector, fake, way)) for real, fake in made.values()]
-    real, fake = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return figures(real, fake, people=len(pairs[0][0]))
+def together(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """The fakes of several generators at once, by delivery; each generator weighs alike."""
+    made: dict[str, Any] = {}
+    for way in next(iter(scores.values()), {}):
+        pairs = [found[way] for found in scores.values()]
+        real, fake = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        made[way] = figures(real, fake, people=len(pairs[0][0]))
+    return {"generators": list(scores), "by_delivery": made}
 
 
 @torch.no_grad()

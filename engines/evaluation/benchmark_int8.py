@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
@@ -26,8 +26,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 
 from stream_guard.audit.probes import load_probes
@@ -35,7 +33,7 @@ from stream_guard.inference import Card, find_engine, open_session
 from stream_guard.stages.disrupt import DisruptOptions, DisruptStage
 
 from ..data import pack
-from ..export import write_card
+from ..quantising import quantised, write
 from .delivered import Perturb, measure
 from .machine import machine
 from .methods import disrupter
@@ -45,6 +43,7 @@ Faces = npt.NDArray[np.float32]
 BACKENDS = ("openvino", "onnxruntime")
 LAST = "/head/Conv"
 """P's last convolution: it costs little, and in 8 bits it doubled the delta's error."""
+COMMAND = "python -m engines.evaluation.benchmark_int8 PACK --media MEDIA --write FOLDER"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,10 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     card = find_engine(options.engine, "disrupter")
     calibration = read_faces(options.pack, "val", card.input_shape("face")[-1], options.faces)
-    small = quantised(card.read_model(), calibration, options.skip)
+    small = quantised(card.read_model(), "face", calibration, options.skip)
     found = benchmark(card, small, options)
     if options.write is not None:
-        write(card, small, options.write, card_results(found))
+        write(card, small, options.write, COMMAND, card_results(found))
     print(json.dumps(found, indent=1))
 
 
@@ -101,7 +100,7 @@ def delivered(card: Card, small: bytes, options: argparse.Namespace) -> list[dic
     stills = held_out(options.media, options.stills, 0)
     rows = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        write(card, small, Path(name) / "int8")
+        write(card, small, Path(name) / "int8", COMMAND)
         perturb: dict[str, Perturb | None] = {"control": None}
         for side, folder in (("float32", card.model_path.parent), ("int8", Path(name) / "int8")):
             stage = DisruptStage(DisruptOptions(engine=str(folder), backend="openvino"))
@@ -125,59 +124,6 @@ def read_faces(path: Path, split: str, size: int, count: int) -> Faces:
     chosen = [heads[i] for i in np.linspace(0, len(heads) - 1, min(count, len(heads))).astype(int)]
     scaled = [np.asarray(Image.fromarray(head.rgb).resize((size, size), Image.Resampling.BILINEAR)) for head in chosen]
     return np.ascontiguousarray(np.stack(scaled).transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """One face after another."""
-
-    def __init__(self, faces: Faces) -> None:
-        self._left: Iterator[Faces] = iter(faces)
-
-    def get_next(self) -> dict[str, Faces] | None:
-        face = next(self._left, None)
-        return None if face is None else {"face": face[None]}
-
-
-def quantised(model: bytes, faces: Faces, skip: list[str]) -> bytes:
-    with tempfile.TemporaryDirectory() as name:
-        given, ready, made = (Path(name) / f"{step}.onnx" for step in ("given", "ready", "made"))
-        given.write_bytes(model)
-        quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
-        quantize_static(
-            str(ready),
-            str(made),
-            _Reader(faces),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=skip,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            # Without VNNI two products of 8 bits may overflow 16: weights of 7 bits never do.
-            reduce_range=True,
-        )
-        return made.read_bytes()
-
-
-def write(card: Card, model: bytes, folder: Path, results: dict[str, Any] | None = None) -> None:
-    """The quantised engine with a card of its own, named after the other; `results` go onto it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / card.file).write_bytes(model)
-    words = card.model_dump(mode="json", exclude_none=True, exclude={"sha256", "default", "results"})
-    write_card(
-        folder,
-        words
-        | {
-            "name": f"{card.name}-int8",
-            "title": f"{card.title}, in 8-bit integers for processors",
-            "default": False,
-            "command": "python -m engines.evaluation.benchmark_int8 PACK --media MEDIA --write FOLDER",
-            "notes": f"{card.name} ({card.sha256[:16]}) with its convolutions quantised; ranges from faces of the "
-            f"pack's validation split. {card.notes}",
-            "results": results or {},
-        },
-    )
 
 
 def card_results(found: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def test_networks_of_face_crops_and_a_look_of_the_stage_are_timed_and_told(
     assert "Milliseconds a face (median of 1 turns" in text
     assert "| x1.00 |" in text.split("`disrupter`")[1].splitlines()[0]
     assert text.count("| - |") >= 3, "what was not timed is not made up"
+    assert importlib.import_module("engine_costs").span("detector", "detector", made) == "100 to 100 %"
 
 
 def test_generators_and_networks_of_whole_pictures_are_left_out() -> None:

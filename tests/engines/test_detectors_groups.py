@@ -200,5 +200,10 @@ def test_what_protection_changes_is_protected_less_unprotected() -> None:
 def test_all_generators_weigh_alike_in_what_is_told_of_them_together() -> None:
     bright, dark = torch.full((4, 3, 64, 64), 0.9), torch.full((4, 3, 64, 64), 0.1)
     half = torch.cat([bright[:2], dark[:2]])
-    made = measure.together(Detector(Bright(), "toy", 64), {"a": (bright, dark), "b": (bright, half)})
-    assert (made["recall"], made["fakes_passed"], made["reals"]) == (1.0, 0.25, 8)
+    detector = Detector(Bright(), "toy", 64)
+    scores = {"a": measure.scored(detector, bright, dark), "b": measure.scored(detector, bright, half)}
+    made = measure.together(scores)
+    assert made["generators"] == ["a", "b"]
+    assert list(made["by_delivery"]) == list(measure.DELIVERIES)
+    for found in made["by_delivery"].values():
+        assert (found["recall"], found["fakes_passed"], found["reals"]) == (1.0, 0.25, 8)

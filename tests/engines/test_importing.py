@@ -54,7 +54,7 @@ def test_norms_that_were_folded_come_back_and_can_be_trained_on(tmp_path: Path) 
     (expected,) = session.run(None, {"image": image.numpy()})
     np.testing.assert_allclose(detector(image).numpy(), expected, atol=2e-4)
     norms = [m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(norms) == 20 + 4, "of the ResNet-18, and of the small network beside it"
+    assert len(norms) == 2 * (20 + 4), "of two ResNet-18, and of the small network beside each"
     np.testing.assert_allclose(detector.train()(image).detach().numpy(), expected, atol=0.02)
 
 
