@@ -72,7 +72,7 @@ def test_a_detector_learns_an_easy_fake_and_is_calibrated(data, half):
     moved = [not torch.equal(a, b) for a, b in zip(before, own.best.detector.network.parameters(), strict=True)]
     assert sum(moved) == 1, "the threshold is moved to .5 in one bias"
     real, fake = measure.heads_and_fakes(Pictures(data, ["test"], torch.device("cpu")), tinted())
-    found = measure.against(own.best.detector, real, fake)
+    found = measure.against(own.best.detector, real, fake, measure.scored(own.best.detector, real, fake))
     assert found["by_delivery"]["8 bits"]["auroc"] == 1.0
     assert found["by_delivery"]["h264 crf 30"]["reals"] == 4
     assert set(found["passed_by_sharpness"]) == set(measure.PROBES)
