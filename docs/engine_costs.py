@@ -14,9 +14,9 @@ WORDS = """## What a look takes
 
 Milliseconds a face (median of {repeats} turns, all in one run in turns; {model}, {cpus} cores; `{command}`). `detect`
 and `magdr` look at each face on every so many pictures (`every`), `disrupt` holds a perturbation for `hold`; so a
-stream pays a part of it a picture. `stage detect` is a whole look: {stage}. The
-machine is shared, and took up to twice as long as when other tables were measured: compare within this one. The last
-column: against the disrupter, on ONNX Runtime with one thread.
+stream pays a part of it a picture. `stage detect` is a whole look with that network: {stage}.
+The machine is shared, and took up to twice as long as when other tables were measured: compare within this one. The
+last column: against the disrupter, on ONNX Runtime with one thread.
 """
 COLUMNS = (("onnxruntime", 1, 1), ("onnxruntime", 2, 1), ("openvino", 1, 1), ("openvino", 2, 1), ("openvino", 2, 8))
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}

@@ -153,16 +153,18 @@ def _strangers(row: Row) -> list[str]:
 PROTECTION = """A real face must pass protected as it does unprotected, and a fake must not pass because somebody
 protected it: `fakes of ...` were edited first, put back into their pictures (which keeps more of the pictures' grain
 than the tables above) and then protected by our own disrupter. It saw reals and fakes that were protected afterwards
-(`--set laundered`). Protected, {reals} more of the reals pass, and {fakes} more of the fakes of surrogates that
-it was taught, {unseen} of others. A point of difference for reals was the aim.
+(`--set laundered`). Protected, {stills} more of the real stills pass (a point was the aim), {frames} more of the
+few frames of clips and videos, and of the fakes {fakes} more where it was taught their surrogate, {unseen} where
+it was not.
 """
 
 
 def _protection(row: Row) -> list[str]:
     seen = {f"fakes of {fakes['generator']}": fakes["seen"] for fakes in row["fakes"]}
-    more: dict[bool | str | None, list[float]] = {"reals": [], True: [], False: [], None: []}
+    more: dict[bool | str | None, list[float]] = {"stills": [], "frames": [], True: [], False: [], None: []}
     for found in row.get("protection", []):
-        more[seen.get(found["of"], "reals")] += [c["difference_points"] for c in found["passed_as_real"].values()]
+        kind = seen.get(found["of"], found["of"].split()[0])
+        more[kind] += [cell["difference_points"] for cell in found["passed_as_real"].values()]
     heading = ["pictures", "count", "delivery", "unprotected pass", "protected pass", "difference"]
     rows = [
         [
@@ -176,7 +178,12 @@ def _protection(row: Row) -> list[str]:
         for found in row.get("protection", [])
         for way, cell in found["passed_as_real"].items()
     ]
-    words = PROTECTION.format(reals=_points(more["reals"]), fakes=_points(more[True]), unseen=_points(more[False]))
+    words = PROTECTION.format(
+        stills=_points(more["stills"]),
+        frames=_points(more["frames"]),
+        fakes=_points(more[True]),
+        unseen=_points(more[False]),
+    )
     return ["### Our own protection\n", words, table(heading, rows)] if rows else []
 
 

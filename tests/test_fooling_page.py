@@ -184,8 +184,10 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
     assert "never saw,\n93.0% after H.264 crf 23 (all" in text
     assert "27 to 27 % pass, by delivery" in text
     assert "held out it passes 1 of 1." in text
-    assert "-0.5 to +1.0 points more of the reals pass, and +2.0 to +2.0 points more" in text
-    assert "+8.2 to +8.2 points of others" in text
+    assert "-0.5 to +1.0 points more of the real stills pass" in text
+    assert (
+        "of the fakes +2.0 to +2.0 points more where it was taught their surrogate, +8.2 to +8.2 points where" in text
+    )
     assert "2 real videos of other people (some show the same one) 50% pass as real" in text
     assert "of 1 of them most frames do" in text
     assert "at least 98 px wide, so that the stage judges them, most frames pass in 1 of 1" in text

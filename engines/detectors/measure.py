@@ -81,8 +81,8 @@ def report(
     guarded |= {f"fakes of {name}": laundered_pairs(pictures, target, faces) for name, target in targets.items()}
     rows = []
     for run in runs:
-        found, detector = stored(run), (shipped(card) if card else detector_of(run)).to(at)
-        parameters = sum(p.numel() for p in detector_of(run).network.parameters())
+        found, own = stored(run), detector_of(run).to(at)
+        detector = shipped(card) if card else own
         taught = [note["fakes"] for note in found.notes if "fakes" in note]  # a run that was imported does not know
         trained = sorted({name for fakes in taught for name in fakes})
         scores = {name: scored(detector, *pair) for name, pair in made.items()}
@@ -93,7 +93,7 @@ def report(
                 "settings": found.settings,
                 "steps": found.step,
                 "minutes": round(found.seconds / 60, 1),
-                "parameters": parameters,
+                "parameters": sum(p.numel() for p in own.network.parameters()),
                 "trained_on": trained,
                 "temperature": round(detector.temperature.item(), 4),  # an engine's is in its file
                 "fakes": [

@@ -3,7 +3,8 @@
     python -m engines.evaluation.benchmark_engines > engines/evaluation/results/engines.json
 
 All that read a face crop of a fixed size, on the processor's backends, with one thread and with all of them, a face by
-itself and eight at once; and a whole look of the stage `detect`: out of a 1280x720 picture, with a face 256 px wide.
+itself and eight at once; and a whole look of the stage `detect` with each detector of its default's size: out of a
+1280x720 picture, with a face 256 px wide.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_guard.inference import Card, list_engines, open_session
+from stream_guard.inference import Card, find_engine, list_engines, open_session
 from stream_guard.media.loopback import to_yuv420
 from stream_guard.stages.detect import DetectOptions, DetectStage
 from stream_guard.types import Box, Face, Frame
@@ -66,13 +67,13 @@ def sides(cards: list[Card], options: argparse.Namespace) -> Sides:
                 shapes = {spec.name: (batch, *spec.shape[1:]) for spec in card.inputs}
                 given = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
                 made[card.name, backend, threads, batch] = partial(session.run, given)
-            if card.kind == "detector" and card.default:
-                made["stage detect", backend, threads, 1] = look(rng, backend, threads)
+            if card.kind == "detector" and card.inputs == find_engine(None, "detector").inputs:
+                made[f"stage detect, {card.name}", backend, threads, 1] = look(rng, card, backend, threads)
     return made
 
 
-def look(rng: np.random.Generator, backend: str, threads: int) -> Callable[[], list[Frame]]:
-    stage = DetectStage(DetectOptions(every=1, backend=backend, threads=threads))
+def look(rng: np.random.Generator, card: Card, backend: str, threads: int) -> Callable[[], list[Frame]]:
+    stage = DetectStage(DetectOptions(engine=card.name, every=1, backend=backend, threads=threads))
     stage.open()
     picture = to_yuv420(rng.integers(0, 255, (720, 1280, 3), dtype=np.uint8))
     face = Face(0, Box(500, 200, 756, 530), 1.0)
