@@ -93,6 +93,9 @@ def _train(train: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--fakes", type=Path, nargs="+", required=True, metavar="DIR", help="run folders of generators to tell"
             )
+            one.add_argument(
+                "--teacher", type=Path, metavar="DIR", help="a detector's run whose answers are a part of the labels"
+            )
         if name in (perturbation.NAME, restorer.NAME):
             one.add_argument(
                 "--targets", type=Path, nargs="*", default=[], metavar="DIR", help="run folders of generators to attack"

@@ -14,7 +14,7 @@ def command(defaults: Any, found: Stored) -> str:
     if "joined_seconds" in last and found.step == sum(begun["steps"] for begun in last["start"].values()):
         minutes = 0  # it was joined, and its threshold set
     words = ["python -m engines train", found.name, "--data PACK", f"--minutes {minutes}"]
-    for kind in ("targets", "detectors", "fakes", "purify", "start"):
+    for kind in ("targets", "detectors", "fakes", "purify", "start", "teacher"):
         if names := list(last.get(kind, {})):
             words.append(f"--{kind} " + " ".join(f"runs/{name}" for name in names))
     changed = {k: v for k, v in found.settings.items() if getattr(defaults, k, None) != v}

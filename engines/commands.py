@@ -88,7 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
             arguments.start,
         )
     elif arguments.name in TRAINERS:
-        run = module.train(arguments.data, *common, arguments.fakes, arguments.start)
+        run = module.train(arguments.data, *common, arguments.fakes, arguments.start, arguments.teacher)
     elif arguments.name in (perturbation.NAME, restorer.NAME):
         run = module.train(arguments.data, *common, arguments.targets, arguments.start)
     elif arguments.name == fomm.NAME:

@@ -181,7 +181,11 @@ def _made_by(card: Card) -> tuple[str, Any]:
     others = {module.NAME: module for module in (disrupter, train_parser, train_perturbation, train_restorer)}
     kinds: dict[str, Any] = {**FAMILIES, **others}
     if (name not in kinds and name not in ARCHITECTURES) or "settings" not in card.results:
-        raise UsageError(f"{card.name} was not exported from a training run: its card names no command and no settings")
+        raise UsageError(
+            f"{card.name} was not exported from a training run: its card's command is {card.command or 'none'!r}. Only "
+            "what `engines train` or `engines adopt` made, with its settings on the card, comes back as a run; of an "
+            "engine in 8-bit integers take the one that it was made from"
+        )
     kind = settings_kind(name) if name in ARCHITECTURES else kinds[name].Settings
     return name, as_settings(json.loads(str(card.results["settings"])), kind, card.name)
 

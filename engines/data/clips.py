@@ -29,7 +29,7 @@ SIZE = 144
 FRAMES = 56
 QUALITY = 88
 MAX_BYTES = 8 * 2**20
-SUFFIXES = (".mp4", ".mpg", ".mkv", ".mov", ".webm")
+SUFFIXES = (".mp4", ".mpg", ".mkv", ".mov", ".webm", ".gif")
 
 Rgb = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]

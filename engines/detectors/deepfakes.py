@@ -19,13 +19,12 @@ from stream_guard.errors import EngineError
 from stream_guard.media import pixels
 from stream_guard.types import Box, guard_region
 
-from ..data.clips import spaced_frames
+from ..data.clips import SUFFIXES, spaced_frames, videos_in
 from ..data.pack import UNREADABLE, arrays_of, decode_image, encode_image, split_parts
 
 SIZE = 192
 FRAMES = 16
 QUALITY = 90
-SUFFIXES = (".mp4", ".mkv", ".mpg", ".mov", ".webm", ".gif")
 FOLDERS = {"fake": True, "fake_originals": False}
 TRAINING = ("videos_519",)
 """Clips whose names contain one of these may be trained on: a FaceForensics++ fake and its original."""
@@ -59,7 +58,7 @@ def collect(
     """
     found = []
     for folder, fake in FOLDERS.items():
-        for path in sorted(p for p in (clips / folder).glob("*") if p.suffix.lower() in SUFFIXES):
+        for path in videos_in(clips / folder) if (clips / folder).is_dir() else ():
             frames = [frame for frame, _ in _heads(path, detect, size, count)]
             if frames:
                 found.append(DeepfakeClip(path.stem, fake, np.stack(frames)))
@@ -80,12 +79,11 @@ def real_videos(
 ) -> list[DeepfakeClip]:
     """Frames of the real videos in some folders, for measuring: nobody in them was trained on.
 
-    Raises EngineError where a folder holds no video with a face.
+    Raises EngineError for no folder, and where one holds no video with a face.
     """
     clips = []
     for folder in folders:
-        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
-        heads = {path.stem: list(_heads(path, detect, size, count)) for path in paths}
+        heads = {path.stem: list(_heads(path, detect, size, count)) for path in videos_in(folder)}
         found = [_real(name, seen) for name, seen in heads.items() if seen]
         if not found:
             raise EngineError(f"no video with a face in {folder}; videos end in {', '.join(SUFFIXES)}")

@@ -20,6 +20,11 @@ from ..disrupter.delivery import Channel
 SIGMA = 0.8, 2.4
 """Least and greatest Gaussian, in pixels of a head of 128, that softens: as soft as the softest surrogate's fakes."""
 
+DARKEST, DIM = 0.06, 0.7
+"""Least and greatest share of its brightness that a dimmed picture keeps."""
+GRAIN = 0.012
+"""The most noise of a dimmed picture, a standard deviation on [0, 1]."""
+
 SOFTENING = (0.0, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0)
 """Gaussians in pixels that are tried, least first, to make one picture as soft as another."""
 
@@ -87,6 +92,13 @@ def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:
     r = (torch.rand(len(rgb), 5, generator=rng) * 2 - 1).to(rgb.device)[:, :, None, None]
     gain = 1 + 0.2 * r[:, 3:4] + 0.06 * r[:, :3]
     return ((rgb - 0.5) * gain + 0.5 + 0.1 * r[:, 4:5]).clamp(0, 1)
+
+
+def dimmed(rgb: Tensor, rng: torch.Generator) -> Tensor:
+    """Each picture of (N, 3, S, S) in [0, 1] as in too little light: darker by its own share, and with grain."""
+    share, grain = torch.rand(2, len(rgb), 1, 1, 1, generator=rng).to(rgb)
+    noise = torch.randn(rgb.shape, generator=rng).to(rgb)
+    return (DARKEST * (DIM / DARKEST) ** share * rgb + GRAIN * grain * noise).clamp(0, 1)
 
 
 def blur(rgb: Tensor, sigma: float) -> Tensor:

@@ -46,7 +46,7 @@ MEAN = 0.998
 """Decay of the weights' running mean: about the last 500 steps, fewer while there are few."""
 
 Group = tuple[Tensor, Tensor]
-"""Pictures (GROUP, 3, size, size) in [-1, 1] and their labels (GROUP,)."""
+"""Pictures (GROUP, 3, size, size) in [-1, 1] and their labels (GROUP,), or probabilities of them (GROUP, 2)."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ class Learner(ABC):
         torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
         self.opt.step()
         self.mean.update_parameters(self.detector)
-        return {"loss": loss.item(), "right": (logits.argmax(1) == y).float().mean().item()}
+        label = y if y.ndim == 1 else y.argmax(1)
+        return {"loss": loss.item(), "right": (logits.argmax(1) == label).float().mean().item()}
 
     @torch.no_grad()
     def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:

@@ -73,10 +73,11 @@ class Trainer:
         settings: Settings | None = None,
         fakes: Sequence[Path] = (),
         start: Sequence[Path] = (),
+        teacher: Path | None = None,
     ) -> Run:
         """Train on a pack and the fakes of the generators in the run folders `fakes`, beginning as the runs `start`."""
         chosen = settings or self.Settings()
-        return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes, start)
+        return train_detector.train(self.name, data, out, minutes, resume, device, chosen, fakes, start, teacher)
 
     def load(self, folder: Path) -> Detector:
         """The run's best weights, calibrated, frozen, in eval mode."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stream_guard.errors import UsageError
@@ -25,8 +26,8 @@ from . import learner, operating
 from .architectures import architecture
 from .blending import faint, self_blended
 from .degrade import Path as Way
-from .degrade import as_soft_as, degrade
-from .detector import FAKE, REAL
+from .degrade import as_soft_as, degrade, dimmed
+from .detector import FAKE, REAL, Detector
 from .learner import GROUP, Learner
 from .learner import load as load
 from .pictures import Pictures, heads_and_fakes
@@ -53,6 +54,10 @@ class Settings(learner.Settings):
     """share of groups of edits in which reals and fakes are protected afterwards: that must not make a fake pass"""
     even: bool = False
     """stills of each of the pack's origins as often, however many each has"""
+    dark: float = 0.0
+    """share of groups in which reals and fakes are dark, as in too little light: that must change no answer"""
+    taught: float = 0.5
+    """how much of a label is the teacher's answer, where there is a teacher; it is not asked about dark groups"""
 
 
 class DetectorTrainer(Learner):
@@ -62,10 +67,17 @@ class DetectorTrainer(Learner):
         super().__init__(architecture(name).detector(settings.width, settings.size), settings, device)
         self.s = settings
         self.targets = [target.to(device) for target in targets]
+        self.teacher: Detector | None = None
         self.pictures, self.others = (Pictures(data, [split], device, settings.even) for split in ("train", "val"))
 
     def group(
-        self, pictures: Pictures, rng: torch.Generator, deepfakes: float, blended: float, protected: float
+        self,
+        pictures: Pictures,
+        rng: torch.Generator,
+        deepfakes: float,
+        blended: float,
+        protected: float,
+        dark: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """(pictures (GROUP, 3, size, size) in [-1, 1], labels): reals first, then fakes, degraded alike."""
         target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
@@ -88,15 +100,27 @@ class DetectorTrainer(Learner):
             matched = float(torch.rand(1, generator=rng)) < self.s.matched
             rgb = torch.cat([as_soft_as(real, fake) if matched else real, fake])
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
-        return degrade(rgb, self.detector.size, rng), labels
+        return degrade(dimmed(rgb, rng) if dark else rgb, self.detector.size, rng), labels
 
     def made(self) -> tuple[Tensor, Tensor]:
-        """A group of the train split."""
-        return self.group(self.pictures, self.rng, self.s.deepfakes, self.s.blended, self.s.protected)
+        """A group of the train split; with a teacher the labels are probabilities (GROUP, 2)."""
+        dark = self.is_dark(self.rng)
+        x, y = self.group(self.pictures, self.rng, self.s.deepfakes, self.s.blended, self.s.protected, dark)
+        return x, y if self.teacher is None else self.softened(x, y, self.teacher, 0.0 if dark else self.s.taught)
+
+    @torch.no_grad()
+    def softened(self, x: Tensor, y: Tensor, teacher: Detector, share: float) -> Tensor:
+        """Labels (N,) mixed with what the teacher says of the pictures (Hinton et al., arXiv 1503.02531, sec. 2)."""
+        certain = F.one_hot(y, 2).float()
+        return certain if share == 0 else certain.lerp(teacher(x).softmax(1), share)
 
     def held_out(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A group of edits of held-out people."""
-        return self.group(self.others, rng, 0.0, 0.0, 0.0)
+        """A group of edits of held-out people, in too little light as often as in training."""
+        return self.group(self.others, rng, 0.0, 0.0, 0.0, self.is_dark(rng))
+
+    def is_dark(self, rng: torch.Generator) -> bool:
+        """Whether the next group is."""
+        return self.s.dark > 0 and float(torch.rand(1, generator=rng)) < self.s.dark
 
     def calibrate(self) -> None:
         """The temperature, then the threshold: on the val split's stills, as many of them lost as fakes passed."""
@@ -120,10 +144,12 @@ def train(
     settings: Settings,
     fakes: Sequence[Path],
     start: Sequence[Path] = (),
+    teacher: Path | None = None,
 ) -> Run:
     """Train for `minutes` on the fakes of the generators in the run folders `fakes`. Writes `out`/state.pt.
 
-    A new run begins with the best weights of the runs `start`, with their mean where there are several.
+    A new run begins with the best weights of the runs `start`, with their mean where there are several. The detector in
+    the run folder `teacher` is asked too: its answers are a part of the labels.
     """
     if not fakes:
         raise UsageError("a detector needs fakes: give run folders of generators with --fakes DIR ...")
@@ -133,6 +159,9 @@ def train(
     notes: dict[str, Any] = {"fakes": {folder.name: noted(folder) for folder in fakes}, "data": described(data)}
     if settings.protected or settings.laundered:
         notes["protected_by"] = trainer.pictures.protector.about()
+    if teacher:
+        trainer.teacher = load(teacher, Settings).to(trainer.device)
+        notes["teacher"] = {teacher.name: noted(teacher)}
     step, seconds = 0, 0.0
     if start:
         trainer.start(start)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engines import card_words
 from engines.__main__ import main
 from engines.detectors import command, deepfakes, degrade, learner, measure, train_detector
 from engines.detectors.blending import FAINTEST, faint, self_blended
@@ -163,6 +164,38 @@ def test_reals_and_fakes_go_the_same_way():
     assert same.shape[-1] == way.side
 
 
+def test_little_light_darkens_each_picture_by_its_own_share():
+    x = torch.full((64, 3, 32, 32), 0.8)
+    made = degrade.dimmed(x, torch.Generator().manual_seed(0))
+    kept = made.mean((1, 2, 3)) / 0.8
+    assert made.min() >= 0
+    assert kept.min() > 0.9 * degrade.DARKEST
+    assert kept.max() < 1.1 * degrade.DIM
+    assert kept.std() > 0.1
+    assert (made.std((1, 2, 3)) < 1.1 * degrade.GRAIN).all()
+
+
+def test_a_teacher_is_a_part_of_the_labels_but_of_dark_pictures(data, generator, tmp_path):
+    kind = TRAINERS["resnet18"]
+    slim = {"width": 0.125, "size": 64, "batch": 8, "deepfakes": 0.0, "blended": 0.0}
+    kind.train(data, tmp_path / "old", 1.0, False, "cpu", kind.Settings(**slim), [generator])
+    teacher = detector_of(tmp_path / "old")
+    for dark in (0.0, 1.0):
+        settings = kind.Settings(**slim, dark=dark, taught=0.25)
+        own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
+        own.teacher = teacher
+        pictures, labels = own.made()
+        certain = torch.tensor([[0.0, 1.0]] * 4 + [[1.0, 0.0]] * 4)
+        expected = certain if dark else 0.75 * certain + 0.25 * teacher(pictures).softmax(1)
+        torch.testing.assert_close(labels, expected)
+        assert (pictures.mean() < -0.3) == bool(dark)
+        assert own.step()["loss"] > 0
+    kind.train(data, tmp_path / "new", 1.0, False, "cpu", kind.Settings(**slim), [generator], (), tmp_path / "old")
+    found = stored(tmp_path / "new")
+    assert found.notes[-1]["teacher"]["old"]["steps"] == 2
+    assert "--teacher runs/old" in card_words.command(kind.Settings(), found)
+
+
 def test_a_picture_is_made_as_soft_as_another_and_no_softer():
     sharp = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     other = torch.stack([degrade.blur(sharp[:1], 1.6)[0], sharp[1], torch.zeros(3, 64, 64)])
@@ -263,8 +296,10 @@ def test_frames_of_real_deepfakes(shared, tmp_path):
         deepfakes.collect(tmp_path / "nothing", still_detector())
     (clip,) = deepfakes.real_videos([folder], still_detector(), count=2)
     assert (clip.name, clip.fake, clip.split, len(clip.frames)) == ("c23_videos_634", False, "test", 2)
-    with pytest.raises(EngineError, match="no video with a face"):
+    with pytest.raises(EngineError, match="no folder of clips"):
         deepfakes.real_videos([tmp_path / "nothing"], still_detector())
+    with pytest.raises(EngineError, match="no video with a face"):
+        deepfakes.real_videos([tmp_path], still_detector())
 
 
 def test_real_videos_are_protected_too_where_their_faces_are_judged(data):
