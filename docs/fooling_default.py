@@ -25,7 +25,9 @@ face swaps it has seen one pair; of others that were held out it passes {swaps}.
 it is often called fake where it is real (the table of real videos): of faces under 98 pixels the stage says `unknown`,
 with the reason `too_small`. Very dark faces are doubted too: four real videos of strangers scored up to .27
 as fakes at 30 % of their light, as real ones do, and .53 to .70 at 15 %, where the network before gave two of them .18
-and .25 (looked at with `screen`, not committed as data). A person should look at content before it is turned away.
+and .25 (looked at with `screen`, not committed as data). Grain that no codec has smoothed is doubted too: with noise of
+1.5 levels it called 16 % of the val split's real stills fake (not committed as data either). A person should look at
+content before it is turned away.
 
 It is two networks of the same kind whose scores are averaged. They began apart: one of them learned on, with the stills
 of UTKFace and of CelebAMask-HQ as often and half of the edits First Order Motion's, of whose fakes on CelebAMask-HQ's
