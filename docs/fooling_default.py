@@ -92,7 +92,7 @@ def section(document: Row | None, int8: Row | None = None) -> list[str]:
         for fakes in [*row["fakes"], _all(row)]
         for way, found in fakes["by_delivery"].items()
     ]
-    parts += [table(heading, rows), *_sharpness(row), *_videos(row), *_protection(row)]
+    parts += [table(heading, rows), *_changes(row), *_videos(row), *_protection(row)]
     return parts + (_int8(row, int8["rows"][0], int8["command"]) if int8 else [])
 
 
@@ -102,16 +102,20 @@ def _all(row: Row) -> Row:
     return found | {"generator": " + ".join(found["generators"]), "seen": True}
 
 
-def _sharpness(row: Row) -> list[str]:
-    """What passes as real when pictures of 8 bits are softened or sharpened."""
+def _changes(row: Row) -> list[str]:
+    """What passes as real when pictures of 8 bits are softened, sharpened, noisy or dark."""
     rows = [
         [name, found["generator"], f"{cell['reals']:.0%}", f"{cell['fakes']:.0%}"]
         for found in row["fakes"][:2]
-        for name, cell in found.get("passed_by_sharpness", {}).items()
+        for name, cell in found.get("passed_by_change", {}).items()
     ]
     if not rows:
         return []
-    return ["### Softness\n", table(["pictures", "fakes of", "reals that pass", "fakes that pass"], rows)]
+    return [
+        "### Softness, grain and little light\n",
+        LIGHT,
+        table(["pictures", "fakes of", "reals that pass", "fakes that pass"], rows),
+    ]
 
 
 def _videos(row: Row) -> list[str]:
@@ -194,6 +198,9 @@ def _protection(row: Row) -> list[str]:
 def _points(differences: list[float]) -> str:
     return f"{min(differences):+.1f} to {max(differences):+.1f} points" if differences else "an unknown share"
 
+
+LIGHT = """Grain is noise of 1.5 of 255 levels, as of a sensor, that no codec has smoothed yet.
+"""
 
 INT8 = """`--set detect.engine=detector-int8`, for processors: the same network with its convolutions in 8-bit integers,
 but those that read the picture itself. It takes {times} of the time ([what a look takes](stages.md#what-a-look-takes))

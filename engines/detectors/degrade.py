@@ -20,10 +20,10 @@ from ..disrupter.delivery import Channel
 SIGMA = 0.8, 2.4
 """Least and greatest Gaussian, in pixels of a head of 128, that softens: as soft as the softest surrogate's fakes."""
 
-DARKEST, DIM = 0.06, 0.7
+DARKEST, DIM = 0.1, 0.7
 """Least and greatest share of its brightness that a dimmed picture keeps."""
 GRAIN = 0.012
-"""The most noise of a dimmed picture, a standard deviation on [0, 1]."""
+"""The most noise of a dimmed or grainy picture, a standard deviation on [0, 1]: three of 255 levels."""
 
 SOFTENING = (0.0, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0)
 """Gaussians in pixels that are tried, least first, to make one picture as soft as another."""
@@ -96,9 +96,14 @@ def gains(rgb: Tensor, rng: torch.Generator) -> Tensor:
 
 def dimmed(rgb: Tensor, rng: torch.Generator) -> Tensor:
     """Each picture of (N, 3, S, S) in [0, 1] as in too little light: darker by its own share, and with grain."""
-    share, grain = torch.rand(2, len(rgb), 1, 1, 1, generator=rng).to(rgb)
-    noise = torch.randn(rgb.shape, generator=rng).to(rgb)
-    return (DARKEST * (DIM / DARKEST) ** share * rgb + GRAIN * grain * noise).clamp(0, 1)
+    share = torch.rand(len(rgb), 1, 1, 1, generator=rng).to(rgb)
+    return grainy(DARKEST * (DIM / DARKEST) ** share * rgb, rng)
+
+
+def grainy(rgb: Tensor, rng: torch.Generator) -> Tensor:
+    """Each picture of (N, 3, S, S) in [0, 1] with its own amount of a sensor's noise."""
+    amount = torch.rand(len(rgb), 1, 1, 1, generator=rng).to(rgb)
+    return (rgb + GRAIN * amount * torch.randn(rgb.shape, generator=rng).to(rgb)).clamp(0, 1)
 
 
 def blur(rgb: Tensor, sigma: float) -> Tensor:

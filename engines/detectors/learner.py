@@ -35,7 +35,7 @@ from .widening import widened
 
 GROUP = 8
 """Pictures that share how they were made and a path; a batch is some of these groups."""
-VAL_GROUPS = 24
+VAL_GROUPS = 48
 WARM_UP = 400
 """Steps in which the learning rate rises: fewer undo much of what a run began with."""
 SETTLED_ON = 16

@@ -51,8 +51,13 @@ PROBES: dict[str, Callable[[Tensor], Tensor]] = {
     "blurred, sigma 2": lambda rgb: blur(rgb, 2.0),
     "at half size": lambda rgb: resize(resize(rgb, rgb.shape[-1] // 2), rgb.shape[-1]).clamp(0, 1),
     "sharpened": lambda rgb: (rgb + (rgb - blur(rgb, 1.2))).clamp(0, 1),
+    "with grain": lambda rgb: noisy(rgb),
+    "at 30 % of their light, with grain": lambda rgb: noisy(0.3 * rgb),
+    "at 15 % of their light, with grain": lambda rgb: noisy(0.15 * rgb),
 }
-"""Changes of sharpness that must not change the answer: a detector of softness fails here."""
+"""Changes that must not change the answer: a detector of softness, of clean or of well lit pictures fails here."""
+GRAIN = 1.5 / 255
+"""Standard deviation of the noise that stands for a sensor's, on [0, 1]."""
 
 JUDGED = 98
 """Side in pixels of the smallest face that the stage `detect` judges with the zoo's engine."""
@@ -118,10 +123,10 @@ def scored(detector: Detector, real: Tensor, fake: Tensor) -> Scores:
 
 
 def against(detector: Detector, real: Tensor, fake: Tensor, scores: Scores) -> dict[str, Any]:
-    """Figures by delivery, and the shares passed as real when sharpness changes."""
+    """Figures by delivery, and the shares passed as real when sharpness and light change."""
     return {
         "by_delivery": {name: figures(*pair) for name, pair in scores.items()},
-        "passed_by_sharpness": {
+        "passed_by_change": {
             name: {
                 kind: round(float((passing(detector, change(rgb), DELIVERIES["8 bits"]) > 0.5).mean()), 4)
                 for kind, rgb in (("reals", real), ("fakes", fake))
@@ -139,6 +144,12 @@ def together(scores: Mapping[str, Scores]) -> dict[str, Any]:
         real, fake = (np.concatenate(part) for part in zip(*pairs, strict=True))
         made[way] = figures(real, fake, people=len(pairs[0][0]))
     return {"generators": list(scores), "by_delivery": made}
+
+
+def noisy(rgb: Tensor) -> Tensor:
+    """Pictures (N, 3, S, S) in [0, 1] with `GRAIN`, the same at each call."""
+    noise = torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0)).to(rgb)
+    return (rgb + GRAIN * noise).clamp(0, 1)
 
 
 @torch.no_grad()

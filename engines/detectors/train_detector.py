@@ -7,7 +7,7 @@ split is left for measure.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from . import learner, operating
 from .architectures import architecture
 from .blending import faint, self_blended
 from .degrade import Path as Way
-from .degrade import as_soft_as, degrade, dimmed
+from .degrade import as_soft_as, degrade, dimmed, grainy
 from .detector import FAKE, REAL, Detector
 from .learner import GROUP, Learner
 from .learner import load as load
@@ -34,6 +34,8 @@ from .pictures import Pictures, heads_and_fakes
 
 WAYS = Way(192), Way(192, "h264", 23)
 """How the pictures come that set the threshold: in 8 bits, and in delivered video."""
+Light = Callable[[Tensor, torch.Generator], Tensor]
+"""What it makes of pictures (N, 3, S, S) in [0, 1], at random."""
 JUDGED = 200
 """People at the most on whom it is set."""
 
@@ -56,8 +58,10 @@ class Settings(learner.Settings):
     """stills of each of the pack's origins as often, however many each has"""
     dark: float = 0.0
     """share of groups in which reals and fakes are dark, as in too little light: that must change no answer"""
+    grain: float = 0.0
+    """share of groups in which reals and fakes have a sensor's noise that no codec has smoothed yet"""
     taught: float = 0.5
-    """how much of a label is the teacher's answer, where there is a teacher; it is not asked about dark groups"""
+    """how much of a label is the teacher's answer, where there is one; it is not asked about dark and grainy groups"""
 
 
 class DetectorTrainer(Learner):
@@ -77,7 +81,7 @@ class DetectorTrainer(Learner):
         deepfakes: float,
         blended: float,
         protected: float,
-        dark: bool = False,
+        light: Light | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(pictures (GROUP, 3, size, size) in [-1, 1], labels): reals first, then fakes, degraded alike."""
         target = self.targets[int(torch.randint(len(self.targets), (1,), generator=rng))]
@@ -100,13 +104,13 @@ class DetectorTrainer(Learner):
             matched = float(torch.rand(1, generator=rng)) < self.s.matched
             rgb = torch.cat([as_soft_as(real, fake) if matched else real, fake])
         labels = torch.tensor([REAL] * (GROUP // 2) + [FAKE] * (GROUP // 2), device=self.device)
-        return degrade(dimmed(rgb, rng) if dark else rgb, self.detector.size, rng), labels
+        return degrade(light(rgb, rng) if light else rgb, self.detector.size, rng), labels
 
     def made(self) -> tuple[Tensor, Tensor]:
         """A group of the train split; with a teacher the labels are probabilities (GROUP, 2)."""
-        dark = self.is_dark(self.rng)
-        x, y = self.group(self.pictures, self.rng, self.s.deepfakes, self.s.blended, self.s.protected, dark)
-        return x, y if self.teacher is None else self.softened(x, y, self.teacher, 0.0 if dark else self.s.taught)
+        light = self.light(self.rng)
+        x, y = self.group(self.pictures, self.rng, self.s.deepfakes, self.s.blended, self.s.protected, light)
+        return x, y if self.teacher is None else self.softened(x, y, self.teacher, 0.0 if light else self.s.taught)
 
     @torch.no_grad()
     def softened(self, x: Tensor, y: Tensor, teacher: Detector, share: float) -> Tensor:
@@ -115,12 +119,15 @@ class DetectorTrainer(Learner):
         return certain if share == 0 else certain.lerp(teacher(x).softmax(1), share)
 
     def held_out(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A group of edits of held-out people, in too little light as often as in training."""
-        return self.group(self.others, rng, 0.0, 0.0, 0.0, self.is_dark(rng))
+        """A group of edits of held-out people, in too little light or with grain as often as in training."""
+        return self.group(self.others, rng, 0.0, 0.0, 0.0, self.light(rng))
 
-    def is_dark(self, rng: torch.Generator) -> bool:
-        """Whether the next group is."""
-        return self.s.dark > 0 and float(torch.rand(1, generator=rng)) < self.s.dark
+    def light(self, rng: torch.Generator) -> Light | None:
+        """What too little light does to the next group, if anything."""
+        if not self.s.dark and not self.s.grain:
+            return None
+        u = float(torch.rand(1, generator=rng))
+        return dimmed if u < self.s.dark else grainy if u < self.s.dark + self.s.grain else None
 
     def calibrate(self) -> None:
         """The temperature, then the threshold: on the val split's stills, as many of them lost as fakes passed."""

@@ -41,14 +41,14 @@ def test_one_split_is_learned_from_and_another_judges_without_what_only_trains(
     assert {pack.split_of(name) for name in own.others.names} == {"val"}
     asked: list[tuple[object, ...]] = []
 
-    def group(pictures: Pictures, rng: torch.Generator, *shares: float) -> tuple[Tensor, Tensor]:
+    def group(pictures: Pictures, rng: torch.Generator, *shares: object) -> tuple[Tensor, Tensor]:
         asked.append((pictures, *shares))
         return torch.zeros(2, 3, 64, 64), torch.tensor([REAL, FAKE])
 
     monkeypatch.setattr(own, "group", group)
     own.made()
     own.held_out(torch.Generator())
-    assert asked == [(own.pictures, 0.3, 0.2, 0.25, False), (own.others, 0.0, 0.0, 0.0, False)]
+    assert asked == [(own.pictures, 0.3, 0.2, 0.25, None), (own.others, 0.0, 0.0, 0.0, None)]
 
 
 def test_the_threshold_is_set_on_people_that_were_not_learned_from(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

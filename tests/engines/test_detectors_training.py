@@ -76,7 +76,7 @@ def test_a_detector_learns_an_easy_fake_and_is_calibrated(data, half):
     found = measure.against(own.best.detector, real, fake, measure.scored(own.best.detector, real, fake))
     assert found["by_delivery"]["8 bits"]["auroc"] == 1.0
     assert found["by_delivery"]["h264 crf 30"]["reals"] == 4
-    assert set(found["passed_by_sharpness"]) == set(measure.PROBES)
+    assert set(found["passed_by_change"]) == set(measure.PROBES)
 
 
 def test_a_run_resumes_is_loaded_and_reported(data, generator, tmp_path):
@@ -175,20 +175,39 @@ def test_little_light_darkens_each_picture_by_its_own_share():
     assert (made.std((1, 2, 3)) < 1.1 * degrade.GRAIN).all()
 
 
-def test_a_teacher_is_a_part_of_the_labels_but_of_dark_pictures(data, generator, tmp_path):
+def test_grain_leaves_the_light_as_it_is_and_each_picture_has_its_own():
+    x = torch.full((64, 3, 32, 32), 0.5)
+    made = degrade.grainy(x, torch.Generator().manual_seed(0))
+    spread = made.std((1, 2, 3))
+    assert (made.mean((1, 2, 3)) - 0.5).abs().max() < 0.002
+    assert spread.max() < 1.1 * degrade.GRAIN
+    assert spread.min() < 0.2 * degrade.GRAIN
+    assert spread.max() > 0.8 * degrade.GRAIN
+
+
+def test_groups_are_dark_or_grainy_as_often_as_asked(data):
+    for dark, grain in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.25, 0.5)):
+        settings = TRAINERS["resnet18"].Settings(width=0.125, size=64, dark=dark, grain=grain)
+        own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
+        found = [own.light(own.rng) for _ in range(200)]
+        assert found.count(degrade.dimmed) / 200 == pytest.approx(dark, abs=0.1)
+        assert found.count(degrade.grainy) / 200 == pytest.approx(grain, abs=0.1)
+
+
+def test_a_teacher_is_a_part_of_the_labels_but_of_dark_and_grainy_pictures(data, generator, tmp_path):
     kind = TRAINERS["resnet18"]
     slim = {"width": 0.125, "size": 64, "batch": 8, "deepfakes": 0.0, "blended": 0.0}
     kind.train(data, tmp_path / "old", 1.0, False, "cpu", kind.Settings(**slim), [generator])
     teacher = detector_of(tmp_path / "old")
-    for dark in (0.0, 1.0):
-        settings = kind.Settings(**slim, dark=dark, taught=0.25)
+    for light in ({}, {"dark": 1.0}, {"grain": 1.0}):
+        settings = kind.Settings(**slim, **light, taught=0.25)
         own = train_detector.DetectorTrainer("resnet18", settings, data, [tinted()], torch.device("cpu"))
         own.teacher = teacher
         pictures, labels = own.made()
         certain = torch.tensor([[0.0, 1.0]] * 4 + [[1.0, 0.0]] * 4)
-        expected = certain if dark else 0.75 * certain + 0.25 * teacher(pictures).softmax(1)
+        expected = certain if light else 0.75 * certain + 0.25 * teacher(pictures).softmax(1)
         torch.testing.assert_close(labels, expected)
-        assert (pictures.mean() < -0.3) == bool(dark)
+        assert (pictures.mean() < -0.3) == ("dark" in light)
         assert own.step()["loss"] > 0
     kind.train(data, tmp_path / "new", 1.0, False, "cpu", kind.Settings(**slim), [generator], (), tmp_path / "old")
     found = stored(tmp_path / "new")
