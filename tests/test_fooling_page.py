@@ -155,12 +155,17 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
         "recall": 0.96,
     }  # fmt: skip
     cell = {"unprotected": 0.9, "protected": 0.895, "difference_points": -0.5, "answers_that_differ": 0.02}
+    light = {"as they are": {"reals": 0.97, "fakes": 0.0}}
+    light["at 15 % of their light, with grain"] = {"reals": 0.9, "fakes": 0.4}
     clips = [("a", True, "test", 0.75), ("b", False, "test", 1.0), ("c", True, "train", 0.0)]
     row = {
         "network": "resnet18", "parameters": 700000, "settings": {"size": 128}, "steps": 9, "minutes": 3.0,
         "fakes": [
-            {"generator": "stargan", "seen": True, "by_delivery": {"8 bits": found}},
-            {"generator": "cyclegan", "seen": False, "by_delivery": {"8 bits": found | {"fakes_passed": 0.27}}},
+            {"generator": "stargan", "seen": True, "by_delivery": {"8 bits": found}, "passed_by_change": light},
+            {
+                "generator": "cyclegan", "seen": False, "passed_by_change": light,
+                "by_delivery": {"8 bits": found | {"fakes_passed": 0.27}},
+            },
         ],
         "together": {"generators": ["stargan"], "by_delivery": {"h264 crf 23": found | {"accuracy": 0.93}}},
         "deepfake_videos": [
@@ -184,6 +189,8 @@ def test_the_default_detector_is_told_with_its_weak_sides(fooling: Any) -> None:
     assert "never saw,\n93.0% after H.264 crf 23 (all" in text
     assert "27 to 27 % pass, by delivery" in text
     assert "held out it passes 1 of 1." in text
+    assert "At 15 % of their light 90% of the reals pass, and of the fakes 40% (stargan) ([below]" in text
+    assert "| at 15 % of their light, with grain | stargan | 90% | 40% |" in text
     assert "-0.5 to +1.0 points more of the real stills pass" in text
     assert (
         "of the fakes +2.0 to +2.0 points more where it was taught their surrogate, +8.2 to +8.2 points where" in text

@@ -215,6 +215,24 @@ def test_a_teacher_is_a_part_of_the_labels_but_of_dark_and_grainy_pictures(data,
     assert "--teacher runs/old" in card_words.command(kind.Settings(), found)
 
 
+def test_the_last_weights_count_where_that_is_asked(data, generator, tmp_path, monkeypatch):
+    kind, losses = TRAINERS["resnet18"], iter(range(100))
+
+    def worse(own: learner.Learner, step: int) -> float:
+        loss = float(next(losses))
+        own.best.offer(own.mean.module, loss, step)
+        return loss
+
+    monkeypatch.setattr(learner.Learner, "look", worse)
+    for last in (False, True):
+        out = tmp_path / f"last {last}"
+        settings = kind.Settings(width=0.125, size=64, batch=8, deepfakes=0.0, blended=0.0, last=last)
+        kind.train(data, out, 1.0, False, "cpu", settings, [generator])
+        found = stored(out)
+        assert found.parts["best"]["calibrated"]
+        assert (found.parts["best"]["step"] == found.step) == last
+
+
 def test_a_picture_is_made_as_soft_as_another_and_no_softer():
     sharp = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     other = torch.stack([degrade.blur(sharp[:1], 1.6)[0], sharp[1], torch.zeros(3, 64, 64)])
