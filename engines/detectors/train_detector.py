@@ -34,10 +34,11 @@ from .pictures import Pictures, heads_and_fakes
 
 WAYS = Way(192), Way(192, "h264", 23)
 """How the pictures come that set the threshold: in 8 bits, and in delivered video."""
-Light = Callable[[Tensor, torch.Generator], Tensor]
-"""What it makes of pictures (N, 3, S, S) in [0, 1], at random."""
 JUDGED = 200
 """People at the most on whom it is set."""
+
+Light = Callable[[Tensor, torch.Generator], Tensor]
+"""What too little of it does to pictures (N, 3, S, S) in [0, 1], at random: they are dark, or have grain."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ class Settings(learner.Settings):
     """share of groups in which reals and fakes have a sensor's noise that no codec has smoothed yet"""
     taught: float = 0.5
     """how much of a label is the teacher's answer, where there is one; it is not asked about dark and grainy groups"""
+
+    def check(self) -> None:
+        super().check()
+        if self.dark + self.grain > 1:
+            raise UsageError(
+                f"dark={self.dark} and grain={self.grain}: no group is both, so together they must be at most 1"
+            )
 
 
 class DetectorTrainer(Learner):

@@ -194,6 +194,12 @@ def test_groups_are_dark_or_grainy_as_often_as_asked(data):
         assert found.count(degrade.grainy) / 200 == pytest.approx(grain, abs=0.1)
 
 
+def test_more_than_all_groups_cannot_be_dark_or_grainy(data, generator, tmp_path):
+    kind = TRAINERS["resnet18"]
+    with pytest.raises(UsageError, match=r"dark=0.75 and grain=0.5: no group is both"):
+        kind.train(data, tmp_path / "no", 1.0, False, "cpu", kind.Settings(dark=0.75, grain=0.5), [generator])
+
+
 def test_a_teacher_is_a_part_of_the_labels_but_of_dark_and_grainy_pictures(data, generator, tmp_path):
     kind = TRAINERS["resnet18"]
     slim = {"width": 0.125, "size": 64, "batch": 8, "deepfakes": 0.0, "blended": 0.0}
