@@ -22,7 +22,8 @@ verdict is `unknown`. `python -m engines export resnet18 --from RUN --as detecto
 """
 
 WEAK = """What to expect of it: it was taught the surrogates' edits, and tells those apart on people it never saw,
-{taught} (all of them together). Of CycleGAN's, a family that it never saw, {unseen} pass, by delivery. Of real
+{taught} (all of them together).
+{int8}Of CycleGAN's, a family that it never saw, {unseen} pass, by delivery. Of real
 face swaps it has seen one pair; of others that were held out it passes {swaps}. A face that has to be enlarged for
 it is often called fake where it is real (the table of real videos): of faces under 98 pixels the stage says `unknown`,
 with the reason `too_small`. At 15 % of their light {dark} ([below](#softness-grain-and-little-light)). A person should
@@ -40,7 +41,12 @@ and a few over 100, and went on with people of all ages.
 """
 
 
-def _weak(row: Row) -> str:
+INTEGERS = """On a processor the stage takes it in 8-bit integers, unless it is named: {taught} then
+([below](#in-8-bit-integers)); all other figures are of the network in floats.
+"""
+
+
+def _weak(row: Row, int8: Row | None) -> str:
     """What to expect, in figures of this very table."""
     unseen = [
         found["fakes_passed"]
@@ -48,15 +54,21 @@ def _weak(row: Row) -> str:
         if fakes["seen"] is False
         for found in fakes["by_delivery"].values()
     ]
-    of_all = row["together"]["by_delivery"]
     swaps = [clip["passed_as_real"] for clip in row["deepfake_videos"] if clip["fake"] and clip["split"] == "test"]
     return WEAK.format(
-        taught=", ".join(f"{found['accuracy']:.1%} {_words(way)}" for way, found in of_all.items()),
+        taught=_together(row),
+        int8="" if int8 is None else INTEGERS.format(taught=_together(int8)),
         unseen=_span(unseen),
         swaps=f"{sum(share > 0.5 for share in swaps)} of {len(swaps)}",
         dark=_in_the_dark(row["fakes"]),
         crop=CROP,
     )
+
+
+def _together(row: Row) -> str:
+    """How many of all that it was taught it tells, by delivery."""
+    found = row["together"]["by_delivery"].items()
+    return ", ".join(f"{cell['accuracy']:.1%} {_words(way)}" for way, cell in found)
 
 
 def _in_the_dark(rows: list[Row]) -> str:
@@ -85,7 +97,7 @@ def section(document: Row | None, int8: Row | None = None) -> list[str]:
     )
     if not (HERE.parent / "engines" / "zoo" / "detector").is_dir():
         parts.append(NOT_SHIPPED)
-    parts.append(_weak(row))
+    parts.append(_weak(row, int8["rows"][0] if int8 else None))
     heading = ["fakes of", "seen", "delivery", "accuracy", "AUROC", "fakes passed", "calibration error"]
     rows = [
         [
@@ -171,11 +183,7 @@ it was not.
 
 
 def _protection(row: Row) -> list[str]:
-    seen = {f"fakes of {fakes['generator']}": fakes["seen"] for fakes in row["fakes"]}
-    more: dict[bool | str | None, list[float]] = {"stills": [], "frames": [], True: [], False: [], None: []}
-    for found in row.get("protection", []):
-        kind = seen.get(found["of"], found["of"].split()[0])
-        more[kind] += [cell["difference_points"] for cell in found["passed_as_real"].values()]
+    more = _more(row)
     heading = ["pictures", "count", "delivery", "unprotected pass", "protected pass", "difference"]
     rows = [
         [
@@ -198,6 +206,16 @@ def _protection(row: Row) -> list[str]:
     return ["### Our own protection\n", words, table(heading, rows)] if rows else []
 
 
+def _more(row: Row) -> dict[bool | str | None, list[float]]:
+    """By how many points more pass protected: of stills, of frames, and of fakes by whether they were taught."""
+    seen = {f"fakes of {fakes['generator']}": fakes["seen"] for fakes in row["fakes"]}
+    more: dict[bool | str | None, list[float]] = {"stills": [], "frames": [], True: [], False: [], None: []}
+    for found in row.get("protection", []):
+        kind = seen.get(found["of"], found["of"].split()[0])
+        more[kind] += [cell["difference_points"] for cell in found["passed_as_real"].values()]
+    return more
+
+
 def _points(differences: list[float]) -> str:
     return f"{min(differences):+.1f} to {max(differences):+.1f} points" if differences else "an unknown share"
 
@@ -206,9 +224,11 @@ LIGHT = """What passes as real in 8 bits. Grain is noise of 1.5 of 255 levels, a
 smoothed yet.
 """
 
-INT8 = """`--set detect.engine=detector-int8`, for processors: the same network with its convolutions in 8-bit integers,
-but those that read the picture itself. It takes {times} of the time ([what a look takes](stages.md#what-a-look-takes))
-and half of the space. `{command}`
+INT8 = """What the stage takes by itself on a processor, `detector-int8`: the same network with its convolutions in
+8-bit integers, but those that read the picture itself. It takes {times} of the time
+([what a look takes](stages.md#what-a-look-takes)) and half of the space. On a GPU, or with
+`--set detect.engine=detector`, all of it is in floats. Protected, {stills} more of the real stills pass, and {frames}
+more of the few frames of clips and videos. `{command}`
 """
 
 
@@ -236,5 +256,11 @@ def _int8(row: Row, small: Row, command: str) -> list[str]:
         for fakes, other in pairs
         for way in fakes["by_delivery"]
     ]
-    words = INT8.format(times=engine_costs.span("detector-int8", "detector"), command=command)
+    more = _more(small)
+    words = INT8.format(
+        times=engine_costs.span("detector-int8", "detector"),
+        stills=_points(more["stills"]),
+        frames=_points(more["frames"]),
+        command=command,
+    )
     return ["### In 8-bit integers\n", words, table(heading, rows)]

@@ -68,6 +68,7 @@ def write(
     command: str,
     results: dict[str, Any] | None = None,
     what: str = "its convolutions",
+    default_on_processor: bool = False,
 ) -> None:
     """The quantised engine with a card of its own, named after the other; `results` and `what` changed go onto it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,7 @@ def write(
             "name": f"{card.name}-int8",
             "title": f"{card.title}, in 8-bit integers for processors",
             "default": False,
+            "default_on_processor": default_on_processor,
             "command": command,
             "notes": f"{card.name} ({card.sha256[:16]}) with {what} quantised; ranges from faces of the "
             f"pack's validation split. {card.notes}",

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     small = quantised(model, "image", heads(options.pack, card.input_shape("image")[-1], options.faces), first(model))
     found = of_engine(hashlib.sha256(small).hexdigest())
     what = "its convolutions but those that read the picture itself"
-    write(card, small, options.write, COMMAND, found, what)
+    write(card, small, options.write, COMMAND, found, what, default_on_processor=True)
     print(options.write)
 
 

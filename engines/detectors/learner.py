@@ -201,10 +201,11 @@ class Learner(ABC):
         return {"loss": loss.item(), "right": (logits.argmax(1) == label).float().mean().item()}
 
     @torch.no_grad()
-    def answers(self, detector: Detector) -> tuple[Tensor, Tensor]:
-        """(logits, labels) of the val groups."""
+    def answers(self, detector: Detector, groups: Sequence[Group] | None = None) -> tuple[Tensor, Tensor]:
+        """(logits, labels) of groups, or of the val groups."""
         detector.eval()
-        return torch.cat([detector(x) for x, _ in self.val]), torch.cat([y for _, y in self.val])
+        found = self.val if groups is None else groups
+        return torch.cat([detector(x) for x, _ in found]), torch.cat([y for _, y in found])
 
     def look(self, step: int) -> float:
         """Log loss of the weights' mean on val; the best are kept."""
@@ -221,9 +222,13 @@ class Learner(ABC):
         self.best.detector.temperature.fill_(1.0)
         self.best.loss = F.cross_entropy(*self.answers(self.best.detector)).item()
 
+    def usual(self) -> list[Group]:
+        """Groups of the val split as most content comes: those that the temperature is fitted on."""
+        return self.val
+
     def calibrate(self) -> None:
         self.best.detector.temperature.fill_(1.0)
-        self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector)))
+        self.best.detector.temperature.fill_(temperature(*self.answers(self.best.detector, self.usual())))
 
 
 def joins(name: str, folders: Sequence[Path]) -> bool:

@@ -28,7 +28,7 @@ from .blending import faint, self_blended
 from .degrade import Path as Way
 from .degrade import as_soft_as, degrade, dimmed, grainy
 from .detector import FAKE, REAL, Detector
-from .learner import GROUP, Learner
+from .learner import GROUP, Group, Learner
 from .learner import load as load
 from .pictures import Pictures, heads_and_fakes
 
@@ -129,6 +129,13 @@ class DetectorTrainer(Learner):
     def held_out(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A group of edits of held-out people, in too little light or with grain as often as in training."""
         return self.group(self.others, rng, 0.0, 0.0, 0.0, self.light(rng))
+
+    def usual(self) -> list[Group]:
+        """Groups of held-out people, all in full light and without grain: most content is."""
+        if not self.s.dark and not self.s.grain:
+            return self.val
+        rng = torch.Generator().manual_seed(1)
+        return [self.group(self.others, rng, 0.0, 0.0, 0.0) for _ in range(learner.VAL_GROUPS)]
 
     def light(self, rng: torch.Generator) -> Light | None:
         """What too little light does to the next group, if anything."""

@@ -46,6 +46,7 @@ def _show(card: Card) -> None:
     marks = [
         card.kind,
         *(["default"] if card.default else []),
+        *(["default on a processor"] if card.default_on_processor else []),
         *(["evaluation only"] if card.evaluation_only else []),
     ]
     emit(f"{card.name}  ({', '.join(marks)})")

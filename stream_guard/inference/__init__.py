@@ -2,6 +2,7 @@
 
 from .backends import AUTO, BACKENDS, Backend, backend_names, backend_words, open_session
 from .card import Card, Conditions, TensorSpec, load_card
+from .choosing import choose_engine
 from .session import Array, Session, check_finite
 from .zoo import find_engine, list_engines, zoo_folder
 
@@ -17,6 +18,7 @@ __all__ = [
     "backend_names",
     "backend_words",
     "check_finite",
+    "choose_engine",
     "find_engine",
     "list_engines",
     "load_card",

@@ -74,6 +74,8 @@ class Card(_Part):
     crop: float | None = Field(default=None, gt=0, le=4)
     """Side of the square that a detector takes of a face, in sides of its box (`types.centred_region`)."""
     default: bool = False
+    default_on_processor: bool = False
+    """Stages take it in place of its kind's default where none is named and no GPU is to run it."""
     surrogate: bool = True
     """A generator that was trained in place of the published weights; false where the weights are others' own."""
     paper: str = ""

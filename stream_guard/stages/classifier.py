@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import EngineError
-from ..inference import Array, Card, Session, find_engine, open_session
+from ..inference import Array, Card, Session, choose_engine, open_session
 from ..media.pixels import RGB
 
 CROP = 1.3
@@ -58,7 +58,7 @@ class FaceClassifier:
 
 def open_classifier(engine: str | None, backend: str, threads: int) -> FaceClassifier:
     """Load a detector. Raises EngineError for one that does not take `image` and give `logits`, and as open_session."""
-    card = find_engine(engine, "detector")
+    card = choose_engine(engine, "detector", backend)
     shape = card.input_shape("image")
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < 1:
         raise EngineError(f"engine {card.name!r}: its card says image {shape}; (-1, 3, S, S) is needed")

@@ -37,7 +37,9 @@ class DetectOptions(StageOptions):
     """Options of the `detect` stage."""
 
     engine: str | None = Field(
-        None, description="detector: a name from the zoo, or the path of its folder; the zoo's default if not given"
+        None,
+        description="detector: a name from the zoo, or the path of its folder; if not given the zoo's default, which "
+        "on a processor is the one in 8-bit integers",
     )
     every: int = Field(
         4, ge=1, le=300, description="each face is looked at on every so many pictures; its verdict holds in between"

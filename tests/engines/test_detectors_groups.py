@@ -70,6 +70,30 @@ def test_the_threshold_is_set_on_people_that_were_not_learned_from(data: Path, m
     assert thresholds == [(2 * len(train_detector.WAYS), 3 * len(train_detector.WAYS))]
 
 
+def test_the_temperature_is_fitted_in_full_light(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group: tuple[Tensor, Tensor] = (torch.zeros(2, 3, 64, 64), torch.tensor([REAL, FAKE]))
+    plain = learner_of(data)
+    plain.val = [group]
+    assert plain.usual() is plain.val
+    own, asked = learner_of(data, dark=0.5, grain=0.5), []
+
+    def made(*arguments: object) -> tuple[Tensor, Tensor]:
+        asked.append(arguments[:1] + arguments[2:])
+        return group
+
+    monkeypatch.setattr(own, "group", made)
+    assert len(own.usual()) == train_detector.learner.VAL_GROUPS
+    assert set(asked) == {(own.others, 0.0, 0.0, 0.0)}
+
+    def fitted(logits: Tensor, labels: Tensor) -> float:
+        return float(len(labels))
+
+    monkeypatch.setattr(train_detector.learner, "temperature", fitted)
+    own.val = [group]
+    train_detector.learner.Learner.calibrate(own)
+    assert float(own.best.detector.temperature) == 2.0 * train_detector.learner.VAL_GROUPS
+
+
 @pytest.mark.parametrize("changes", [{"deepfakes": 1.0}, {"blended": 1.0, "deepfakes": 0.0}, {"deepfakes": 0.0}])
 def test_reals_come_first_in_every_kind_of_group(
     data: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, float]

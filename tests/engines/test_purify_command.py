@@ -25,7 +25,7 @@ from engines.purification.opinions import Limits
 from engines.purification.prior import Fixed, Purified, Settings
 from engines.purification.tracks import KEPT, Track, collect
 from stream_guard.errors import EngineError, StreamGuardError, UnknownNameError, UsageError
-from stream_guard.inference import find_engine
+from stream_guard.inference import choose_engine, find_engine
 from stream_guard.media.synthesis import write_clip
 from stream_guard.stages.classifier import open_classifier
 from stream_guard.types import Box, Face
@@ -147,7 +147,7 @@ def test_the_second_opinion_decides_unless_the_first_calls_it_fake(before: float
 
 def test_the_zoos_detectors_are_asked_as_the_stage_asks_them(tmp_path: Path) -> None:
     """In 8 bits, at their own size; a run folder by torch."""
-    card = find_engine(None, "detector")
+    card = choose_engine(None, "detector")
     engine = asked("", 1, torch.device("cpu"))
     assert (engine.name, engine.size) == (card.name, card.input_shape("image")[2])
     images = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -163,7 +163,7 @@ def test_the_zoos_detectors_are_asked_as_the_stage_asks_them(tmp_path: Path) -> 
 
 def test_a_run_folder_of_a_detector_can_be_asked(tmp_path: Path) -> None:
     importing.unship(find_engine(None, "detector"), tmp_path / "run", None)
-    engines = [asked(name, 1, torch.device("cpu")) for name in ("", str(tmp_path / "run"))]
+    engines = [asked(name, 1, torch.device("cpu")) for name in ("detector", str(tmp_path / "run"))]
     assert engines[1].name == "run"
     images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     images = (images * 127.5).round() / 127.5

@@ -142,6 +142,13 @@ class TestUnknown:
         self.check(found, "engine_missing")
         assert stage.about() == {}
 
+    def test_without_a_name_a_processor_runs_the_one_in_integers(self) -> None:
+        for engine, name in ((None, "detector-int8"), ("detector", "detector")):
+            stage = DetectStage(DetectOptions(engine=engine, backend="onnxruntime"))
+            stage.open()
+            assert stage.about()["engine"] == name
+            stage.close()
+
     def test_a_misspelt_engine_is_never_a_reason(self) -> None:
         with pytest.raises(UnknownNameError):
             DetectStage(DetectOptions(engine="no-such-detector", require_engine=False)).open()
